@@ -1,0 +1,17 @@
+//! Tandem: a masterless, event-driven deployment handler.
+//!
+//! The path of the data, and the folders that hold each part of it:
+//!
+//! ```text
+//! Consul event ─ event ─▶ request ─ plan ─▶ steps ─ exec ─▶ host (git, compose, docker, volumes)
+//!                                             │
+//!                                             └──▶ consul (records, leases, app/ keys) ─ proxy ─▶ HAProxy, Caddy
+//! ```
+//!
+//! `model`, `event` and `plan` are pure; `exec` carries plans out through the seams in `host` and `consul`;
+//! `proxy` renders every node's proxies from KV; `agent` wires all of it and `cli` reads the records.
+
+pub mod consul;
+pub mod host;
+pub mod model;
+pub mod proxy;

@@ -1,0 +1,11 @@
+//! The words of the domain, as types that can't hold a wrong value. Pure: no clock, files, network or tokio.
+
+pub mod app;
+pub mod deployment;
+pub mod manifest;
+pub mod placement;
+pub mod record;
+
+pub use app::{AppId, AppName, Branch, DeployId, ProjectName, Repo};
+pub use placement::{NodeName, Placement, Role};
+pub use record::AppRecord;
