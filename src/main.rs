@@ -1,1 +1,3 @@
+//! The `tandem` binary.
+
 fn main() {}

@@ -33,17 +33,12 @@ impl Repo {
         let trimmed = text.trim_matches([' ', '\t']);
         let url = trimmed.strip_suffix(".git").unwrap_or(trimmed);
         if url.is_empty() || url.len() > MAX_REPO {
-            return Err(NameError::new(format!(
-                "must have 1 to {MAX_REPO} characters"
-            )));
+            return Err(NameError::new(format!("must have 1 to {MAX_REPO} characters")));
         }
-        if let Some(c) = url
-            .chars()
-            .find(|c| !c.is_ascii_alphanumeric() && !"._~:/@%+-[]".contains(*c))
+        if let Some(c) =
+            url.chars().find(|c| !c.is_ascii_alphanumeric() && !"._~:/@%+-[]".contains(*c))
         {
-            return Err(NameError::new(format!(
-                "contains {c:?}, which no repository URL needs"
-            )));
+            return Err(NameError::new(format!("contains {c:?}, which no repository URL needs")));
         }
         if url.starts_with('-') {
             return Err(NameError::new("begins with '-'"));
@@ -57,9 +52,7 @@ impl Repo {
             .split(['/', ':'])
             .any(|segment| segment == ".." || segment.starts_with('-'))
         {
-            return Err(NameError::new(
-                "has a path segment that is '..' or begins with '-'",
-            ));
+            return Err(NameError::new("has a path segment that is '..' or begins with '-'"));
         }
         let repo = Self(url.to_owned());
         let name = repo.last_segment();
@@ -78,20 +71,12 @@ impl Repo {
     }
 
     fn last_segment(&self) -> &str {
-        url_path(&self.0)
-            .trim_end_matches('/')
-            .rsplit('/')
-            .next()
-            .unwrap_or_default()
+        url_path(&self.0).trim_end_matches('/').rsplit('/').next().unwrap_or_default()
     }
 
     fn hash(&self) -> String {
         let digest = Md5::digest(url_path(&self.0).to_lowercase());
-        digest
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()[..5]
-            .to_owned()
+        digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()[..5].to_owned()
     }
 }
 
@@ -134,13 +119,9 @@ impl Branch {
     /// Parses a branch or tag name; git's own rules for refs, narrowed to a plain set of characters.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         if text.is_empty() || text.len() > MAX_BRANCH {
-            return Err(NameError::new(format!(
-                "must have 1 to {MAX_BRANCH} characters"
-            )));
+            return Err(NameError::new(format!("must have 1 to {MAX_BRANCH} characters")));
         }
-        if let Some(c) = text
-            .chars()
-            .find(|c| !c.is_ascii_alphanumeric() && !"._/+-".contains(*c))
+        if let Some(c) = text.chars().find(|c| !c.is_ascii_alphanumeric() && !"._/+-".contains(*c))
         {
             return Err(NameError::new(format!(
                 "contains {c:?}; letters, digits and . _ / + - are allowed"
@@ -174,9 +155,7 @@ pub struct DeployId(String);
 impl DeployId {
     /// Parses an id of letters, digits, `-` and `_` (it is part of a path and of KV keys). The older system's ids pass too.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        let plain = text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
         if text.is_empty() || text.len() > MAX_DEPLOY_ID || !plain || text.starts_with(['-', '.']) {
             return Err(NameError::new(format!(
                 "must have 1 to {MAX_DEPLOY_ID} letters, digits, '-', '_' or '.'"
@@ -204,11 +183,7 @@ impl AppId {
     /// The name in KV, Consul services and paths: `foobar_master.ddb14`.
     pub fn name(&self) -> AppName {
         let segment = self.repo.last_segment().to_lowercase();
-        AppName(format!(
-            "{segment}_{}.{}",
-            self.branch.as_str(),
-            self.repo.hash()
-        ))
+        AppName(format!("{segment}_{}.{}", self.branch.as_str(), self.repo.hash()))
     }
 }
 
@@ -220,12 +195,8 @@ pub struct AppName(String);
 impl AppName {
     /// Parses a name read from a key: what [`AppId::name`] can make, nothing that could leave its place in a path.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        let plain = text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "._~:/@%+-[]".contains(c));
-        let parts = text
-            .split('/')
-            .all(|part| !part.is_empty() && !part.starts_with(['.', '-']));
+        let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "._~:/@%+-[]".contains(c));
+        let parts = text.split('/').all(|part| !part.is_empty() && !part.starts_with(['.', '-']));
         if !plain || !parts || text.len() > MAX_REPO + MAX_BRANCH {
             return Err(NameError::new("is not an app's name"));
         }
@@ -240,10 +211,7 @@ impl AppName {
     /// The compose project's name: the name without everything outside `[a-z0-9]`.
     pub fn project(&self) -> ProjectName {
         ProjectName(
-            self.0
-                .chars()
-                .filter(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
-                .collect(),
+            self.0.chars().filter(|c| c.is_ascii_lowercase() || c.is_ascii_digit()).collect(),
         )
     }
 
@@ -307,10 +275,8 @@ mod tests {
     use super::*;
 
     fn name(repo: &str, branch: &str) -> String {
-        let app = AppId {
-            repo: Repo::parse(repo).unwrap(),
-            branch: Branch::parse(branch).unwrap(),
-        };
+        let app =
+            AppId { repo: Repo::parse(repo).unwrap(), branch: Branch::parse(branch).unwrap() };
         app.name().to_string()
     }
 
@@ -325,10 +291,7 @@ mod tests {
             "foobar2_master.dec69"
         );
         assert_eq!(name("file:///lab/git/app", "master"), "app_master.44dd7");
-        assert_eq!(
-            name("file:///lab/git/app.git", "master"),
-            "app_master.44dd7"
-        );
+        assert_eq!(name("file:///lab/git/app.git", "master"), "app_master.44dd7");
     }
 
     #[test]

@@ -14,9 +14,7 @@ pub struct NodeName(String);
 impl NodeName {
     /// Parses a host name: letters, digits, `-`, `_` and `.`, 1 to 64 of them, the first a letter or digit.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        let plain = text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
         if !plain
             || text.is_empty()
             || text.len() > 64

@@ -56,9 +56,6 @@ pub struct AppRecord {
 impl AppRecord {
     /// The pair that the record names.
     pub fn placement(&self) -> Placement {
-        Placement {
-            master: self.master.clone(),
-            replica: self.slave.clone(),
-        }
+        Placement { master: self.master.clone(), replica: self.slave.clone() }
     }
 }

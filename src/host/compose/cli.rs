@@ -1,0 +1,216 @@
+//! [`Compose`] by `docker compose`.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::{Compose, ComposeError, Project};
+use crate::host::command::{Command, CommandError, Output};
+use crate::host::files::FileError;
+
+/// The most that `config` may print.
+const MAX_CONFIG: usize = 8 * 1024 * 1024;
+
+/// Deadlines by operation; the stop grace of an app is added where it stops.
+#[derive(Debug, Clone)]
+pub struct ComposeTimeouts {
+    /// For `config`.
+    pub config: Duration,
+    /// For `pull`.
+    pub pull: Duration,
+    /// For `build`.
+    pub build: Duration,
+    /// For `up` and `start`, which wait for the services that others depend on.
+    pub up: Duration,
+    /// For `down` and `stop`.
+    pub down: Duration,
+    /// For the app's scripts.
+    pub script: Duration,
+}
+
+impl Default for ComposeTimeouts {
+    fn default() -> Self {
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        Self {
+            config: minutes(1),
+            pull: minutes(30),
+            build: minutes(60),
+            up: minutes(15),
+            down: minutes(5),
+            script: minutes(30),
+        }
+    }
+}
+
+/// The Compose CLI as a plugin of docker.
+#[derive(Debug, Clone)]
+pub struct ComposeCli {
+    /// `docker`, or a path to it.
+    pub program: String,
+    /// Deadlines.
+    pub timeouts: ComposeTimeouts,
+}
+
+impl Default for ComposeCli {
+    fn default() -> Self {
+        Self { program: "docker".to_owned(), timeouts: ComposeTimeouts::default() }
+    }
+}
+
+impl ComposeCli {
+    fn command(&self, project: &Project, args: &[&str]) -> Command {
+        // Compatibility: containers are called project_service_1.
+        let command = Command::new(&self.program)
+            .args(["compose", "--compatibility", "--ansi", "never", "--project-name"])
+            .arg(project.name.as_str());
+        // Without its checkout a project can still be stopped and removed: Compose finds it by its labels.
+        let command = match project.dir.is_dir() {
+            true => command.arg("--project-directory").arg(&project.dir).cwd(&project.dir),
+            false => command.cwd("/"),
+        };
+        command.args(args)
+    }
+
+    async fn run(
+        &self,
+        project: &Project,
+        args: &[&'static str],
+        deadline: Duration,
+    ) -> Result<(), ComposeError> {
+        let command = self.command(project, args).progress(true);
+        match command.run(deadline).await {
+            Ok(_) => Ok(()),
+            Err(source) => Err(ComposeError::Failed {
+                operation: args.first().copied().unwrap_or_default(),
+                project: project.name.clone(),
+                source,
+            }),
+        }
+    }
+}
+
+#[async_trait]
+impl Compose for ComposeCli {
+    async fn config(&self, project: &Project) -> Result<Value, ComposeError> {
+        let command = self.command(project, &["config", "--format", "json"]);
+        let output = command.secret().keep(MAX_CONFIG).run(self.timeouts.config).await;
+        read_config(project, output)
+    }
+
+    async fn pull(&self, project: &Project) -> Result<(), ComposeError> {
+        let args = ["pull", "--ignore-buildable", "--quiet"];
+        self.run(project, &args, self.timeouts.pull).await
+    }
+
+    async fn build(&self, project: &Project) -> Result<(), ComposeError> {
+        self.run(project, &["build"], self.timeouts.build).await
+    }
+
+    async fn up(&self, project: &Project) -> Result<(), ComposeError> {
+        let args = ["up", "--detach", "--no-build", "--remove-orphans", "--quiet-pull"];
+        self.run(project, &args, self.timeouts.up).await
+    }
+
+    async fn down(
+        &self,
+        project: &Project,
+        volumes: bool,
+        stop_grace: Option<Duration>,
+    ) -> Result<(), ComposeError> {
+        let mut args = vec!["down", "--remove-orphans"];
+        if volumes {
+            args.push("--volumes");
+        }
+        let deadline = self.timeouts.down + stop_grace.unwrap_or_default();
+        self.run(project, &args, deadline).await
+    }
+
+    async fn stop(
+        &self,
+        project: &Project,
+        stop_grace: Option<Duration>,
+    ) -> Result<(), ComposeError> {
+        let deadline = self.timeouts.down + stop_grace.unwrap_or_default();
+        self.run(project, &["stop"], deadline).await
+    }
+
+    async fn start(&self, project: &Project) -> Result<(), ComposeError> {
+        self.run(project, &["start"], self.timeouts.up).await
+    }
+
+    async fn script(
+        &self,
+        project: &Project,
+        name: &str,
+        args: &[String],
+    ) -> Result<bool, ComposeError> {
+        let path = project.dir.join(name);
+        match is_executable(&path).await {
+            Ok(Some(true)) => {}
+            Ok(None) => return Ok(false),
+            Ok(Some(false)) => {
+                return Err(ComposeError::NotExecutable {
+                    name: name.to_owned(),
+                    project: project.name.clone(),
+                });
+            }
+            Err(source) => {
+                return Err(ComposeError::Checkout {
+                    project: project.name.clone(),
+                    source: FileError::Io { action: "read", path, source },
+                });
+            }
+        }
+        let command = Command::new(&path).args(args).cwd(&project.dir);
+        match command.progress(true).run(self.timeouts.script).await {
+            Ok(_) => Ok(true),
+            Err(source) => Err(ComposeError::Script {
+                name: name.to_owned(),
+                project: project.name.clone(),
+                source,
+            }),
+        }
+    }
+}
+
+/// Whether a file can be executed; `None` if it is not there.
+async fn is_executable(path: &Path) -> io::Result<Option<bool>> {
+    match tokio::fs::metadata(path).await {
+        Ok(facts) => Ok(Some(facts.is_file() && facts.permissions().mode() & 0o111 != 0)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn read_config(
+    project: &Project,
+    output: Result<Output, CommandError>,
+) -> Result<Value, ComposeError> {
+    match output {
+        Ok(output) if output.truncated => {
+            Err(ComposeError::TooLarge { project: project.name.clone() })
+        }
+        Ok(output) => serde_json::from_str(&output.stdout)
+            .map_err(|source| ComposeError::Output { project: project.name.clone(), source }),
+        // A status means that compose ran and judged; the rest is trouble on this node.
+        Err(CommandError::Failed { stderr, status, .. }) if status.code().is_some() => {
+            Err(ComposeError::Invalid { why: complaint(&stderr) })
+        }
+        Err(source) => {
+            Err(ComposeError::Failed { operation: "config", project: project.name.clone(), source })
+        }
+    }
+}
+
+/// Compose's complaint without the warnings that stand before it.
+fn complaint(stderr: &str) -> String {
+    let lines: Vec<_> = stderr.lines().filter(|line| !line.contains("level=warning")).collect();
+    if lines.is_empty() { stderr.to_owned() } else { lines.join("\n") }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,250 @@
+//! Waiting for an app to be up.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::{Baseline, Complaint, Containers, DockerError, Verdict, health};
+use crate::model::ProjectName;
+use crate::model::manifest::Manifest;
+
+const POLL: Duration = Duration::from_millis(500);
+const LOG_LINES: usize = 20;
+
+/// Why an app did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum HealthError {
+    /// A container ended, restarted or is unhealthy.
+    #[error("{complaint}{}", with_log(log))]
+    Failed {
+        /// What is wrong with which container.
+        complaint: Complaint,
+        /// The container's last log lines.
+        log: String,
+    },
+    /// It was still not there at the deadline.
+    #[error("after {after:?} {complaint}{}", with_log(log))]
+    TimedOut {
+        /// The deadline.
+        after: Duration,
+        /// What is still awaited.
+        complaint: Complaint,
+        /// The container's last log lines.
+        log: String,
+    },
+    /// It was running, but not for long enough, at the deadline.
+    #[error("not up for long enough within {after:?}")]
+    Unsettled {
+        /// The deadline.
+        after: Duration,
+    },
+    /// Docker gave no answer up to the deadline.
+    #[error("whether the app is up can't be told")]
+    Docker {
+        /// The cause.
+        source: DockerError,
+    },
+}
+
+fn with_log(log: &str) -> String {
+    if log.is_empty() { String::new() } else { format!("; its last log lines:\n{log}") }
+}
+
+/// Waits until the app is healthy without a break for `settle`; ends early if it fails, in any case at `deadline`.
+///
+/// A Docker that is away for a moment is waited for like the app.
+pub async fn await_healthy(
+    containers: &dyn Containers,
+    project: &ProjectName,
+    manifest: &Manifest,
+    settle: Duration,
+    deadline: Duration,
+) -> Result<(), HealthError> {
+    let end = Instant::now() + deadline;
+    let mut baseline = Baseline::new();
+    let mut healthy_since = None;
+    loop {
+        let look = look(containers, project, manifest, &mut baseline).await;
+        let now = Instant::now();
+        match &look {
+            Ok(Verdict::Healthy) => {
+                let since = *healthy_since.get_or_insert(now);
+                if now - since >= settle {
+                    return Ok(());
+                }
+            }
+            Ok(Verdict::Waiting(_)) | Err(_) => healthy_since = None,
+            Ok(Verdict::Failed(complaint)) => {
+                return Err(HealthError::Failed {
+                    log: log_of(containers, complaint).await,
+                    complaint: complaint.clone(),
+                });
+            }
+        }
+        if now >= end {
+            return Err(too_late(containers, look, deadline).await);
+        }
+        sleep(POLL.min(end - now)).await;
+    }
+}
+
+async fn look(
+    containers: &dyn Containers,
+    project: &ProjectName,
+    manifest: &Manifest,
+    baseline: &mut Baseline,
+) -> Result<Verdict, DockerError> {
+    let seen = containers.of_project(project).await?;
+    for container in &seen {
+        baseline.entry(container.id.clone()).or_insert(container.restart_count);
+    }
+    Ok(health(&seen, manifest, baseline))
+}
+
+async fn too_late(
+    containers: &dyn Containers,
+    look: Result<Verdict, DockerError>,
+    after: Duration,
+) -> HealthError {
+    match look {
+        Ok(Verdict::Waiting(complaint) | Verdict::Failed(complaint)) => {
+            HealthError::TimedOut { after, log: log_of(containers, &complaint).await, complaint }
+        }
+        Ok(Verdict::Healthy) => HealthError::Unsettled { after },
+        Err(source) => HealthError::Docker { source },
+    }
+}
+
+async fn log_of(containers: &dyn Containers, complaint: &Complaint) -> String {
+    let Some(container) = &complaint.container else {
+        return String::new();
+    };
+    match containers.logs_tail(container, LOG_LINES).await {
+        Ok(log) => log.trim().to_owned(),
+        Err(error) => format!("(no log: {error})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::docker::{Container, FakeContainers, Health, State};
+    use crate::host::fake::FakeMachine;
+    use crate::model::AppName;
+    use crate::model::manifest::Service;
+
+    const SETTLE: Duration = Duration::from_secs(3);
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    struct Fixture {
+        machine: FakeMachine,
+        containers: FakeContainers,
+        project: ProjectName,
+        manifest: Manifest,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let machine = FakeMachine::default();
+            let service = Service { replicas: 1, ..Service::default() };
+            Self {
+                containers: FakeContainers::new(machine.clone()),
+                machine,
+                project: AppName::parse("p").unwrap().project(),
+                manifest: Manifest {
+                    services: [("web".to_owned(), service)].into(),
+                    volumes: Vec::new(),
+                },
+            }
+        }
+
+        fn set(&self, change: impl Fn(&mut Container)) {
+            let mut container = Container {
+                id: "1".to_owned(),
+                name: "p_web_1".to_owned(),
+                service: "web".to_owned(),
+                image: String::new(),
+                image_id: String::new(),
+                state: State::Running,
+                health: Health::None,
+                probe: None,
+                restart_count: 0,
+                started_at: None,
+            };
+            change(&mut container);
+            let mut state = self.machine.state();
+            state.containers.insert(self.project.to_string(), vec![container]);
+        }
+
+        async fn wait(&self) -> Result<Duration, HealthError> {
+            let start = Instant::now();
+            let (project, manifest) = (&self.project, &self.manifest);
+            await_healthy(&self.containers, project, manifest, SETTLE, DEADLINE).await?;
+            Ok(start.elapsed())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_running_app_is_watched_until_it_has_settled() {
+        let fixture = Fixture::new();
+        fixture.set(|_| {});
+        assert_eq!(fixture.wait().await.unwrap(), SETTLE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_break_starts_the_settling_again() {
+        let fixture = Fixture::new();
+        fixture.set(|_| {});
+        let changes = async {
+            sleep(Duration::from_secs(2)).await;
+            fixture.set(|c| c.health = Health::Starting);
+            sleep(Duration::from_secs(2)).await;
+            fixture.set(|c| c.health = Health::Healthy);
+        };
+        let (took, ()) = tokio::join!(fixture.wait(), changes);
+        assert!(took.unwrap() >= Duration::from_secs(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_restart_while_settling_fails_with_the_log() {
+        let fixture = Fixture::new();
+        fixture.set(|c| c.restart_count = 4);
+        fixture.containers.set_log("p_web_1", "one\ntwo\n");
+        let changes = async {
+            sleep(Duration::from_secs(1)).await;
+            fixture.set(|c| c.restart_count = 5);
+        };
+        let (error, ()) = tokio::join!(fixture.wait(), changes);
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "service web (container p_web_1) has restarted 1 times and is running; its last log lines:\none\ntwo"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_never_comes_is_told_at_the_deadline() {
+        let fixture = Fixture::new();
+        let error = fixture.wait().await.unwrap_err().to_string();
+        assert_eq!(error, "after 30s service web has no container yet");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_docker_that_is_away_for_a_moment_is_waited_for() {
+        let fixture = Fixture::new();
+        fixture.set(|_| {});
+        for _ in 0..3 {
+            fixture.containers.fail_next("of_project", away());
+        }
+        let took = fixture.wait().await.unwrap();
+        assert_eq!(took, SETTLE + 3 * POLL);
+        for _ in 0..100 {
+            fixture.containers.fail_next("of_project", away());
+        }
+        let error = fixture.wait().await;
+        assert!(matches!(error, Err(HealthError::Docker { .. })));
+    }
+
+    fn away() -> DockerError {
+        DockerError::TimedOut { operation: "list containers".to_owned(), after: Duration::ZERO }
+    }
+}

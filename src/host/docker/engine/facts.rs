@@ -1,0 +1,131 @@
+//! From Docker's shapes to ours. Pure.
+
+use bollard::models::{
+    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status, ContainerSummary,
+    Health as DockerHealth, HealthStatusEnum,
+};
+
+use crate::host::docker::{Container, Health, State};
+
+const MAX_PROBE: usize = 1000;
+
+/// Whether a container comes from `docker compose run` and is no service's.
+pub(super) fn is_one_off(summary: &ContainerSummary) -> bool {
+    let labels = summary.labels.as_ref();
+    labels
+        .and_then(|labels| labels.get("com.docker.compose.oneoff"))
+        .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
+pub(super) fn container(facts: ContainerInspectResponse) -> Container {
+    let (image, labels) =
+        facts.config.map(|config| (config.image, config.labels)).unwrap_or_default();
+    let service = labels.and_then(|mut labels| labels.remove("com.docker.compose.service"));
+    let name = facts.name.unwrap_or_default();
+    let docker_state = facts.state.unwrap_or_default();
+    let (health, probe) = health(docker_state.health.as_ref());
+    Container {
+        id: facts.id.unwrap_or_default(),
+        name: name.trim_start_matches('/').to_owned(),
+        service: service.unwrap_or_default(),
+        image: image.unwrap_or_default(),
+        image_id: facts.image.unwrap_or_default(),
+        state: state(&docker_state),
+        health,
+        probe,
+        restart_count: facts
+            .restart_count
+            .and_then(|count| u64::try_from(count).ok())
+            .unwrap_or_default(),
+        started_at: docker_state.started_at,
+    }
+}
+
+fn state(state: &ContainerState) -> State {
+    match state.status {
+        Some(Status::RUNNING | Status::STOPPING) => State::Running,
+        Some(Status::PAUSED) => State::Paused,
+        Some(Status::RESTARTING) => State::Restarting,
+        Some(Status::REMOVING) => State::Removing,
+        Some(Status::EXITED) => State::Exited(state.exit_code.unwrap_or(-1)),
+        Some(Status::DEAD) => State::Dead,
+        Some(Status::CREATED | Status::EMPTY) | None => State::Created,
+    }
+}
+
+fn health(health: Option<&DockerHealth>) -> (Health, Option<String>) {
+    let Some(health) = health else {
+        return (Health::None, None);
+    };
+    let status = match health.status {
+        Some(HealthStatusEnum::STARTING) => Health::Starting,
+        Some(HealthStatusEnum::HEALTHY) => Health::Healthy,
+        Some(HealthStatusEnum::UNHEALTHY) => Health::Unhealthy,
+        Some(HealthStatusEnum::NONE | HealthStatusEnum::EMPTY) | None => Health::None,
+    };
+    let last = health.log.as_ref().and_then(|log| log.last());
+    let probe = last.and_then(|probe| {
+        let output = probe.output.as_deref().unwrap_or_default().trim();
+        let text: String = output.chars().take(MAX_PROBE).collect();
+        match (text.is_empty(), probe.exit_code) {
+            (false, _) => Some(text),
+            (true, Some(code)) => Some(format!("exit code {code}")),
+            (true, None) => None,
+        }
+    });
+    (status, probe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// The parts that count of what Docker 20.10 answers.
+    fn inspected(state: &serde_json::Value) -> Container {
+        let answer = json!({
+            "Id": "0a1b", "Name": "/p_web_1", "Image": "sha256:ff", "RestartCount": 2, "State": state,
+            "Config": {"Labels": {"com.docker.compose.service": "web"}},
+        });
+        container(serde_json::from_value(answer).unwrap())
+    }
+
+    #[test]
+    fn an_exited_container_has_its_code() {
+        let it = inspected(
+            &json!({"Status": "exited", "ExitCode": 3, "StartedAt": "2025-01-01T00:00:00Z"}),
+        );
+        assert_eq!(it.state, State::Exited(3));
+        assert_eq!(
+            (it.name.as_str(), it.service.as_str(), it.restart_count),
+            ("p_web_1", "web", 2)
+        );
+        assert_eq!(it.started_at.as_deref(), Some("2025-01-01T00:00:00Z"));
+        assert_eq!((it.health, it.probe), (Health::None, None));
+    }
+
+    #[test]
+    fn the_last_probe_is_told() {
+        let log =
+            json!([{"ExitCode": 0, "Output": "fine"}, {"ExitCode": 1, "Output": " refused\n"}]);
+        let it =
+            inspected(&json!({"Status": "running", "Health": {"Status": "unhealthy", "Log": log}}));
+        assert_eq!((it.state, it.health), (State::Running, Health::Unhealthy));
+        assert_eq!(it.probe.as_deref(), Some("refused"));
+        let silent = json!([{"ExitCode": 7, "Output": ""}]);
+        let it = inspected(
+            &json!({"Status": "running", "Health": {"Status": "starting", "Log": silent}}),
+        );
+        assert_eq!((it.health, it.probe.as_deref()), (Health::Starting, Some("exit code 7")));
+    }
+
+    #[test]
+    fn one_off_containers_are_known_by_their_label() {
+        let summary = |value: &str| {
+            let labels = json!({"Labels": {"com.docker.compose.oneoff": value}});
+            serde_json::from_value::<ContainerSummary>(labels).unwrap()
+        };
+        assert!(is_one_off(&summary("True")) && !is_one_off(&summary("False")));
+        assert!(!is_one_off(&ContainerSummary::default()));
+    }
+}

@@ -1,0 +1,147 @@
+//! [`Containers`] of a machine in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Container, Containers, DockerError, ExecOutput, Image};
+use crate::host::fake::{Failures, FakeMachine, full_reference, lock};
+use crate::model::ProjectName;
+
+/// Tells what the machine's state holds.
+#[derive(Default)]
+pub struct FakeContainers {
+    machine: FakeMachine,
+    /// Failures to come, by method.
+    pub failures: Failures<DockerError>,
+    logs: Mutex<BTreeMap<String, String>>,
+    answers: Mutex<BTreeMap<String, ExecOutput>>,
+}
+
+impl FakeContainers {
+    /// Docker on a machine.
+    pub fn new(machine: FakeMachine) -> Self {
+        Self { machine, ..Self::default() }
+    }
+
+    /// Makes the next call of a method fail.
+    pub fn fail_next(&self, operation: &str, error: DockerError) {
+        self.failures.push(operation, error);
+    }
+
+    /// Sets what a container has logged.
+    pub fn set_log(&self, container: &str, log: &str) {
+        lock(&self.logs).insert(container.to_owned(), log.to_owned());
+    }
+
+    /// Sets how a program ends in any container; code 0 without output otherwise.
+    pub fn set_answer(&self, program: &str, answer: ExecOutput) {
+        lock(&self.answers).insert(program.to_owned(), answer);
+    }
+}
+
+#[async_trait]
+impl Containers for FakeContainers {
+    async fn of_project(&self, project: &ProjectName) -> Result<Vec<Container>, DockerError> {
+        self.failures.take("of_project")?;
+        let state = self.machine.state();
+        let containers = state.containers.get(project.as_str());
+        Ok(containers.cloned().unwrap_or_default())
+    }
+
+    async fn volumes_of_project(&self, project: &ProjectName) -> Result<Vec<String>, DockerError> {
+        self.failures.take("volumes_of_project")?;
+        let state = self.machine.state();
+        let volumes = state.project_volumes.get(project.as_str());
+        let volumes = volumes.into_iter().flatten().cloned();
+        Ok(volumes.collect())
+    }
+
+    async fn volume_exists(&self, name: &str) -> Result<bool, DockerError> {
+        self.failures.take("volume_exists")?;
+        let state = self.machine.state();
+        let made = state.project_volumes.values().any(|v| v.contains(name));
+        Ok(made || state.volumes.contains_key(name))
+    }
+
+    async fn remove_volume(&self, name: &str) -> Result<(), DockerError> {
+        self.machine.note(format!("remove_volume {name}"));
+        self.failures.take("remove_volume")?;
+        let mut state = self.machine.state();
+        state.volumes.remove(name);
+        state.project_volumes.values_mut().for_each(|volumes| {
+            volumes.remove(name);
+        });
+        Ok(())
+    }
+
+    async fn image_tags(&self, repo: &str) -> Result<Vec<String>, DockerError> {
+        self.failures.take("image_tags")?;
+        let prefix = format!("{repo}:");
+        let state = self.machine.state();
+        Ok(state.images.keys().filter(|tag| tag.starts_with(&prefix)).cloned().collect())
+    }
+
+    async fn images_of_project(&self, project: &ProjectName) -> Result<Vec<Image>, DockerError> {
+        self.failures.take("images_of_project")?;
+        let state = self.machine.state();
+        let own = |reference: &&String| reference.starts_with(project.as_str());
+        let ids: BTreeSet<_> = state.images.keys().filter(own).map(|r| &state.images[r]).collect();
+        let tags = |id: &String| {
+            let named = state.images.iter().filter(|(_, image)| *image == id);
+            named.map(|(reference, _)| reference.clone()).collect()
+        };
+        let image = |id: &String| Image { id: id.clone(), tags: tags(id) };
+        Ok(ids.into_iter().map(image).collect())
+    }
+
+    async fn tag_image(&self, id: &str, repo: &str, tag: &str) -> Result<(), DockerError> {
+        self.machine.note(format!("tag_image {id} {repo}:{tag}"));
+        self.failures.take("tag_image")?;
+        let mut state = self.machine.state();
+        if !state.images.values().any(|image| image == id) {
+            return Err(DockerError::NoSuch {
+                operation: format!("tag image {id}"),
+                said: "No such image".to_owned(),
+            });
+        }
+        state.images.insert(format!("{repo}:{tag}"), id.to_owned());
+        Ok(())
+    }
+
+    async fn remove_image(&self, reference: &str) -> Result<(), DockerError> {
+        self.machine.note(format!("remove_image {reference}"));
+        self.failures.take("remove_image")?;
+        self.machine.state().images.remove(&full_reference(reference));
+        Ok(())
+    }
+
+    async fn exec(
+        &self,
+        container: &str,
+        argv: &[String],
+        _stdin: Option<Vec<u8>>,
+        _deadline: Duration,
+    ) -> Result<ExecOutput, DockerError> {
+        self.machine.note(format!("exec {container} {}", argv.join(" ")));
+        self.failures.take("exec")?;
+        let program = argv.first().map(String::as_str).unwrap_or_default();
+        let answer = lock(&self.answers).get(program).cloned();
+        Ok(answer.unwrap_or(ExecOutput { code: 0, stdout: String::new(), stderr: String::new() }))
+    }
+
+    async fn logs_tail(&self, container: &str, _lines: usize) -> Result<String, DockerError> {
+        self.failures.take("logs_tail")?;
+        Ok(lock(&self.logs).get(container).cloned().unwrap_or_default())
+    }
+
+    async fn until_gone(&self) {
+        std::future::pending().await
+    }
+
+    async fn ping(&self) -> Result<(), DockerError> {
+        self.failures.take("ping")
+    }
+}

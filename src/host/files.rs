@@ -1,0 +1,229 @@
+//! Files: replaced in one step, removed only where that is meant.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+
+use tokio::task::spawn_blocking;
+
+/// Why a file or directory could not be read, replaced or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The system refused.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// read, write, remove, measure.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The path is not below the directory that removals are confined to.
+    #[error("refused to remove {}: {why}", path.display())]
+    Refused {
+        /// The directory that was to be removed.
+        path: PathBuf,
+        /// The rule that it breaks.
+        why: &'static str,
+    },
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
+    let path = path.to_owned();
+    move |source| FileError::Io { action, path, source }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
+) -> Result<T, FileError> {
+    match spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(source) => Err(FileError::Io {
+            action: "work on",
+            path: PathBuf::new(),
+            source: io::Error::other(source),
+        }),
+    }
+}
+
+/// Replaces `path` by a file with these bytes and this mode: a reader sees the old or the new one, whole, and so does
+/// the next boot after a power cut. A symbolic link at `path` is replaced, not followed.
+pub async fn write_atomic(
+    path: &Path,
+    bytes: impl Into<Vec<u8>>,
+    mode: u32,
+) -> Result<(), FileError> {
+    let (path, bytes) = (path.to_owned(), bytes.into());
+    blocking(move || {
+        let replace = || -> io::Result<()> {
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+            let dir = dir.unwrap_or(Path::new("."));
+            let mut file = tempfile::NamedTempFile::new_in(dir)?;
+            file.write_all(&bytes)?;
+            file.as_file().set_permissions(Permissions::from_mode(mode))?;
+            file.as_file().sync_all()?;
+            file.persist(&path).map_err(|error| error.error)?;
+            File::open(dir)?.sync_all()
+        };
+        replace().map_err(failed("write", &path))
+    })
+    .await
+}
+
+/// The bytes of a file, or `None` if there is no such file.
+pub async fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    match tokio::fs::read(path).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(failed("read", path)(source)),
+    }
+}
+
+/// How many bytes can still be written where `path` is.
+pub async fn free_bytes(path: &Path) -> Result<u64, FileError> {
+    let path = path.to_owned();
+    blocking(move || {
+        let facts = nix::sys::statvfs::statvfs(&path)
+            .map_err(|errno| failed("measure", &path)(errno.into()))?;
+        Ok(facts.blocks_available().saturating_mul(facts.fragment_size()))
+    })
+    .await
+}
+
+/// Removes the directory `path`, which is strictly below `root`, with everything in it, and the parents that this leaves
+/// empty. What is gone already is fine. Symbolic links are removed inside it, never followed, and refused on the way to it.
+pub async fn remove_dir(root: &Path, path: &Path) -> Result<(), FileError> {
+    let (root, path) = (root.to_owned(), path.to_owned());
+    blocking(move || {
+        let below = confined(&root, &path)?;
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("remove", &path)(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        // An app's name may hold a slash (a branch "feature/x"): its directories go with the last checkout.
+        for parent in below.ancestors().skip(1) {
+            if parent.as_os_str().is_empty() || fs::remove_dir(root.join(parent)).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// The part of `path` below `root`, if every step of it is a plain directory (or missing).
+fn confined(root: &Path, path: &Path) -> Result<PathBuf, FileError> {
+    let refuse = |why| FileError::Refused { path: path.to_owned(), why };
+    let below =
+        path.strip_prefix(root).map_err(|_| refuse("it is outside the directory for it"))?;
+    let plain = |step: Component<'_>| matches!(step, Component::Normal(_));
+    if below.as_os_str().is_empty() || !below.components().all(plain) {
+        return Err(refuse("it is not strictly below the directory for it"));
+    }
+    let mut step = root.to_owned();
+    for name in below.components() {
+        step.push(name);
+        match fs::symlink_metadata(&step) {
+            Ok(facts) if facts.is_dir() => {}
+            Ok(facts) if facts.is_symlink() => return Err(refuse("a symbolic link leads to it")),
+            Ok(_) => return Err(refuse("it is not a directory")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            Err(source) => return Err(failed("remove", &step)(source)),
+        }
+    }
+    Ok(below.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[tokio::test]
+    async fn a_file_is_replaced_with_its_mode_and_nothing_is_left_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        assert_eq!(read_optional(&path).await.unwrap(), None);
+        write_atomic(&path, "one", 0o644).await.unwrap();
+        write_atomic(&path, "two", 0o600).await.unwrap();
+        assert_eq!(read_optional(&path).await.unwrap().unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_link_is_replaced_and_its_target_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, link) = (dir.path().join("target"), dir.path().join("link"));
+        fs::write(&target, "kept").unwrap();
+        symlink(&target, &link).unwrap();
+        write_atomic(&link, "new", 0o644).await.unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "kept");
+        assert_eq!(fs::read_to_string(&link).unwrap(), "new");
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_names_the_file() {
+        let error = write_atomic(Path::new("/no/such/dir/f"), "x", 0o644).await;
+        assert_eq!(error.unwrap_err().to_string(), "cannot write /no/such/dir/f");
+    }
+
+    #[tokio::test]
+    async fn room_is_told() {
+        assert!(free_bytes(Path::new("/")).await.unwrap() > 0);
+        assert!(free_bytes(Path::new("/no/such/dir")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_directory_goes_with_its_empty_parents_and_again_is_fine() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("app_feature/x.12345-id");
+        let sibling = root.path().join("other");
+        fs::create_dir_all(path.join("deep/er")).unwrap();
+        fs::create_dir(&sibling).unwrap();
+        remove_dir(root.path(), &path).await.unwrap();
+        assert!(!root.path().join("app_feature").exists() && sibling.exists());
+        remove_dir(root.path(), &path).await.unwrap();
+        assert!(root.path().exists());
+    }
+
+    #[tokio::test]
+    async fn a_link_inside_is_removed_and_its_target_kept() {
+        let root = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("precious"), "").unwrap();
+        let path = root.path().join("app");
+        fs::create_dir(&path).unwrap();
+        symlink(outside.path(), path.join("link")).unwrap();
+        remove_dir(root.path(), &path).await.unwrap();
+        assert!(!path.exists() && outside.path().join("precious").exists());
+    }
+
+    #[tokio::test]
+    async fn nothing_outside_of_the_root_is_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        fs::create_dir_all(outside.path().join("dir")).unwrap();
+        symlink(outside.path(), root.path().join("link")).unwrap();
+        fs::write(root.path().join("file"), "").unwrap();
+        let dotted = root.path().join("x/..");
+        let climbing = root.path().join("..").join(outside.path().file_name().unwrap());
+        for path in [
+            root.path(),
+            outside.path(),
+            &dotted,
+            &climbing,
+            &root.path().join("link"),
+            &root.path().join("link/dir"),
+            &root.path().join("file"),
+        ] {
+            let refused = remove_dir(root.path(), path).await;
+            assert!(matches!(refused, Err(FileError::Refused { .. })), "{}", path.display());
+        }
+        assert!(outside.path().join("dir").exists() && root.path().exists());
+    }
+}

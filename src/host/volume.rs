@@ -1,0 +1,144 @@
+//! BTRFS volumes, their snapshots and the scheduler that copies them: buttervolume's duties.
+
+mod action;
+mod btrfs;
+mod buttervolume;
+mod name;
+
+#[cfg(any(test, feature = "testing"))]
+mod fake;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::command::CommandError;
+use super::unix_http::UnixHttpError;
+
+pub use action::{Action, Schedule};
+pub use btrfs::Verified;
+pub use buttervolume::{Buttervolume, ButtervolumeSettings};
+#[cfg(any(test, feature = "testing"))]
+pub use fake::FakeVolumes;
+pub use name::SnapshotName;
+
+/// The BTRFS volumes of this node.
+#[async_trait]
+pub trait Volumes: Send + Sync {
+    /// The names of all volumes, sorted.
+    async fn list(&self) -> Result<Vec<String>, VolumeError>;
+
+    /// The snapshots of a volume, oldest first. Among them are the marks of what was sent where
+    /// ([`SnapshotName::sent_to`]). Not every one is complete: see [`Volumes::facts`].
+    async fn snapshots(&self, volume: &str) -> Result<Vec<SnapshotName>, VolumeError>;
+
+    /// Takes a snapshot, and makes sure that it is there and read-only.
+    async fn snapshot(&self, volume: &str) -> Result<SnapshotName, VolumeError>;
+
+    /// Sends a snapshot to the node with that address, as changes to the last one sent there if both have it.
+    ///
+    /// Success means that the sender's side ended well; the receiver checks its copy with [`Volumes::facts`].
+    ///
+    /// What is marked as sent there is not sent again, because buttervolume would remove the copy first. **Never send to
+    /// this node itself**: that removes the snapshot.
+    async fn send(&self, snapshot: &SnapshotName, host: &str) -> Result<(), VolumeError>;
+
+    /// Makes the volume `target` a writable copy of a snapshot. A volume of that name is snapshotted and replaced; the
+    /// name of that snapshot is returned.
+    async fn restore(
+        &self,
+        snapshot: &SnapshotName,
+        target: &str,
+    ) -> Result<Option<SnapshotName>, VolumeError>;
+
+    /// Removes a volume; one that is gone already is fine. Running containers don't keep it: take them down before.
+    async fn remove_volume(&self, volume: &str) -> Result<(), VolumeError>;
+
+    /// Removes a snapshot; one that is gone already is fine.
+    async fn remove_snapshot(&self, snapshot: &SnapshotName) -> Result<(), VolumeError>;
+
+    /// The scheduler's table.
+    async fn schedules(&self) -> Result<Vec<Schedule>, VolumeError>;
+
+    /// Puts an action on the schedule, every so many minutes, in place of the same action at another interval.
+    async fn schedule(
+        &self,
+        volume: &str,
+        action: &Action,
+        minutes: u32,
+    ) -> Result<(), VolumeError>;
+
+    /// Takes an action off the schedule; one that is not there is fine.
+    async fn unschedule(&self, volume: &str, action: &Action) -> Result<(), VolumeError>;
+
+    /// What the file system says about a snapshot; `None` if there is none of that name.
+    async fn facts(&self, snapshot: &SnapshotName) -> Result<Option<Verified>, VolumeError>;
+}
+
+/// Why something could not be done with a volume.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// A name that could be misread by buttervolume, which passes names to a shell.
+    #[error("{what} {name:?} is not a plain name")]
+    Name {
+        /// volume, snapshot, host or action.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// buttervolume can't be reached or broke off.
+    #[error("buttervolume gave no answer to {operation}")]
+    Unreachable {
+        /// What was asked for.
+        operation: &'static str,
+        /// The cause.
+        source: UnixHttpError,
+    },
+    /// buttervolume said no.
+    #[error("buttervolume could not {operation} {subject}: {why}")]
+    Refused {
+        /// What was asked for.
+        operation: &'static str,
+        /// The volume or snapshot.
+        subject: String,
+        /// Its reason.
+        why: String,
+    },
+    /// Someone paused the scheduler of this node, which hides its table.
+    #[error("buttervolume's scheduler is paused on this node (buttervolume schedule resume)")]
+    SchedulerPaused,
+    /// buttervolume's answer makes no sense.
+    #[error("buttervolume's answer to {operation} is not understood: {said}")]
+    Answer {
+        /// What was asked for.
+        operation: &'static str,
+        /// The beginning of the answer.
+        said: String,
+    },
+    /// A snapshot was made, but is not what it should be.
+    #[error("the snapshot {snapshot} is not to be trusted: {why}")]
+    Unverified {
+        /// The snapshot.
+        snapshot: SnapshotName,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The file system could not be asked.
+    #[error("cannot inspect the snapshot {snapshot}")]
+    Inspect {
+        /// The snapshot.
+        snapshot: SnapshotName,
+        /// The cause.
+        source: CommandError,
+    },
+    /// The work was not done in time, whatever became of it.
+    #[error("buttervolume did not {operation} {subject} within {after:?}")]
+    TimedOut {
+        /// What was asked for.
+        operation: &'static str,
+        /// The volume or snapshot.
+        subject: String,
+        /// The deadline.
+        after: Duration,
+    },
+}

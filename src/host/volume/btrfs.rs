@@ -1,0 +1,108 @@
+//! What `btrfs subvolume show` says.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::host::command::{Command, CommandError};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The facts of a subvolume that tell a whole copy from a torn one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Verified {
+    /// Whether nothing can change it any more.
+    pub read_only: bool,
+    /// Its own id.
+    pub uuid: Option<String>,
+    /// The id of the subvolume that it is a snapshot of.
+    pub parent_uuid: Option<String>,
+    /// The id that it had on the node that sent it; set at the very end of a transfer.
+    pub received_uuid: Option<String>,
+}
+
+impl Verified {
+    /// Whether it is a snapshot that arrived whole. A transfer that broke off leaves a writable one without an origin.
+    pub fn is_whole_copy(&self) -> bool {
+        self.read_only && self.received_uuid.is_some()
+    }
+
+    /// The id by which copies of the same snapshot on other nodes know it.
+    pub fn origin(&self) -> Option<&str> {
+        self.received_uuid.as_deref().or(self.uuid.as_deref())
+    }
+}
+
+pub(super) async fn show(path: &Path) -> Result<Verified, CommandError> {
+    let command = Command::new("btrfs").args(["subvolume", "show", "--"]).arg(path);
+    Ok(parse(&command.run(DEADLINE).await?.stdout))
+}
+
+fn parse(text: &str) -> Verified {
+    let field = |name: &str| {
+        let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+        let value = fields.find_map(|(key, value)| (key.trim() == name).then_some(value.trim()));
+        value.filter(|value| !value.is_empty() && *value != "-").map(str::to_owned)
+    };
+    Verified {
+        read_only: field("Flags")
+            .is_some_and(|flags| flags.split([',', ' ']).any(|flag| flag == "readonly")),
+        uuid: field("UUID"),
+        parent_uuid: field("Parent UUID"),
+        received_uuid: field("Received UUID"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What btrfs-progs 6.2 prints of a volume's snapshot, and of its copy on another node.
+    const TAKEN: &str = "snapshots/v@2025-01-01T00:00:00.000001
+	Name: 			v@2025-01-01T00:00:00.000001
+	UUID: 			46083948-6a42-054a-abf5-96d6656ef82d
+	Parent UUID: 		b2b92478-ca6e-0345-bf43-bcef1b236b46
+	Received UUID: 		-
+	Creation time: 		2025-01-01 00:00:00 +0000
+	Subvolume ID: 		257
+	Generation: 		7
+	Gen at creation: 	7
+	Parent ID: 		5
+	Top level ID: 		5
+	Flags: 			readonly
+	Send transid: 		0
+	Send time: 		2025-01-01 00:00:00 +0000
+	Receive transid: 	0
+	Receive time: 		-
+	Snapshot(s):
+";
+    const RECEIVED: &str = "received/v@2025-01-01T00:00:00.000001
+	Name: 			v@2025-01-01T00:00:00.000001
+	UUID: 			45c8a6d2-42a3-7b40-b399-17729e412a0e
+	Parent UUID: 		-
+	Received UUID: 		46083948-6a42-054a-abf5-96d6656ef82d
+	Flags: 			readonly
+	Snapshot(s):
+				snapshots/Flags: readonly
+";
+
+    #[test]
+    fn a_snapshot_and_its_copy_have_the_same_origin() {
+        let (taken, received) = (parse(TAKEN), parse(RECEIVED));
+        assert!(taken.read_only && !taken.is_whole_copy());
+        assert_eq!(taken.parent_uuid.as_deref(), Some("b2b92478-ca6e-0345-bf43-bcef1b236b46"));
+        assert!(received.is_whole_copy());
+        assert_eq!(received.parent_uuid, None);
+        assert_eq!(taken.origin(), Some("46083948-6a42-054a-abf5-96d6656ef82d"));
+        assert_eq!(taken.origin(), received.origin());
+    }
+
+    #[test]
+    fn a_torn_copy_is_none() {
+        let torn = RECEIVED
+            .replace("Flags: 			readonly", "Flags: 			-")
+            .replace("Received UUID: 		46083948-6a42-054a-abf5-96d6656ef82d", "Received UUID: 		-");
+        let torn = parse(&torn);
+        assert!(!torn.read_only && !torn.is_whole_copy());
+        assert_eq!(parse(""), Verified::default());
+    }
+}

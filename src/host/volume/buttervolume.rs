@@ -1,0 +1,221 @@
+//! [`Volumes`] by buttervolume's API on its socket.
+
+mod answer;
+mod client;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::json;
+
+use super::name::{check_host, check_volume};
+use super::{Action, Schedule, SnapshotName, Verified, VolumeError, Volumes, btrfs};
+
+/// Where buttervolume is, and how long it may take.
+#[derive(Debug, Clone)]
+pub struct ButtervolumeSettings {
+    /// Its socket.
+    pub socket: PathBuf,
+    /// The directory of the snapshots, as this process sees it.
+    pub snapshots: PathBuf,
+    /// The deadline of everything but sending.
+    pub deadline: Duration,
+    /// The deadline of sending one snapshot.
+    pub send_deadline: Duration,
+    /// How long to wait for a socket that is not there (buttervolume is being restarted).
+    pub absence: Duration,
+}
+
+impl Default for ButtervolumeSettings {
+    fn default() -> Self {
+        Self {
+            socket: PathBuf::from("/run/docker/plugins/btrfs.sock"),
+            snapshots: PathBuf::from("/var/lib/buttervolume/snapshots"),
+            deadline: Duration::from_secs(120),
+            send_deadline: Duration::from_secs(12 * 3600),
+            absence: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The buttervolume of this node.
+#[derive(Debug, Clone)]
+pub struct Buttervolume {
+    settings: ButtervolumeSettings,
+}
+
+impl Buttervolume {
+    /// A client; it connects for each call anew.
+    pub fn new(settings: ButtervolumeSettings) -> Self {
+        Self { settings }
+    }
+}
+
+#[async_trait]
+impl Volumes for Buttervolume {
+    async fn list(&self) -> Result<Vec<String>, VolumeError> {
+        let call = self.post("list", "volumes", "/VolumeDriver.List", json!({}));
+        let mut names = self.call(call).await?.names("Volumes")?;
+        names.sort();
+        Ok(names)
+    }
+
+    async fn snapshots(&self, volume: &str) -> Result<Vec<SnapshotName>, VolumeError> {
+        check_volume(volume)?;
+        let path = format!("/VolumeDriver.Snapshot.List/{volume}");
+        let call = self.get("list the snapshots of", volume, path);
+        let names = self.call(call).await?.names("Snapshots")?;
+        // Whatever else lies in that directory is no snapshot of ours.
+        let parsed = names.iter().filter_map(|name| SnapshotName::parse(name).ok());
+        let mut own: Vec<_> = parsed.filter(|name| name.volume() == volume).collect();
+        own.sort();
+        Ok(own)
+    }
+
+    async fn snapshot(&self, volume: &str) -> Result<SnapshotName, VolumeError> {
+        check_volume(volume)?;
+        let body = json!({"Name": volume});
+        let call = self.post("snapshot", volume, "/VolumeDriver.Snapshot", body);
+        let answer = self.call(call).await?;
+        let snapshot = SnapshotName::parse(&answer.text("Snapshot")?)?;
+        let why = match self.facts(&snapshot).await? {
+            Some(facts) if facts.read_only => return Ok(snapshot),
+            Some(_) => "it is writable",
+            None => "it is not there",
+        };
+        Err(VolumeError::Unverified { snapshot, why })
+    }
+
+    async fn send(&self, snapshot: &SnapshotName, host: &str) -> Result<(), VolumeError> {
+        check_host(host)?;
+        let mut marks = self.snapshots(snapshot.volume()).await?;
+        marks.retain(|name| name.sent_to() == Some(host));
+        if marks.iter().any(|mark| mark.is_mark_of(snapshot)) {
+            return Ok(());
+        }
+        match self.send_once(snapshot, host).await {
+            // buttervolume tries the same changes again where it means to send everything: without its marks it has to.
+            Err(VolumeError::Refused { why, .. }) if !marks.is_empty() && lacks_parent(&why) => {
+                tracing::warn!(%snapshot, host, why, "no common snapshot: sending all of it");
+                for mark in &marks {
+                    self.remove_snapshot(mark).await?;
+                }
+                self.send_once(snapshot, host).await
+            }
+            result => result,
+        }
+    }
+
+    async fn restore(
+        &self,
+        snapshot: &SnapshotName,
+        target: &str,
+    ) -> Result<Option<SnapshotName>, VolumeError> {
+        check_volume(target)?;
+        let body = json!({"Name": snapshot.as_str(), "Target": target});
+        let call = self.post("restore", snapshot.as_str(), "/VolumeDriver.Snapshot.Restore", body);
+        let answer = self.call(call).await?;
+        match answer.optional_text("VolumeBackup") {
+            Some(name) => SnapshotName::parse(&name).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn remove_volume(&self, volume: &str) -> Result<(), VolumeError> {
+        check_volume(volume)?;
+        let body = json!({"Name": volume});
+        let call = self.post("remove", volume, "/VolumeDriver.Remove", body);
+        match self.call(call).await {
+            Ok(_) => Ok(()),
+            // It says "no such volume" whatever went wrong.
+            Err(error @ VolumeError::Refused { .. }) => {
+                if self.list().await?.iter().any(|name| name == volume) {
+                    Err(error)
+                } else {
+                    Ok(())
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn remove_snapshot(&self, snapshot: &SnapshotName) -> Result<(), VolumeError> {
+        let body = json!({"Name": snapshot.as_str()});
+        let path = "/VolumeDriver.Snapshot.Remove";
+        let call = self.post("remove", snapshot.as_str(), path, body);
+        match self.call(call).await {
+            Err(VolumeError::Refused { why, .. }) if why == "No such snapshot" => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    async fn schedules(&self) -> Result<Vec<Schedule>, VolumeError> {
+        let path = "/VolumeDriver.Schedule.List".to_owned();
+        let call = self.get("list", "schedules", path);
+        self.call(call).await?.schedules()
+    }
+
+    async fn schedule(
+        &self,
+        volume: &str,
+        action: &Action,
+        minutes: u32,
+    ) -> Result<(), VolumeError> {
+        // 0 would take it off the schedule.
+        self.set_timer("schedule", volume, action, minutes.max(1).to_string()).await
+    }
+
+    async fn unschedule(&self, volume: &str, action: &Action) -> Result<(), VolumeError> {
+        self.set_timer("unschedule", volume, action, "0".to_owned()).await
+    }
+
+    async fn facts(&self, snapshot: &SnapshotName) -> Result<Option<Verified>, VolumeError> {
+        let path = self.settings.snapshots.join(snapshot.as_str());
+        if !tokio::fs::try_exists(&path).await.unwrap_or(true) {
+            return Ok(None);
+        }
+        match btrfs::show(&path).await {
+            Ok(facts) => Ok(Some(facts)),
+            Err(source) => Err(VolumeError::Inspect { snapshot: snapshot.clone(), source }),
+        }
+    }
+}
+
+impl Buttervolume {
+    async fn send_once(&self, snapshot: &SnapshotName, host: &str) -> Result<(), VolumeError> {
+        let (name, path) = (snapshot.as_str(), "/VolumeDriver.Snapshot.Send");
+        let body = json!({"Name": name, "Host": host});
+        let mut call = self.post("send", name, path, body);
+        call.deadline = self.settings.send_deadline;
+        self.call(call).await.map(drop)
+    }
+
+    async fn set_timer(
+        &self,
+        operation: &'static str,
+        volume: &str,
+        action: &Action,
+        timer: String,
+    ) -> Result<(), VolumeError> {
+        check_volume(volume)?;
+        let name = action.to_string();
+        // What is on the schedule already can come off it, however it is written.
+        if timer != "0" && !action.is_plain() {
+            return Err(VolumeError::Name { what: "action", name });
+        }
+        let body = json!({"Name": volume, "Action": name, "Timer": timer});
+        let call = self.post(operation, volume, "/VolumeDriver.Schedule", body);
+        self.call(call).await.map(drop)
+    }
+}
+
+/// Whether a send failed because one side no longer has the snapshot that the changes are counted from.
+fn lacks_parent(why: &str) -> bool {
+    ["cannot find parent", "unable to resolve", "cannot resolve", "No such file"]
+        .iter()
+        .any(|text| why.contains(text))
+}
+
+#[cfg(test)]
+mod tests;
