@@ -11,5 +11,6 @@
 //! `model`, `event` and `plan` are pure; `exec` carries plans out through the seams in `host` and `consul`;
 //! `proxy` renders every node's proxies from KV; `agent` wires all of it and `cli` reads the records.
 
+pub mod consul;
 pub mod host;
 pub mod model;
