@@ -14,3 +14,4 @@
 pub mod consul;
 pub mod host;
 pub mod model;
+pub mod proxy;

@@ -1,0 +1,202 @@
+//! Puts a view in place: rendered, checked, written, and only then told to the running proxies.
+
+mod caddy;
+mod haproxy;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::caddy::{AppRoutes, config};
+use super::control::{CheckError, ControlError, Effect, ProxyControl};
+use super::haproxy::maps;
+use super::render::{AppSites, RenderError, Templates, render};
+use super::{ClusterView, MAINTENANCE_PAGE, Problem, ProxySettings};
+use crate::host::files::{FileError, read_optional, write_atomic};
+use crate::model::{AppId, AppName, AppRecord, Branch, Repo};
+
+/// What [`Proxies::apply`] did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// What was left out; everything else is in place.
+    pub problems: Vec<Problem>,
+    /// HAProxy runs a new `haproxy.cfg`.
+    pub haproxy_reloaded: bool,
+    /// Caddy runs a new configuration.
+    pub caddy_loaded: bool,
+    /// Entries of maps that changed in the running HAProxy.
+    pub maps_changed: usize,
+    /// HAProxy does not run: it reads the files when it starts.
+    pub haproxy_is_down: bool,
+    /// Caddy does not run: call again when it does, because it starts with the last configuration that it took.
+    pub caddy_is_down: bool,
+    /// What could not be checked and so was not changed, and why: call again.
+    pub unchecked: Vec<String>,
+}
+
+/// Why nothing, or not all, was put in place. Calling again is safe.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// A template is wrong.
+    #[error("rendering the proxies' configuration failed")]
+    Render(#[from] RenderError),
+    /// A file can't be written.
+    #[error("the proxies' files can't be kept")]
+    File(#[from] FileError),
+    /// The check container or Docker is away: nothing was changed.
+    #[error("{proxy}'s configuration could not be checked")]
+    Check {
+        /// HAProxy or Caddy.
+        proxy: &'static str,
+        /// The cause.
+        #[source]
+        source: CheckError,
+    },
+    /// A running proxy did not take what its check had passed.
+    #[error("a running proxy did not take its configuration")]
+    Control(#[from] ControlError),
+}
+
+/// The proxies of a node, and what is known to be in place.
+pub struct Proxies {
+    settings: ProxySettings,
+    control: Arc<dyn ProxyControl>,
+    templates: Templates,
+    /// Caddyfiles, and what became of them: an app's text is adapted once.
+    adapted: BTreeMap<String, Result<AppRoutes, String>>,
+    /// Parts that HAProxy refused: the source, the part, its words. Tried again when the part changes.
+    refused: BTreeMap<String, (String, String)>,
+    /// What Caddy routes now.
+    routed: BTreeMap<AppName, (AppSites, AppRoutes)>,
+}
+
+impl Proxies {
+    /// Nothing is touched before [`bootstrap`](Self::bootstrap) or [`apply`](Self::apply).
+    pub fn new(
+        settings: ProxySettings,
+        control: Arc<dyn ProxyControl>,
+    ) -> Result<Self, ProxyError> {
+        Ok(Self {
+            settings,
+            control,
+            templates: Templates::built_in()?,
+            adapted: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            routed: BTreeMap::new(),
+        })
+    }
+
+    /// Writes what is missing of the files that the containers start with; needs neither Consul nor containers, and
+    /// never replaces a file.
+    pub async fn bootstrap(&self, me: &crate::model::NodeName) -> Result<(), ProxyError> {
+        let view = ClusterView {
+            me: me.clone(),
+            nodes: BTreeMap::new(),
+            apps: BTreeMap::new(),
+            maintenance: Default::default(),
+            swarm: BTreeMap::new(),
+        };
+        let rendered = render(&view, &self.settings, &self.templates, &BTreeMap::new())?;
+        let dir = self.settings.haproxy_dir();
+        let caddy = pretty(&config(&self.settings, &BTreeMap::new()));
+        let mut files = vec![
+            (dir.join("maintenance.html"), MAINTENANCE_PAGE.to_owned()),
+            (dir.join("haproxy.cfg"), rendered.haproxy_cfg),
+            (self.settings.caddy_file(), caddy),
+        ];
+        files.extend(rendered.maps.into_iter().map(|(name, text)| (dir.join(name), text)));
+        for (path, text) in files {
+            if read_optional(&path).await?.is_none() {
+                make_parent(&path).await?;
+                write_atomic(&path, text, 0o644).await?;
+            }
+        }
+        let check = self.settings.check_dir();
+        make_parent(&check.join("candidate")).await
+    }
+
+    /// Makes the node's proxies serve a view. What is in place already is left alone; what the real binaries refuse is
+    /// narrowed down to the app that causes it, which is left out and reported.
+    pub async fn apply(&mut self, view: &ClusterView) -> Result<Applied, ProxyError> {
+        self.bootstrap(&view.me).await?;
+        let mut applied = Applied::default();
+        let (rendered, is_accepted) = self.render_accepted(view, &mut applied).await?;
+        applied.problems.extend(rendered.problems.iter().cloned());
+        // Without its checks Caddy keeps what it has; hosts can still be led elsewhere.
+        let apps = self.adapt(&rendered, &mut applied).await;
+        let came = match &apps {
+            Some(apps) => self.route_more(apps, &mut applied).await,
+            None => Ok(()),
+        };
+        // Whatever Caddy says: hosts that left this node have to be led away from it.
+        self.install_haproxy(&rendered, is_accepted, &mut applied).await?;
+        came?;
+        if let Some(apps) = apps {
+            self.load_caddy(apps, false, &mut applied).await?;
+        }
+        applied.problems.sort();
+        applied.problems.dedup();
+        Ok(applied)
+    }
+
+    /// Whether the real binaries accept the configuration with an app as its record would be. Changes nothing.
+    pub async fn would_accept(
+        &self,
+        view: &ClusterView,
+        candidate: &AppRecord,
+    ) -> Result<(), Vec<Problem>> {
+        let name = match (Repo::parse(&candidate.repo_url), Branch::parse(&candidate.branch)) {
+            (Ok(repo), Ok(branch)) => AppId { repo, branch }.name(),
+            (Err(error), _) | (_, Err(error)) => {
+                return Err(vec![Problem::new(&candidate.repo_url, error.to_string())]);
+            }
+        };
+        let source = format!("app/{name}");
+        let mut view = view.clone();
+        // Only the master's proxies hold all that the app asks for.
+        view.me = candidate.master.clone();
+        view.maintenance.remove(&name);
+        view.apps.insert(name.clone(), candidate.clone());
+        let fail = |what: String| vec![Problem::new(&source, what)];
+        // What was refused of its version before says nothing about this one.
+        let mut refused = self.known_refusals();
+        refused.remove(&source);
+        let rendered = render(&view, &self.settings, &self.templates, &refused)
+            .map_err(|error| fail(error.to_string()))?;
+        let own: Vec<_> =
+            rendered.problems.iter().filter(|problem| problem.source == source).cloned().collect();
+        if !own.is_empty() {
+            return Err(own);
+        }
+        if let Some(sites) = rendered.caddy_sites.get(&name) {
+            let adapted = self.adapt_one(sites).await;
+            let adapted = adapted.map_err(|error| fail(format!("Caddy: {error}")))?;
+            adapted.map_err(fail)?;
+        }
+        if rendered.haproxy_parts.contains_key(&source) {
+            let alone = self.only(&view, &source).map_err(|error| fail(error.to_string()))?;
+            let checked = self.control.check_haproxy(&alone).await;
+            checked.map_err(|error| fail(format!("HAProxy: {error}")))?;
+        }
+        Ok(())
+    }
+}
+
+async fn make_parent(path: &Path) -> Result<(), ProxyError> {
+    let parent: PathBuf = path.parent().map(Path::to_owned).unwrap_or_default();
+    tokio::fs::create_dir_all(&parent).await.map_err(|source| FileError::Io {
+        action: "make",
+        path: parent,
+        source,
+    })?;
+    Ok(())
+}
+
+fn pretty(config: &Value) -> String {
+    format!("{config:#}\n")
+}
+
+#[cfg(test)]
+mod tests;

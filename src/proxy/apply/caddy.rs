@@ -1,0 +1,146 @@
+//! Caddy's half: each text adapted once, the merged configuration loaded when it differs.
+
+use std::collections::BTreeMap;
+
+use super::{Applied, Effect, Proxies, ProxyError, pretty};
+use crate::host::files::{read_optional, write_atomic};
+use crate::model::AppName;
+use crate::proxy::Problem;
+use crate::proxy::caddy::{AppRoutes, config};
+use crate::proxy::control::{CheckError, ControlError};
+use crate::proxy::render::{AppSites, Rendered};
+
+type Routed = BTreeMap<AppName, (AppSites, AppRoutes)>;
+
+impl Proxies {
+    /// Adapts the texts that are new; nothing if that can't be done now.
+    pub(super) async fn adapt(
+        &mut self,
+        rendered: &Rendered,
+        applied: &mut Applied,
+    ) -> Option<Routed> {
+        let mut apps = BTreeMap::new();
+        let mut cache = BTreeMap::new();
+        let mut is_complete = true;
+        for (name, sites) in &rendered.caddy_sites {
+            let key = cache_key(sites);
+            let result = match self.adapted.get(&key) {
+                Some(known) => known.clone(),
+                None => match self.adapt_one(sites).await {
+                    Ok(result) => result,
+                    Err(error) => {
+                        applied.unchecked.push(format!("app/{name}: Caddy: {error}"));
+                        is_complete = false;
+                        continue;
+                    }
+                },
+            };
+            match &result {
+                Ok(routes) => {
+                    apps.insert(name.clone(), (sites.clone(), routes.clone()));
+                }
+                Err(what) => {
+                    let what = format!("CADDYFILE: {what}");
+                    applied.problems.push(Problem::new(format!("app/{name}"), what));
+                }
+            }
+            cache.insert(key, result);
+        }
+        self.adapted = cache;
+        is_complete.then_some(apps)
+    }
+
+    /// What Caddy makes of one app's text: its routes, or why they aren't used.
+    pub(super) async fn adapt_one(
+        &self,
+        sites: &AppSites,
+    ) -> Result<Result<AppRoutes, String>, CheckError> {
+        match self.control.adapt(&sites.text).await {
+            Ok(adapted) => Ok(AppRoutes::take(&adapted, sites).map_err(|error| error.to_string())),
+            Err(CheckError::Refused(what)) => Ok(Err(format!("Caddy refuses it: {what}"))),
+            Err(error @ CheckError::Unavailable(_)) => Err(error),
+        }
+    }
+
+    /// An app that came is routed by Caddy before HAProxy sends it requests; one that left, until it no longer does.
+    pub(super) async fn route_more(
+        &mut self,
+        apps: &Routed,
+        applied: &mut Applied,
+    ) -> Result<(), ProxyError> {
+        let mut both = self.routed.clone();
+        both.extend(apps.clone());
+        if both == self.routed {
+            return Ok(());
+        }
+        let is_passing = both.len() > apps.len();
+        self.load_caddy(both, is_passing, applied).await
+    }
+
+    /// Loads the routes of apps; the file keeps what Caddy took last, for its next start.
+    pub(super) async fn load_caddy(
+        &mut self,
+        apps: Routed,
+        is_passing: bool,
+        applied: &mut Applied,
+    ) -> Result<(), ProxyError> {
+        let wanted = config(&self.settings, &apps);
+        let effect = match self.control.load_caddy(&wanted).await {
+            Err(ControlError::Refused { what, .. }) => {
+                return self.load_without_new(apps, &what, applied).await;
+            }
+            effect => effect?,
+        };
+        match effect {
+            Effect::NotRunning => applied.caddy_is_down = true,
+            Effect::Changed(count) => {
+                applied.caddy_loaded |= count > 0;
+                self.routed = apps;
+                if !is_passing {
+                    self.keep(&pretty(&wanted)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole was refused although each part passed: what changed is left out, what worked stays.
+    async fn load_without_new(
+        &mut self,
+        apps: Routed,
+        what: &str,
+        applied: &mut Applied,
+    ) -> Result<(), ProxyError> {
+        let mut good = BTreeMap::new();
+        for (name, app) in apps {
+            if self.routed.get(&name) == Some(&app) {
+                good.insert(name, app);
+            } else {
+                let what = format!("Caddy refuses the whole with it: {what}");
+                applied.problems.push(Problem::new(format!("app/{name}"), what));
+                good.extend(self.routed.get(&name).cloned().map(|old| (name, old)));
+            }
+        }
+        let wanted = config(&self.settings, &good);
+        if let Effect::Changed(count) = self.control.load_caddy(&wanted).await? {
+            applied.caddy_loaded |= count > 0;
+            self.routed = good;
+            self.keep(&pretty(&wanted)).await?;
+        }
+        Ok(())
+    }
+
+    async fn keep(&self, text: &str) -> Result<(), ProxyError> {
+        let path = self.settings.caddy_file();
+        if read_optional(&path).await?.as_deref() != Some(text.as_bytes()) {
+            write_atomic(&path, text, 0o644).await?;
+        }
+        Ok(())
+    }
+}
+
+/// All that the result depends on.
+fn cache_key(sites: &AppSites) -> String {
+    let hosts: Vec<_> = sites.hosts.keys().collect();
+    format!("{hosts:?}{:?}{}", sites.containers, sites.text)
+}

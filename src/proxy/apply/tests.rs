@@ -1,0 +1,221 @@
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{Applied, ClusterView, Proxies, ProxyError, ProxySettings};
+use crate::model::{AppName, NodeName};
+use crate::proxy::control::FakeControl;
+
+struct Fixture {
+    _dir: tempfile::TempDir,
+    proxies: Proxies,
+    control: Arc<FakeControl>,
+    settings: ProxySettings,
+    view: ClusterView,
+}
+
+fn node(name: &str) -> NodeName {
+    NodeName::parse(name).unwrap()
+}
+
+fn fixture() -> Fixture {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = ProxySettings { data_dir: dir.path().to_owned(), ..ProxySettings::default() };
+    let control = Arc::new(FakeControl::default());
+    let nodes = [("node1", "10.0.0.1"), ("node2", "10.0.0.2")];
+    let nodes = nodes.map(|(name, ip)| (node(name), ip.to_owned()));
+    let (view, _) = ClusterView::from_entries(node("node1"), nodes.into(), []);
+    Fixture {
+        _dir: dir,
+        proxies: Proxies::new(settings.clone(), control.clone()).unwrap(),
+        control,
+        settings,
+        view,
+    }
+}
+
+fn app(
+    name: &str,
+    master: &str,
+    caddyfile: &str,
+    haproxy: Value,
+) -> (AppName, crate::model::AppRecord) {
+    let record = json!({
+        "repo_url": format!("https://git.test/{name}"), "branch": "main", "deploy_id": "1", "master": master,
+        "ip": "10.0.0.9", "caddyfile": caddyfile, "haproxy": haproxy, "ct": {"web": format!("{name}_web")},
+    });
+    let record: crate::model::AppRecord = serde_json::from_value(record).unwrap();
+    let id = crate::model::AppId {
+        repo: crate::model::Repo::parse(&record.repo_url).unwrap(),
+        branch: crate::model::Branch::parse("main").unwrap(),
+    };
+    (id.name(), record)
+}
+
+fn tcp(name: &str, port: u16) -> Value {
+    json!({format!("{name}-tcp"): {
+        "frontend": {"mode": "tcp", "bind": [format!("*:{port}")]},
+        "backends": [{"name": name, "port": 22, "peer_port": port, "ct": format!("{name}_web")}],
+    }})
+}
+
+fn site(name: &str) -> String {
+    format!("http://{name}.test {{\n proxy / http://{name}_web:80\n}}")
+}
+
+impl Fixture {
+    fn add(&mut self, name: &str, master: &str, caddyfile: &str, haproxy: Value) -> AppName {
+        let (name, record) = app(name, master, caddyfile, haproxy);
+        self.view.apps.insert(name.clone(), record);
+        name
+    }
+
+    async fn apply(&mut self) -> Applied {
+        self.proxies.apply(&self.view).await.unwrap()
+    }
+
+    fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.settings.haproxy_dir().join(name)).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn what_is_in_place_is_left_alone() {
+    let mut f = fixture();
+    f.add("a", "node1", &site("a"), tcp("a", 2222));
+    let first = f.apply().await;
+    assert!(first.haproxy_reloaded && first.caddy_loaded && first.problems.is_empty(), "{first:?}");
+    assert_eq!(f.file("http.map"), "a.test node1\n");
+    assert_eq!(f.apply().await, Applied::default());
+    let state = f.control.state().clone();
+    assert_eq!((state.reloads, state.adaptations, state.loads.len()), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn a_flip_and_maintenance_need_no_reload() {
+    let mut f = fixture();
+    let name = f.add("a", "node2", &site("a"), Value::Object(Default::default()));
+    f.apply().await;
+    f.view.apps.get_mut(&name).unwrap().master = node("node1");
+    let flipped = f.apply().await;
+    assert!(
+        !flipped.haproxy_reloaded && flipped.caddy_loaded && flipped.maps_changed == 1,
+        "{flipped:?}"
+    );
+    assert_eq!(f.control.state().maps["http.map"], "a.test node1\n");
+    f.view.maintenance.insert(name);
+    let stopped = f.apply().await;
+    assert!(!stopped.haproxy_reloaded && !stopped.caddy_loaded, "{stopped:?}");
+    assert_eq!(f.file("http.map"), "a.test maint\n");
+}
+
+#[tokio::test]
+async fn a_refused_part_is_left_out_alone_and_tried_again_when_it_changes() {
+    let mut f = fixture();
+    f.add("a", "node1", "", tcp("a", 2222));
+    let bad = f.add("b", "node1", &site("b"), tcp("b", 3333));
+    f.control.state().haproxy_refuses = vec!["*:3333".to_owned()];
+    let applied = f.apply().await;
+    assert_eq!(applied.problems.len(), 1);
+    assert_eq!(applied.problems[0].source, format!("app/{bad}"));
+    assert!(f.file("haproxy.cfg").contains("*:2222") && !f.file("haproxy.cfg").contains("*:3333"));
+    assert_eq!(f.file("http.map"), "b.test node1\n", "its site is served");
+    let checks = f.control.state().haproxy_checks;
+    assert_eq!(f.apply().await.problems, applied.problems);
+    assert_eq!(f.control.state().haproxy_checks, checks, "known: not asked again");
+    f.view.apps.get_mut(&bad).unwrap().haproxy = tcp("b", 3334).as_object().unwrap().clone();
+    assert!(f.apply().await.problems.is_empty());
+    assert!(f.file("haproxy.cfg").contains("*:3334"));
+}
+
+#[tokio::test]
+async fn a_caddyfile_that_caddy_refuses_is_left_out_alone() {
+    let mut f = fixture();
+    f.add("a", "node1", &site("a"), json!({}));
+    let bad = f.add("b", "node1", &site("b"), json!({}));
+    f.control.state().caddy_refuses = vec!["b.test".to_owned()];
+    let applied = f.apply().await;
+    assert_eq!(applied.problems[0].source, format!("app/{bad}"));
+    let loaded = f.control.state().loads.last().unwrap().to_string();
+    assert!(loaded.contains("a.test") && !loaded.contains("b.test"));
+}
+
+#[tokio::test]
+async fn without_its_checks_nothing_but_the_maps_changes() {
+    let mut f = fixture();
+    let name = f.add("a", "node1", &site("a"), json!({}));
+    f.apply().await;
+    f.control.state().no_checks = true;
+    f.view.apps.get_mut(&name).unwrap().master = node("node2");
+    f.add("b", "node1", &site("b"), tcp("b", 2222));
+    let applied = f.apply().await;
+    assert_eq!(applied.unchecked.len(), 2, "{applied:?}");
+    assert_eq!(f.control.state().loads.len(), 1);
+    assert!(!f.file("haproxy.cfg").contains("2222"));
+    assert!(f.control.state().maps["http.map"].contains("a.test node2\n"));
+    f.control.state().no_checks = false;
+    assert!(f.apply().await.haproxy_reloaded);
+}
+
+#[tokio::test]
+async fn a_reload_that_fails_keeps_the_last_good_file() {
+    let mut f = fixture();
+    f.add("a", "node1", "", tcp("a", 2222));
+    f.apply().await;
+    let good = f.file("haproxy.cfg");
+    f.add("b", "node1", "", tcp("b", 3333));
+    f.control.state().reload_fails = true;
+    let failed = f.proxies.apply(&f.view).await;
+    assert!(matches!(failed, Err(ProxyError::Control(_))));
+    assert_eq!(f.file("haproxy.cfg"), good);
+    f.control.state().reload_fails = false;
+    let next = f.apply().await;
+    assert!(next.haproxy_reloaded && next.problems.len() == 1, "{next:?}");
+    assert_eq!(f.file("haproxy.cfg"), good);
+}
+
+#[tokio::test]
+async fn proxies_that_are_down_get_their_files() {
+    let mut f = fixture();
+    f.add("a", "node1", &site("a"), tcp("a", 2222));
+    f.control.state().is_down = true;
+    let applied = f.apply().await;
+    assert!(applied.haproxy_is_down && applied.caddy_is_down);
+    assert!(f.file("haproxy.cfg").contains("*:2222"));
+    f.control.state().is_down = false;
+    let applied = f.apply().await;
+    assert!(applied.caddy_loaded && applied.maps_changed == 1, "{applied:?}");
+}
+
+#[tokio::test]
+async fn a_candidate_is_checked_without_a_trace() {
+    let mut f = fixture();
+    f.add("a", "node1", &site("a"), tcp("a", 2222));
+    f.apply().await;
+    let before = f.file("haproxy.cfg");
+    let (_, good) = app("b", "node2", &site("b"), tcp("b", 3333));
+    assert_eq!(f.proxies.would_accept(&f.view, &good).await, Ok(()));
+    let (_, same_port) = app("b", "node2", &site("b"), tcp("b", 2222));
+    let (_, same_host) = app("b", "node2", &site("a").replace("a_web", "b_web"), json!({}));
+    let (_, foreign) = app("b", "node2", "http://b.test {\n proxy / http://a_web:80\n}", json!({}));
+    f.control.state().caddy_refuses = vec!["c.test".to_owned()];
+    let (_, refused) = app("b", "node2", &site("c").replace("c_web", "b_web"), json!({}));
+    for record in [same_port, same_host, foreign, refused] {
+        assert!(f.proxies.would_accept(&f.view, &record).await.is_err(), "{record:?}");
+    }
+    assert_eq!(f.file("haproxy.cfg"), before);
+    assert_eq!(f.control.state().loads.len(), 1);
+}
+
+#[tokio::test]
+async fn an_haproxy_that_runs_another_text_than_its_file_is_reloaded() {
+    let mut fixture = fixture();
+    fixture.apply().await;
+    let reloads = fixture.control.state().reloads;
+    fixture.apply().await;
+    assert_eq!(fixture.control.state().reloads, reloads, "what is in place is left alone");
+    // It started while the file was replaced, and read the one before.
+    fixture.control.state().haproxy_runs = Some("tandem-0000000000000000".to_owned());
+    assert!(fixture.apply().await.haproxy_reloaded);
+    assert_eq!(fixture.control.state().reloads, reloads + 1);
+}

@@ -1,0 +1,13 @@
+//! Caddy's configuration as JSON: what each app's Caddyfile becomes is checked against a list, then merged.
+
+mod allow;
+mod base;
+mod routes;
+
+pub use base::config;
+pub use routes::AppRoutes;
+
+/// Why what Caddy made of an app's text is not used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotAllowed(String);

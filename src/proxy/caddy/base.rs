@@ -1,0 +1,172 @@
+//! The whole of Caddy's configuration: two servers with the routes of all apps, and the one for maintenance.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::AppRoutes;
+use crate::model::AppName;
+use crate::proxy::caddyfile::{Dialect, Scheme, TlsChoice};
+use crate::proxy::render::AppSites;
+use crate::proxy::{Issuer, MAINTENANCE_PAGE, ProxySettings};
+
+/// Five minutes in nanoseconds, for slow clients; answers may take longer.
+const CLIENT_TIMEOUT: u64 = 300_000_000_000;
+
+/// Exact hosts before wildcards, long suffixes before short ones.
+type Rank<'a> = (bool, Reverse<usize>, &'a str);
+
+fn rank(host: &str) -> Rank<'_> {
+    let is_wild = host.starts_with('*');
+    let length = if is_wild { host.len() } else { 0 };
+    (is_wild, Reverse(length), host)
+}
+
+/// Merges the routes of apps; with none it is what a node starts with.
+pub fn config(settings: &ProxySettings, apps: &BTreeMap<AppName, (AppSites, AppRoutes)>) -> Value {
+    let (http, https) = (routes(apps, Scheme::Http), routes(apps, Scheme::Https));
+    let errors = |pick: fn(&AppRoutes) -> &Vec<Value>| {
+        let all: Vec<_> = apps.values().flat_map(|(_, routes)| pick(routes).clone()).collect();
+        json!({"routes": all})
+    };
+    let port = |port: u16| json!([format!(":{port}")]);
+    json!({
+        "admin": {
+            "listen": format!("unix/{}", settings.caddy_socket().display()),
+            // The name that this program's requests carry; Caddy checks it on unix sockets too.
+            "origins": ["localhost"],
+            "config": {"persist": false},
+        },
+        "apps": {
+            "http": {
+                "http_port": settings.caddy_http_port,
+                "https_port": settings.caddy_https_port,
+                "servers": {
+                    "http": {
+                        "listen": port(settings.caddy_http_port),
+                        "routes": http,
+                        "errors": errors(|routes| &routes.http_errors),
+                        "automatic_https": {"disable": true},
+                        "logs": {},
+                        "protocols": ["h1"],
+                        "read_header_timeout": CLIENT_TIMEOUT,
+                        "idle_timeout": CLIENT_TIMEOUT,
+                    },
+                    "https": {
+                        "listen": port(settings.caddy_https_port),
+                        "routes": https,
+                        "errors": errors(|routes| &routes.https_errors),
+                        "automatic_https": {"disable_redirects": true},
+                        "tls_connection_policies": [{}],
+                        "logs": {},
+                        // HTTP/3 would be announced, and does not come through HAProxy.
+                        "protocols": ["h1", "h2"],
+                        "read_header_timeout": CLIENT_TIMEOUT,
+                        "idle_timeout": CLIENT_TIMEOUT,
+                    },
+                    "maintenance": {
+                        "listen": port(settings.caddy_maintenance_port),
+                        "routes": [{"handle": [maintenance(settings)]}],
+                        "automatic_https": {"disable": true},
+                        "tls_connection_policies": [{}],
+                        "protocols": ["h1", "h2"],
+                    },
+                },
+            },
+            "tls": {"automation": {"policies": policies(settings, apps)}},
+            "pki": {"certificate_authorities": {"local": {"install_trust": false}}},
+        },
+    })
+}
+
+fn routes(apps: &BTreeMap<AppName, (AppSites, AppRoutes)>, scheme: Scheme) -> Vec<Value> {
+    let mut all: Vec<(Rank<'_>, Value)> = Vec::new();
+    for (_, routes) in apps.values() {
+        let own = match scheme {
+            Scheme::Http => &routes.http,
+            Scheme::Https => &routes.https,
+        };
+        all.extend(own.iter().map(|(host, route)| (rank(host), route.clone())));
+    }
+    if scheme == Scheme::Http {
+        all.extend(redirects(apps));
+    }
+    all.sort_by_key(|(rank, _)| *rank);
+    let unknown = json!({"handler": "static_response", "status_code": 404});
+    let routes = all.into_iter().map(|(_, route)| route);
+    routes.chain([json!({"handle": [unknown]})]).collect()
+}
+
+/// HTTP → HTTPS for the hosts that have no site of their own by HTTP.
+fn redirects(apps: &BTreeMap<AppName, (AppSites, AppRoutes)>) -> Vec<(Rank<'_>, Value)> {
+    let hosts = |scheme| {
+        let sites = apps.values().map(|(sites, _)| sites);
+        sites.flat_map(move |sites| {
+            let own = sites.hosts.keys().filter(move |(known, _)| *known == scheme);
+            own.map(move |(_, host)| (host.as_str(), sites.dialect))
+        })
+    };
+    let plain: BTreeSet<_> = hosts(Scheme::Http).map(|(host, _)| host).collect();
+    let missing = hosts(Scheme::Https).filter(|(host, _)| !plain.contains(host));
+    let redirect = |(host, dialect)| {
+        let code = match dialect {
+            Dialect::V1 => 301,
+            Dialect::V2 => 308,
+        };
+        let handle = json!({
+            "handler": "static_response",
+            "status_code": code,
+            "headers": {"Location": ["https://{http.request.host}{http.request.uri}"]},
+        });
+        let route = json!({"match": [{"host": [host]}], "handle": [handle], "terminal": true});
+        (rank(host), route)
+    };
+    missing.map(redirect).collect()
+}
+
+fn maintenance(settings: &ProxySettings) -> Value {
+    json!({
+        "handler": "static_response",
+        "status_code": 503,
+        "headers": {
+            "Cache-Control": ["no-store"],
+            "Content-Type": ["text/html; charset=utf-8"],
+            "Retry-After": [settings.retry_after.to_string()],
+        },
+        "body": MAINTENANCE_PAGE,
+    })
+}
+
+/// Who issues certificates: the sites that chose, then the rest.
+fn policies(
+    settings: &ProxySettings,
+    apps: &BTreeMap<AppName, (AppSites, AppRoutes)>,
+) -> Vec<Value> {
+    let mut internal = Vec::new();
+    let mut emails: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let hosts = apps.values().flat_map(|(sites, _)| &sites.hosts);
+    for ((scheme, host), choice) in hosts {
+        match (scheme, choice) {
+            (Scheme::Http, _) | (_, TlsChoice::Default) => {}
+            (_, TlsChoice::Internal) => internal.push(host.as_str()),
+            (_, TlsChoice::Email(email)) => emails.entry(email).or_default().push(host),
+        }
+    }
+    let mut policies = Vec::new();
+    if !internal.is_empty() {
+        policies.push(json!({"subjects": internal, "issuers": [{"module": "internal"}]}));
+    }
+    for (email, hosts) in emails {
+        let issuer = json!({"module": "acme", "email": email});
+        policies.push(json!({"subjects": hosts, "issuers": [issuer]}));
+    }
+    match &settings.issuer {
+        Issuer::Acme(None) => {}
+        Issuer::Acme(Some(email)) => {
+            policies.push(json!({"issuers": [{"module": "acme", "email": email}]}));
+        }
+        Issuer::Internal => policies.push(json!({"issuers": [{"module": "internal"}]})),
+    }
+    policies
+}

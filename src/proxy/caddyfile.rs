@@ -1,0 +1,73 @@
+//! `CADDYFILE` values: read by the rules of Caddy 1 or 2, translated to Caddy 2, every word from an allow-list.
+//!
+//! ```text
+//! text ─ lexer ─▶ tokens ─ parser ─▶ blocks ─ dialect ─▶ v1 or v2 rules ─▶ sites ─ render ─▶ Caddy 2 text
+//! ```
+
+mod address;
+mod dialect;
+mod lexer;
+mod parser;
+mod placeholder;
+mod site;
+mod v1;
+mod v2;
+mod write;
+
+use std::collections::BTreeSet;
+
+pub use address::{Scheme, SiteUrl};
+pub use dialect::Dialect;
+pub use site::{Site, TlsChoice, Translation, translate};
+pub use write::Line;
+
+/// Why a `CADDYFILE` is not used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CaddyfileError {
+    /// The text has no structure.
+    #[error("line {line}: {what}")]
+    Syntax {
+        /// Counted from 1.
+        line: u32,
+        /// What is wrong.
+        what: String,
+    },
+    /// A directive has no translation, or is not allowed.
+    #[error("line {line}: {directive}: {what}")]
+    Directive {
+        /// Counted from 1.
+        line: u32,
+        /// The directive.
+        directive: String,
+        /// Why not, or what to write instead.
+        what: String,
+    },
+}
+
+impl CaddyfileError {
+    fn syntax(line: u32, what: impl Into<String>) -> Self {
+        let what = what.into();
+        Self::Syntax { line, what }
+    }
+}
+
+/// Passes the placeholders that an app may use in Caddy 2.
+pub(in crate::proxy) fn check_placeholders(text: &str) -> Result<(), String> {
+    placeholder::check_v2(text).map(|_| ())
+}
+
+/// The addresses of a text's sites, in order.
+pub fn urls(text: &str) -> Result<Vec<SiteUrl>, CaddyfileError> {
+    let (_, blocks) = dialect::read(text)?;
+    let mut urls = Vec::new();
+    for block in &blocks {
+        urls.extend(site::addresses(block)?);
+    }
+    Ok(urls)
+}
+
+/// The addresses of a text's sites whose certificates come from Caddy's own authority, which no client knows.
+pub fn privately_certified(text: &str) -> BTreeSet<SiteUrl> {
+    let sites = translate(text, &|_| true).map(|translation| translation.sites).unwrap_or_default();
+    sites.into_iter().filter(|site| site.tls == TlsChoice::Internal).map(|site| site.url).collect()
+}

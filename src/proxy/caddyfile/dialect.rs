@@ -1,0 +1,65 @@
+//! Which Caddy a text is written for.
+
+use super::lexer::tokens;
+use super::parser::{Block, blocks};
+use super::{CaddyfileError, v1, v2};
+
+/// The two languages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// Caddy 0.x and 1.x.
+    V1,
+    /// Caddy 2.
+    V2,
+}
+
+/// Reads a text. A first line `# caddy 2` (or `1`) says which it is; else the directives that only one of the two has;
+/// else it is Caddy 1, as in the compose files that were there before Caddy 2.
+pub(super) fn read(text: &str) -> Result<(Dialect, Vec<Block>), CaddyfileError> {
+    if let Some(dialect) = marked(text) {
+        return Ok((dialect, blocks(&tokens(text, dialect)?)?));
+    }
+    let first = tokens(text, Dialect::V1).and_then(|tokens| blocks(&tokens));
+    let second = tokens(text, Dialect::V2).and_then(|tokens| blocks(&tokens));
+    let v2_word = second.as_deref().ok().and_then(|blocks| only(blocks, v2::is_own));
+    let Some(v2_word) = v2_word else {
+        return first.map(|blocks| (Dialect::V1, blocks));
+    };
+    if let Some(v1_word) = first.as_deref().ok().and_then(|blocks| only(blocks, v1::is_own)) {
+        let what = format!("{:?} is Caddy 1 and {:?} is Caddy 2", v1_word.0, v2_word.0);
+        return Err(CaddyfileError::syntax(v1_word.1, what));
+    }
+    second.map(|blocks| (Dialect::V2, blocks))
+}
+
+fn marked(text: &str) -> Option<Dialect> {
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+    let words = first.strip_prefix('#')?.to_ascii_lowercase();
+    match words.split_whitespace().collect::<String>().as_str() {
+        "caddy1" | "caddyv1" => Some(Dialect::V1),
+        "caddy2" | "caddyv2" => Some(Dialect::V2),
+        _ => None,
+    }
+}
+
+fn only(blocks: &[Block], is_own: fn(&str, &[String]) -> bool) -> Option<(String, u32)> {
+    let mut directives = blocks.iter().flat_map(|block| &block.directives);
+    let found = directives.find(|directive| is_own(&directive.name, &directive.args))?;
+    Some((found.name.clone(), found.line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_tell() {
+        let dialect = |text| read(text).map(|(dialect, _)| dialect);
+        assert_eq!(dialect("h.test {\n proxy / http://c:80\n}"), Ok(Dialect::V1));
+        assert_eq!(dialect("h.test {\n reverse_proxy c:80\n}"), Ok(Dialect::V2));
+        assert_eq!(dialect("http://h.test {\n redir http://i.test\n}"), Ok(Dialect::V1));
+        assert_eq!(dialect("# caddy 2\nhttp://h.test {\n redir http://i.test\n}"), Ok(Dialect::V2));
+        assert_eq!(dialect("h.test {\n tls self_signed\n}"), Ok(Dialect::V1));
+        assert!(dialect("h.test {\n gzip\n reverse_proxy c:80\n}").is_err());
+    }
+}

@@ -1,0 +1,173 @@
+//! `{placeholders}`: those that speak of the request. The environment, files and the host are not among them.
+
+const V1: &[(&str, &str)] = &[
+    ("dir", "{dir}"),
+    ("file", "{file}"),
+    ("host", "{hostport}"),
+    ("hostonly", "{host}"),
+    ("method", "{method}"),
+    ("path", "{http.request.orig_uri.path}"),
+    ("port", "{remote_port}"),
+    ("proto", "{http.request.proto}"),
+    ("query", "{http.request.orig_uri.query}"),
+    ("remote", "{remote_host}"),
+    ("request_id", "{http.request.uuid}"),
+    ("rewrite_path", "{path}"),
+    ("rewrite_uri", "{uri}"),
+    ("scheme", "{scheme}"),
+    ("server_port", "{port}"),
+    ("uri", "{http.request.orig_uri}"),
+    ("user", "{http.auth.user.id}"),
+    ("when", "{time.now.common_log}"),
+    ("when_unix", "{time.now.unix}"),
+];
+const V1_PREFIXES: &[(char, &str)] = &[('>', "header"), ('?', "query"), ('~', "cookie")];
+
+const V2: &[&str] = &[
+    "dir",
+    "file",
+    "host",
+    "hostport",
+    "method",
+    "path",
+    "port",
+    "query",
+    "remote",
+    "remote_host",
+    "remote_port",
+    "scheme",
+    "tls_cipher",
+    "tls_version",
+    "uri",
+    "http.auth.user.id",
+    "http.error.status_code",
+    "http.error.status_text",
+    "http.request.host",
+    "http.request.hostport",
+    "http.request.method",
+    "http.request.orig_method",
+    "http.request.orig_uri",
+    "http.request.orig_uri.path",
+    "http.request.orig_uri.query",
+    "http.request.port",
+    "http.request.proto",
+    "http.request.remote",
+    "http.request.remote.host",
+    "http.request.remote.port",
+    "http.request.scheme",
+    "http.request.tls.cipher_suite",
+    "http.request.tls.version",
+    "http.request.uri",
+    "http.request.uri.path",
+    "http.request.uri.path.dir",
+    "http.request.uri.path.file",
+    "http.request.uri.query",
+    "http.request.uuid",
+    "http.reverse_proxy.upstream.hostport",
+];
+const V2_PREFIXES: &[&str] = &[
+    "cookie.",
+    "header.",
+    "labels.",
+    "path.",
+    "query.",
+    "re.",
+    "time.now.",
+    "http.request.cookie.",
+    "http.request.header.",
+    "http.request.host.labels.",
+    "http.request.uri.query.",
+    "http.regexp.",
+    "http.reverse_proxy.header.",
+];
+
+/// Rewrites Caddy 1's placeholders as Caddy 2's; `capture` is the name of the regular expression that `{1}` speaks of.
+pub(super) fn from_v1(text: &str, capture: Option<&str>) -> Result<String, String> {
+    each(text, false, |name| {
+        if let Some((_, new)) = V1.iter().find(|(old, _)| *old == name) {
+            return Some((*new).to_owned());
+        }
+        if let (Some(capture), Ok(1..=9)) = (capture, name.parse::<u8>()) {
+            return Some(format!("{{re.{capture}.{name}}}"));
+        }
+        let (kind, field) =
+            V1_PREFIXES.iter().find_map(|(c, kind)| Some((kind, name.strip_prefix(*c)?)))?;
+        is_field(field).then(|| format!("{{{kind}.{field}}}"))
+    })
+}
+
+/// Passes Caddy 2's placeholders that are allowed.
+pub(in crate::proxy) fn check_v2(text: &str) -> Result<String, String> {
+    each(text, true, |name| {
+        let prefixed = V2_PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix));
+        (V2.contains(&name) || prefixed.is_some_and(is_field)).then(|| format!("{{{name}}}"))
+    })
+}
+
+fn is_field(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    !text.is_empty() && text.len() <= 64 && text.chars().all(plain)
+}
+
+/// Replaces what stands in braces; `is_lenient` lets braces pass that can't begin a placeholder, as in JSON.
+fn each(
+    text: &str,
+    is_lenient: bool,
+    known: impl Fn(&str) -> Option<String>,
+) -> Result<String, String> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(open) = rest.find('{') {
+        let (before, after) = rest.split_at(open);
+        out.push_str(before);
+        if is_lenient && after[1..].starts_with(['"', ' ', ':', ';']) {
+            out.push('{');
+            rest = &after[1..];
+            continue;
+        }
+        let name = after[1..].split('}').next().unwrap_or_default();
+        let closed = after[1..].len() > name.len();
+        let new = known(name).filter(|_| closed).ok_or_else(|| {
+            format!("the placeholder {{{name}}} is not allowed, or has no equivalent")
+        })?;
+        out.push_str(&new);
+        rest = &after[name.len() + 2..];
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn only_the_request_is_spoken_of() {
+        assert_eq!(from_v1("{>X-A}{host}", None).unwrap(), "{header.X-A}{hostport}");
+        assert_eq!(from_v1("/{1}", Some("r")).unwrap(), "/{re.r.1}");
+        assert_eq!(check_v2("a{header.X}b").unwrap(), "a{header.X}b");
+        for bad in [
+            "{env.TOKEN}",
+            "{system.hostname}",
+            "{file./etc/x}",
+            "{",
+            "{a",
+            "{{host}}",
+            "{$X}",
+            "{}",
+            "{header.}",
+        ] {
+            assert!(check_v2(bad).is_err(), "{bad:?}");
+            assert!(from_v1(bad, None).is_err(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "[{}é$a-z.>?~0-9]*") {
+            let _ = (from_v1(&text, Some("r")), check_v2(&text));
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! A `CADDYFILE` as sites of Caddy 2, one per address.
+
+use std::collections::BTreeSet;
+
+use super::address::{Scheme, SiteUrl};
+use super::parser::{Block, Directive};
+use super::write::{self, Line};
+use super::{CaddyfileError, Dialect, dialect, v1, v2};
+
+/// Where a site's certificate comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TlsChoice {
+    /// As the node's settings say.
+    Default,
+    /// Caddy's own authority.
+    Internal,
+    /// A public authority, with this account.
+    Email(String),
+}
+
+/// A site, ready to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// Its address.
+    pub url: SiteUrl,
+    /// Its certificate, where it has one.
+    pub tls: TlsChoice,
+    /// Its directives.
+    pub lines: Vec<Line>,
+}
+
+impl Site {
+    /// The directives as text.
+    pub fn text(&self, depth: usize) -> Result<String, CaddyfileError> {
+        write::text(&self.lines, depth)
+    }
+}
+
+/// What a `CADDYFILE` becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Translation {
+    /// What it was written for.
+    pub dialect: Dialect,
+    /// Its sites.
+    pub sites: Vec<Site>,
+    /// What was accepted and has no effect.
+    pub notes: Vec<String>,
+}
+
+/// What a rule may look at and add to.
+pub(super) struct Scope<'a> {
+    pub(super) url: &'a SiteUrl,
+    pub(super) is_own: &'a dyn Fn(&str) -> bool,
+    pub(super) tls: TlsChoice,
+    /// Lines with their rank: Caddy 1 has an order of its own, whatever the order in the file.
+    pub(super) lines: Vec<(u8, Line)>,
+    pub(super) notes: BTreeSet<String>,
+}
+
+impl Scope<'_> {
+    /// A name for a matcher or expression that nothing else in the site has.
+    pub(super) fn fresh(&self, prefix: &str) -> String {
+        format!("{prefix}{}", self.lines.len())
+    }
+
+    pub(super) fn ignore(&mut self, directive: &Directive, why: &str) {
+        self.notes.insert(format!("line {}: {}: {why}", directive.line, directive.name));
+    }
+
+    /// `tls EMAIL`, `tls internal` and the like: what the two dialects share.
+    pub(super) fn choose_email(&mut self, directive: &Directive) -> Result<(), CaddyfileError> {
+        match directive.args().as_slice() {
+            [email] if is_email(email) && directive.block.is_none() => {
+                self.tls = TlsChoice::Email((*email).to_owned());
+                Ok(())
+            }
+            _ => Err(directive.error(
+                "only an e-mail address, 'internal' (Caddy 2), 'self_signed' or 'off' (Caddy 1) are for apps",
+            )),
+        }
+    }
+}
+
+fn is_email(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@._+-".contains(c);
+    text.chars().all(plain)
+        && text
+            .split_once('@')
+            .is_some_and(|(user, host)| !user.is_empty() && crate::proxy::text::host(host).is_ok())
+}
+
+/// The addresses of a block; `tls off` makes plain sites of them.
+pub(super) fn addresses(block: &Block) -> Result<Vec<SiteUrl>, CaddyfileError> {
+    let is_plain = block
+        .directives
+        .iter()
+        .any(|directive| directive.name == "tls" && directive.args == ["off"]);
+    block
+        .keys
+        .iter()
+        .map(|key| {
+            let mut url = SiteUrl::parse(&key.text)
+                .map_err(|error| CaddyfileError::syntax(key.line, error.to_string()))?;
+            if is_plain {
+                (url.scheme, url.port) = (Scheme::Http, 80);
+            }
+            Ok(url)
+        })
+        .collect()
+}
+
+/// Translates a text. `is_own` says which upstream hosts are the app's containers: no other may be proxied to.
+pub fn translate(text: &str, is_own: &dyn Fn(&str) -> bool) -> Result<Translation, CaddyfileError> {
+    let (dialect, blocks) = dialect::read(text)?;
+    let mut translation = Translation { dialect, sites: Vec::new(), notes: Vec::new() };
+    let mut notes = BTreeSet::new();
+    for block in &blocks {
+        for url in addresses(block)? {
+            let line = block.keys.first().map_or(1, |key| key.line);
+            if translation.sites.iter().any(|site| site.url == url) {
+                let what = format!("{url} is there twice");
+                return Err(CaddyfileError::syntax(line, what));
+            }
+            let mut scope = Scope {
+                url: &url,
+                is_own,
+                tls: TlsChoice::Default,
+                lines: Vec::new(),
+                notes: BTreeSet::new(),
+            };
+            match dialect {
+                Dialect::V1 => v1::site(&block.directives, &mut scope)?,
+                Dialect::V2 => v2::site(&block.directives, &mut scope)?,
+            }
+            scope.lines.sort_by_key(|(rank, _)| *rank);
+            notes.append(&mut scope.notes);
+            let (tls, lines) = (scope.tls, scope.lines.into_iter().map(|(_, line)| line).collect());
+            translation.sites.push(Site { url, tls, lines });
+        }
+    }
+    translation.notes = notes.into_iter().collect();
+    Ok(translation)
+}

@@ -1,0 +1,86 @@
+//! `basicauth` of Caddy 1.
+
+use super::prefix;
+use crate::proxy::caddyfile::CaddyfileError;
+use crate::proxy::caddyfile::parser::Directive;
+use crate::proxy::caddyfile::site::Scope;
+use crate::proxy::caddyfile::write::Line;
+
+/// `basicauth [PATH] USER PASSWORD`, or with the paths in a block.
+///
+/// Caddy 2 wants a bcrypt hash, whose salt would make each rendering different; the password stands in the compose
+/// file in clear anyway. So the expected header is compared as it is.
+pub(super) fn basicauth(
+    directive: &Directive,
+    scope: &mut Scope<'_>,
+    rank: u8,
+) -> Result<(), CaddyfileError> {
+    let args = directive.args();
+    let (mut paths, user, password) = match args.as_slice() {
+        [user, password] => (Vec::new(), user, password),
+        [path, user, password] => (vec![*path], user, password),
+        _ => return Err(directive.error("is not 'basicauth [PATH] USER PASSWORD'")),
+    };
+    let mut realm = "Restricted";
+    for entry in directive.block() {
+        match (entry.name.as_str(), entry.args().as_slice()) {
+            ("realm", [_]) => realm = &entry.args[0],
+            (path, []) => paths.push(path),
+            _ => return Err(entry.error("is neither a path nor 'realm NAME'")),
+        }
+    }
+    if password.starts_with("htpasswd=") {
+        return Err(directive.error("files of passwords are not read"));
+    }
+    if user.is_empty() || user.contains(':') || realm.contains(['"', '\\', '{', '}']) {
+        return Err(directive.error("the user or realm has a character that it may not have"));
+    }
+    let name = scope.fresh("auth");
+    let expected = format!("Basic {}", base64(format!("{user}:{password}").as_bytes()));
+    let mut conditions =
+        vec![Line::new(["not", "header", "Authorization", &expected], directive.line)];
+    let mut matchers = Vec::new();
+    for path in paths {
+        matchers.extend(prefix(directive, path)?);
+    }
+    if !matchers.is_empty() {
+        matchers.insert(0, "path".to_owned());
+        conditions.push(Line::new(matchers, directive.line));
+    }
+    let matcher = format!("@{name}");
+    let challenge = format!("Basic realm=\"{realm}\"");
+    let lines = [
+        Line::new([&matcher], directive.line).with(conditions),
+        Line::new(["header", &matcher, "WWW-Authenticate", &challenge], directive.line),
+        Line::new(["respond", &matcher, "401"], directive.line),
+    ];
+    scope.lines.extend(lines.map(|line| (rank, line)));
+    Ok(())
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let byte = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
+        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for digit in 0..4 {
+            let value = (group >> (18 - 6 * digit)) & 63;
+            let c = if digit > chunk.len() { b'=' } else { DIGITS[value as usize] };
+            text.push(char::from(c));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn base64_as_everywhere() {
+        for (text, expected) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
+            assert_eq!(super::base64(text.as_bytes()), expected);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! `header` of Caddy 1.
+
+use super::prefix;
+use crate::proxy::caddyfile::CaddyfileError;
+use crate::proxy::caddyfile::parser::Directive;
+use crate::proxy::caddyfile::placeholder::from_v1;
+use crate::proxy::caddyfile::site::Scope;
+use crate::proxy::caddyfile::write::Line;
+
+/// `header PATH NAME VALUE` or a block of them. What the app itself sends wins, as in Caddy 1: hence the `?`.
+pub(super) fn header(
+    directive: &Directive,
+    scope: &mut Scope<'_>,
+    rank: u8,
+) -> Result<(), CaddyfileError> {
+    let args = directive.args();
+    let Some((path, rest)) = args.split_first() else {
+        return Err(directive.error("is not 'header PATH NAME VALUE'"));
+    };
+    let matcher = prefix(directive, path)?.unwrap_or_else(|| "*".to_owned());
+    let mut add = |source: &Directive, name: &str, value: &[&str]| {
+        let line = one(source, &matcher, name, value)?;
+        scope.lines.push((rank, line));
+        Ok(())
+    };
+    match (rest, &directive.block) {
+        ([name, value @ ..], None) => add(directive, name, value),
+        ([], Some(block)) => {
+            block.iter().try_for_each(|entry| add(entry, &entry.name, &entry.args()))
+        }
+        _ => Err(directive.error("is not 'header PATH NAME VALUE'")),
+    }
+}
+
+fn one(
+    directive: &Directive,
+    matcher: &str,
+    name: &str,
+    value: &[&str],
+) -> Result<Line, CaddyfileError> {
+    let (sign, bare) = match name.split_at_checked(1) {
+        Some((sign @ ("+" | "-"), bare)) => (sign, bare),
+        _ => ("?", name),
+    };
+    if !is_header(bare) {
+        return Err(directive.error(format!("{name:?} is not a header's name")));
+    }
+    let name = format!("{sign}{bare}");
+    match (sign, value) {
+        ("-", []) => Ok(Line::new(["header", matcher, &name], directive.line)),
+        ("?" | "+", [value]) => {
+            let value = from_v1(value, None).map_err(|what| directive.error(what))?;
+            Ok(Line::new(["header", matcher, &name, &value], directive.line))
+        }
+        _ => Err(directive.error(format!("{name:?} needs one value, or none to be removed"))),
+    }
+}
+
+pub(super) fn is_header(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    (1..=64).contains(&name.len()) && name.chars().all(plain)
+}

@@ -1,0 +1,251 @@
+//! `proxy` of Caddy 1: a table of its subdirectives.
+
+use super::header::is_header;
+use super::upstream::{Upstream, forwarded};
+use super::{prefix, small};
+use crate::proxy::caddyfile::CaddyfileError;
+use crate::proxy::caddyfile::address::Scheme;
+use crate::proxy::caddyfile::parser::Directive;
+use crate::proxy::caddyfile::placeholder::from_v1;
+use crate::proxy::caddyfile::site::Scope;
+use crate::proxy::caddyfile::write::Line;
+
+const POLICIES: &[&str] = &["random", "least_conn", "round_robin", "first", "ip_hash", "uri_hash"];
+
+/// What a subdirective's one argument must be, and the word that it becomes.
+enum Rule {
+    Seconds(&'static str),
+    Number(&'static str),
+    Nothing,
+}
+
+use Rule::{Nothing, Number, Seconds};
+
+const RULES: &[(&str, Rule)] = &[
+    ("fail_timeout", Seconds("fail_duration")),
+    ("max_fails", Number("max_fails")),
+    ("max_conns", Number("unhealthy_request_count")),
+    ("try_duration", Seconds("lb_try_duration")),
+    ("try_interval", Seconds("lb_try_interval")),
+    ("health_check_interval", Seconds("health_interval")),
+    ("health_check_timeout", Seconds("health_timeout")),
+    ("transparent", Nothing),
+    ("websocket", Nothing),
+];
+
+/// The parts of a `reverse_proxy` while they are gathered.
+#[derive(Default)]
+struct Parts {
+    upstreams: Vec<Upstream>,
+    lines: Vec<Line>,
+    transport: Vec<Line>,
+    is_insecure: bool,
+    without: Option<String>,
+    except: Vec<String>,
+}
+
+/// `proxy FROM TO… { … }`
+pub(super) fn proxy(
+    directive: &Directive,
+    scope: &mut Scope<'_>,
+    rank: u8,
+) -> Result<(), CaddyfileError> {
+    let args = directive.args();
+    let Some((from, upstreams)) = args.split_first() else {
+        return Err(directive.error("is not 'proxy FROM TO'"));
+    };
+    let matcher = prefix(directive, from)?;
+    let mut parts = Parts::default();
+    for upstream in upstreams {
+        parts.upstream(directive, upstream, scope)?;
+    }
+    for option in directive.block() {
+        parts.option(option, scope)?;
+    }
+    let lines = parts.finish(directive, from, matcher, scope)?;
+    // Caddy 1 takes the longest FROM, whatever the order: the sort by rank keeps the order in which lines are pushed.
+    let at = scope
+        .lines
+        .iter()
+        .position(|(known, line)| *known == rank && line.matched_length() < from.len());
+    let at = at.unwrap_or(scope.lines.len());
+    for line in lines.into_iter().rev() {
+        scope.lines.insert(at, (rank, line.for_path(from.len())));
+    }
+    Ok(())
+}
+
+impl Parts {
+    fn upstream(
+        &mut self,
+        directive: &Directive,
+        text: &str,
+        scope: &Scope<'_>,
+    ) -> Result<(), CaddyfileError> {
+        let upstream = Upstream::parse(text, scope.is_own).map_err(|what| directive.error(what))?;
+        let same =
+            |known: &Upstream| known.scheme == upstream.scheme && known.path == upstream.path;
+        if !self.upstreams.iter().all(same) {
+            return Err(directive.error("the upstreams have different schemes or paths"));
+        }
+        self.upstreams.push(upstream);
+        Ok(())
+    }
+
+    fn option(&mut self, option: &Directive, scope: &Scope<'_>) -> Result<(), CaddyfileError> {
+        let args = option.args();
+        if let Some((_, rule)) = RULES.iter().find(|(name, _)| *name == option.name) {
+            let (word, value) = match (rule, args.as_slice()) {
+                (Nothing, []) => return Ok(()),
+                (Seconds(word), [value]) => (word, seconds(option, value)?),
+                (Number(word), [value]) => (word, small(option, value, 10_000)?.to_string()),
+                _ => return Err(option.error("has the wrong number of arguments")),
+            };
+            self.lines.push(Line::new([*word, &value], option.line));
+            return Ok(());
+        }
+        match (option.name.as_str(), args.as_slice()) {
+            ("upstream", [text]) => self.upstream(option, text, scope)?,
+            ("insecure_skip_verify", []) => self.is_insecure = true,
+            ("policy", [name]) if POLICIES.contains(name) => {
+                self.lines.push(Line::new(["lb_policy", name], option.line));
+            }
+            ("policy", ["header", name]) if is_header(name) => {
+                self.lines.push(Line::new(["lb_policy", "header", name], option.line));
+            }
+            ("header_upstream" | "header_downstream", [name, values @ ..]) => {
+                self.header(option, name, values)?;
+            }
+            ("health_check", [path]) => {
+                prefix(option, path)?;
+                self.lines.push(Line::new(["health_uri", path], option.line));
+            }
+            ("keepalive", ["0"]) => {
+                self.transport.push(Line::new(["keepalive", "off"], option.line));
+            }
+            ("keepalive", [number]) => {
+                let number = small(option, number, 10_000)?.to_string();
+                let words = ["keepalive_idle_conns_per_host", &number];
+                self.transport.push(Line::new(words, option.line));
+            }
+            ("timeout", [value]) => {
+                let words = ["dial_timeout", &seconds(option, value)?];
+                self.transport.push(Line::new(words, option.line));
+            }
+            ("without", [path]) => {
+                prefix(option, path)?;
+                self.without = Some((*path).to_owned());
+            }
+            ("except", paths) if !paths.is_empty() => {
+                self.except.extend(paths.iter().map(|path| (*path).to_owned()));
+            }
+            _ => return Err(option.error("is not a subdirective of proxy that has a translation")),
+        }
+        Ok(())
+    }
+
+    fn header(
+        &mut self,
+        option: &Directive,
+        name: &str,
+        values: &[&str],
+    ) -> Result<(), CaddyfileError> {
+        let is_up = option.name == "header_upstream";
+        let bare = name.strip_prefix(['+', '-']).unwrap_or(name);
+        if !is_header(bare) {
+            return Err(option.error(format!("{name:?} is not a header's name")));
+        }
+        let values = values
+            .iter()
+            .map(|value| from_v1(value, None).map_err(|what| option.error(what)))
+            .collect::<Result<Vec<_>, _>>()?;
+        // Caddy 2 sends these already, from what it knows rather than from what the client says.
+        let automatic =
+            ["host", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip"];
+        let known = ["{hostport}", "{host}", "{remote_host}", "{scheme}"];
+        let is_default = matches!(values.as_slice(), [value] if known.contains(&value.as_str()));
+        if is_up && is_default && automatic.contains(&bare.to_ascii_lowercase().as_str()) {
+            return Ok(());
+        }
+        let word = if is_up { "header_up" } else { "header_down" };
+        let words = [word.to_owned(), name.to_owned()].into_iter().chain(values);
+        self.lines.push(Line::new(words, option.line));
+        Ok(())
+    }
+
+    fn finish(
+        mut self,
+        directive: &Directive,
+        from: &str,
+        matcher: Option<String>,
+        scope: &Scope<'_>,
+    ) -> Result<Vec<Line>, CaddyfileError> {
+        let Some(first) = self.upstreams.first().cloned() else {
+            return Err(directive.error("has no upstream"));
+        };
+        if self.is_insecure && first.scheme == Scheme::Https {
+            let words = ["tls_insecure_skip_verify"];
+            self.transport.push(Line::new(words, directive.line));
+        }
+        self.lines.push(forwarded(scope, directive.line));
+        if !self.transport.is_empty() {
+            let transport = Line::new(["transport", "http"], directive.line);
+            self.lines.push(transport.with(self.transport));
+        }
+        let mut out = Vec::new();
+        let mut matcher = matcher;
+        if !self.except.is_empty() {
+            let name = format!("@{}", scope.fresh("p"));
+            let base = from.trim_end_matches('/');
+            let mut not = vec!["not".to_owned(), "path".to_owned()];
+            for path in &self.except {
+                prefix(directive, path)?;
+                not.push(format!("{base}{path}*"));
+            }
+            let mut conditions = vec![Line::new(not, directive.line)];
+            conditions
+                .extend(matcher.map(|path| Line::new(["path".to_owned(), path], directive.line)));
+            out.push(Line::new([&name], directive.line).with(conditions));
+            matcher = Some(name);
+        }
+        let path = first.path.as_str();
+        let is_wrapped = self.without.is_some() || !path.is_empty();
+        let mut words = vec!["reverse_proxy".to_owned()];
+        words.extend(matcher.clone().filter(|_| !is_wrapped));
+        words.extend(self.upstreams.iter().map(|upstream| upstream.dial.clone()));
+        let proxy = Line::new(words, directive.line).with(self.lines);
+        if !is_wrapped {
+            out.push(proxy);
+            return Ok(out);
+        }
+        let mut inside = Vec::new();
+        if let Some(without) = &self.without {
+            inside.push(Line::new(["uri", "strip_prefix", without], directive.line));
+        }
+        if !path.is_empty() {
+            inside.push(Line::new(["rewrite", "*", &format!("{path}{{uri}}")], directive.line));
+        }
+        inside.push(proxy);
+        let words = std::iter::once("route".to_owned()).chain(matcher);
+        out.push(Line::new(words, directive.line).with(inside));
+        Ok(out)
+    }
+}
+
+/// A duration in Go's words, from a second (or nothing) to ten minutes; a bare number is refused by Caddy 2.
+fn seconds(directive: &Directive, text: &str) -> Result<String, CaddyfileError> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "" if number == "0" => 0,
+        _ => return Err(directive.error(format!("{text:?} is not a duration like 30s"))),
+    };
+    match number.parse::<u64>().ok().map(|number| number.saturating_mul(millis)) {
+        Some(0) => Ok("0".to_owned()),
+        Some(100..=600_000) => Ok(text.to_owned()),
+        _ => Err(directive.error(format!("{text:?} is not between 100ms and 10m"))),
+    }
+}

@@ -1,0 +1,69 @@
+//! Upstreams: an app's own container, a port, a scheme that is always written.
+
+use crate::proxy::caddyfile::address::Scheme;
+use crate::proxy::caddyfile::site::Scope;
+use crate::proxy::caddyfile::write::Line;
+
+/// An upstream after normalisation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Upstream {
+    pub(super) scheme: Scheme,
+    pub(super) dial: String,
+    /// A path in front of the request's, without a slash at the end.
+    pub(super) path: String,
+}
+
+impl Upstream {
+    pub(super) fn parse(text: &str, is_own: &dyn Fn(&str) -> bool) -> Result<Self, String> {
+        let (scheme, rest) = match text.split_once("://") {
+            Some(("http", rest)) => (Scheme::Http, rest),
+            Some(("https", rest)) => (Scheme::Https, rest),
+            Some((other, _)) => {
+                return Err(format!("the upstream's scheme {other:?} is not allowed"));
+            }
+            None => (Scheme::Http, text),
+        };
+        let (place, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (host, port) = match (place.rsplit_once(':'), scheme) {
+            (Some((host, port)), _) => (host, port),
+            (None, Scheme::Http) => (place, "80"),
+            (None, Scheme::Https) => (place, "443"),
+        };
+        let digits = port.chars().all(|c| c.is_ascii_digit());
+        if !digits || !port.parse::<u16>().is_ok_and(|port| port > 0) {
+            return Err(format!("the upstream {text:?} has no single port"));
+        }
+        if !is_own(host) {
+            return Err(format!("the upstream {host:?} is not a container of the app"));
+        }
+        let path = path.trim_end_matches('/');
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/._~-".contains(c);
+        if !path.chars().all(plain) {
+            return Err(format!("the path of the upstream {text:?} is not plain"));
+        }
+        Ok(Self { scheme, dial: format!("{scheme}://{host}:{port}"), path: path.to_owned() })
+    }
+}
+
+/// Whether Caddy 2 may be given an upstream as it is.
+pub(in crate::proxy::caddyfile) fn own_upstream(
+    text: &str,
+    is_own: &dyn Fn(&str) -> bool,
+) -> Result<(), String> {
+    let upstream = Upstream::parse(text, is_own)?;
+    match upstream.path.is_empty() && !text.ends_with('/') {
+        true => Ok(()),
+        false => Err(format!("the upstream {text:?} has a path; use rewrite")),
+    }
+}
+
+/// The lines of `reverse_proxy` that tell the app who its client is.
+///
+/// HTTP comes from HAProxy, which has replaced X-Forwarded-For and X-Real-IP by the truth at the edge. TLS comes
+/// unread: what the client wrote there is not believed.
+pub(in crate::proxy::caddyfile) fn forwarded(scope: &Scope<'_>, line: u32) -> Line {
+    match scope.url.scheme {
+        Scheme::Http => Line::new(["trusted_proxies", "private_ranges"], line),
+        Scheme::Https => Line::new(["header_up", "X-Real-IP", "{remote_host}"], line),
+    }
+}

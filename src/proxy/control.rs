@@ -1,0 +1,104 @@
+//! The running proxies, and the check containers: the one seam through which this module acts on anything but files.
+
+#[cfg(any(test, feature = "testing"))]
+mod fake;
+mod local;
+mod master;
+mod runtime;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+#[cfg(any(test, feature = "testing"))]
+pub use fake::FakeControl;
+pub use local::LocalControl;
+
+/// What a command in a container gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecOutput {
+    /// The exit status.
+    pub code: i64,
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: Vec<u8>,
+}
+
+/// Runs a command in a container.
+#[async_trait]
+pub trait CheckRunner: Send + Sync {
+    /// Runs `argv` in a running container and waits for its end. An error means that it is not known how the command
+    /// ended: no such container, no Docker, the deadline.
+    async fn exec(
+        &self,
+        container: &str,
+        argv: &[String],
+        deadline: Duration,
+    ) -> Result<ExecOutput, String>;
+}
+
+/// Why a configuration did not pass a check.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CheckError {
+    /// The proxy's own words.
+    #[error("{0}")]
+    Refused(String),
+    /// The check could not be made: nothing is known about the configuration.
+    #[error("the check could not be made: {0}")]
+    Unavailable(String),
+}
+
+/// Why a running proxy did not do what it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The proxy's own words.
+    #[error("{proxy} refused: {what}")]
+    Refused {
+        /// HAProxy or Caddy.
+        proxy: &'static str,
+        /// What it said.
+        what: String,
+    },
+    /// The exchange with it broke.
+    #[error("lost {proxy} in an exchange")]
+    Lost {
+        /// HAProxy or Caddy.
+        proxy: &'static str,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// What a command to a proxy did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// So many things changed; none if it was so already.
+    Changed(usize),
+    /// The proxy does not run. It reads the files when it starts.
+    NotRunning,
+}
+
+/// The proxies of this node.
+#[async_trait]
+pub trait ProxyControl: Send + Sync {
+    /// Has HAProxy check a whole configuration, against the map files in place. Changes nothing.
+    async fn check_haproxy(&self, text: &str) -> Result<(), CheckError>;
+
+    /// Has Caddy read and provision a Caddyfile in a process of its own. Changes nothing.
+    async fn adapt(&self, text: &str) -> Result<Value, CheckError>;
+
+    /// The `description` of the configuration that HAProxy runs (see `render::fingerprint`); none if it does not run.
+    async fn running_haproxy(&self) -> Result<Option<String>, ControlError>;
+
+    /// Makes HAProxy read its file again and waits until the new process serves. If it refuses, the old one serves on.
+    async fn reload_haproxy(&self) -> Result<Effect, ControlError>;
+
+    /// Makes a map of the running HAProxy equal to `text`, the content of its file. Idempotent.
+    async fn apply_map(&self, file: &str, text: &str) -> Result<Effect, ControlError>;
+
+    /// Makes Caddy run a configuration, unless it does already. If it refuses, the old one stays.
+    async fn load_caddy(&self, config: &Value) -> Result<Effect, ControlError>;
+}

@@ -1,0 +1,175 @@
+//! The real proxies: sockets in the run directory, checks in their containers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hyper::Method;
+use serde_json::Value;
+
+use super::{
+    CheckError, CheckRunner, ControlError, Effect, ExecOutput, ProxyControl, master, runtime,
+};
+use crate::host::files::write_atomic;
+use crate::host::unix_http::{Reply, request};
+use crate::proxy::ProxySettings;
+
+/// Where the images keep their programs; nothing else of the environment is passed on.
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const MAX_MESSAGE: usize = 600;
+
+/// [`ProxyControl`] for the node's containers.
+pub struct LocalControl {
+    settings: ProxySettings,
+    runner: Arc<dyn CheckRunner>,
+    candidates: AtomicU64,
+}
+
+impl LocalControl {
+    /// Takes the settings and a way into the check containers.
+    pub fn new(settings: ProxySettings, runner: Arc<dyn CheckRunner>) -> Self {
+        Self { settings, runner, candidates: AtomicU64::new(0) }
+    }
+
+    /// Writes a candidate where the check container sees it, runs a command on it, removes it.
+    async fn check(
+        &self,
+        container: &str,
+        text: &str,
+        command: impl FnOnce(&str) -> Vec<String>,
+    ) -> Result<ExecOutput, CheckError> {
+        let number = self.candidates.fetch_add(1, Ordering::Relaxed);
+        let name = format!("candidate-{}-{number}", std::process::id());
+        let path: PathBuf = self.settings.check_dir().join(name);
+        write_atomic(&path, text, 0o644)
+            .await
+            .map_err(|error| CheckError::Unavailable(with_causes(&error)))?;
+        let seconds = self.settings.check_deadline.as_secs().max(1).to_string();
+        let mut argv: Vec<String> =
+            ["timeout", "-s", "KILL", &seconds, "env", "-i", PATH, "HOME=/tmp"]
+                .map(str::to_owned)
+                .to_vec();
+        argv.extend(command(&path.display().to_string()));
+        let deadline = self.settings.check_deadline + Duration::from_secs(5);
+        let output = self.runner.exec(container, &argv, deadline).await;
+        // A candidate that stays is only a small file in a directory of candidates.
+        let _ = tokio::fs::remove_file(&path).await;
+        let output = output.map_err(CheckError::Unavailable)?;
+        match output.code {
+            0 => Ok(output),
+            // 126 and 127: the program could not be run; 137: `timeout` killed it, or the memory limit did.
+            126 | 127 => Err(CheckError::Unavailable(message(&output.stderr, &path))),
+            137 => {
+                Err(CheckError::Refused("the check took too long, or too much memory".to_owned()))
+            }
+            _ => Err(CheckError::Refused(message(&output.stderr, &path))),
+        }
+    }
+
+    async fn caddy(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<Option<Reply>, ControlError> {
+        let socket = self.settings.caddy_socket();
+        let headers = [("content-type", "application/json")];
+        let deadline = self.settings.control_deadline;
+        match request(&socket, method, path, &headers, body, deadline).await {
+            Ok(reply) => Ok(Some(reply)),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(ControlError::Lost { proxy: "Caddy", source: Box::new(error) }),
+        }
+    }
+}
+
+#[async_trait]
+impl ProxyControl for LocalControl {
+    async fn check_haproxy(&self, text: &str) -> Result<(), CheckError> {
+        let command = |path: &str| ["haproxy", "-c", "-f", path].map(str::to_owned).to_vec();
+        self.check(&self.settings.haproxy_check_container, text, command).await.map(|_| ())
+    }
+
+    async fn adapt(&self, text: &str) -> Result<Value, CheckError> {
+        let command = |path: &str| {
+            ["caddy", "adapt", "--config", path, "--adapter", "caddyfile", "--validate"]
+                .map(str::to_owned)
+                .to_vec()
+        };
+        let container = &self.settings.caddy_check_container;
+        let output = self.check(container, text, command).await?;
+        // Only what is before the verdict is JSON: newer releases print more.
+        let mut values = serde_json::Deserializer::from_slice(&output.stdout).into_iter();
+        match values.next() {
+            Some(Ok(value)) => Ok(value),
+            _ => Err(CheckError::Unavailable("Caddy printed no JSON".to_owned())),
+        }
+    }
+
+    async fn running_haproxy(&self) -> Result<Option<String>, ControlError> {
+        let socket = self.settings.runtime_socket();
+        let info = runtime::command(&socket, "show info\n", self.settings.control_deadline).await?;
+        let line = |info: String| {
+            let found = info.lines().find_map(|line| line.strip_prefix("description: "));
+            found.unwrap_or_default().trim().to_owned()
+        };
+        Ok(info.map(line))
+    }
+
+    async fn reload_haproxy(&self) -> Result<Effect, ControlError> {
+        let socket = self.settings.master_socket();
+        master::reload(&socket, self.settings.control_deadline).await
+    }
+
+    async fn apply_map(&self, file: &str, text: &str) -> Result<Effect, ControlError> {
+        let socket = self.settings.runtime_socket();
+        let path = self.settings.haproxy_dir().join(file);
+        runtime::apply(&socket, &path, text, self.settings.control_deadline).await
+    }
+
+    async fn load_caddy(&self, config: &Value) -> Result<Effect, ControlError> {
+        let Some(running) = self.caddy(Method::GET, "/config/", Vec::new()).await? else {
+            return Ok(Effect::NotRunning);
+        };
+        if running.status != 200 {
+            return Err(refused(&running));
+        }
+        if serde_json::from_slice::<Value>(&running.body).is_ok_and(|running| running == *config) {
+            return Ok(Effect::Changed(0));
+        }
+        let body = config.to_string().into_bytes();
+        match self.caddy(Method::POST, "/load", body).await? {
+            None => Ok(Effect::NotRunning),
+            Some(reply) if reply.status == 200 => Ok(Effect::Changed(1)),
+            Some(reply) => Err(refused(&reply)),
+        }
+    }
+}
+
+fn refused(reply: &Reply) -> ControlError {
+    ControlError::Refused { proxy: "Caddy", what: shorten(&reply.text()) }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", with_causes(cause)),
+        None => error.to_string(),
+    }
+}
+
+/// The lines of standard error that say what is wrong, without the candidate's path.
+fn message(stderr: &[u8], path: &std::path::Path) -> String {
+    let text = String::from_utf8_lossy(stderr).replace(&path.display().to_string(), "");
+    let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let telling = |line: &&&str| line.contains("[ALERT]") || line.starts_with("Error");
+    let found: Vec<_> = lines.iter().filter(telling).copied().collect();
+    let chosen = if found.is_empty() { &lines } else { &found };
+    shorten(&chosen.join("; "))
+}
+
+fn shorten(text: &str) -> String {
+    let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    clean.take(MAX_MESSAGE).collect()
+}

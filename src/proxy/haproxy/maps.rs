@@ -1,0 +1,71 @@
+//! The map files: host → where its requests go. They change by HAProxy's Runtime API, without a reload.
+
+use std::collections::BTreeMap;
+
+/// Exact hosts, HTTP.
+pub const HTTP: &str = "http.map";
+/// Exact hosts, TLS by SNI.
+pub const HTTPS: &str = "https.map";
+/// Suffixes (`.example.com`), HTTP; the longest first, because the first that fits is taken.
+pub const HTTP_WILD: &str = "http-wild.map";
+/// Suffixes, TLS by SNI.
+pub const HTTPS_WILD: &str = "https-wild.map";
+/// All of them.
+pub const FILES: [&str; 4] = [HTTP, HTTPS, HTTP_WILD, HTTPS_WILD];
+
+/// Hosts and their targets while a configuration is rendered.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct HostMap {
+    exact: BTreeMap<String, String>,
+    wild: BTreeMap<String, String>,
+}
+
+impl HostMap {
+    /// Routes a host (`*.` in front: all below it).
+    pub(in crate::proxy) fn route(&mut self, host: &str, target: &str) {
+        match host.strip_prefix('*') {
+            Some(suffix) => self.wild.insert(suffix.to_owned(), target.to_owned()),
+            None => self.exact.insert(host.to_owned(), target.to_owned()),
+        };
+    }
+
+    /// Whether a host is routed.
+    pub(in crate::proxy) fn has(&self, host: &str) -> bool {
+        match host.strip_prefix('*') {
+            Some(suffix) => self.wild.contains_key(suffix),
+            None => self.exact.contains_key(host),
+        }
+    }
+
+    /// The two files.
+    pub(in crate::proxy) fn files(&self) -> (String, String) {
+        let mut wild: Vec<_> = self.wild.iter().collect();
+        wild.sort_by_key(|(suffix, _)| (usize::MAX - suffix.len(), suffix.as_str()));
+        (lines(self.exact.iter()), lines(wild.into_iter()))
+    }
+}
+
+fn lines<'a>(entries: impl Iterator<Item = (&'a String, &'a String)>) -> String {
+    entries.map(|(key, target)| format!("{key} {target}\n")).collect()
+}
+
+/// The entries of a map file, in order.
+pub fn entries(text: &str) -> Vec<(&str, &str)> {
+    text.lines().filter_map(|line| line.split_once(' ')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_suffix_comes_first() {
+        let mut map = HostMap::default();
+        map.route("*.test", "a");
+        map.route("*.b.test", "b");
+        map.route("x.test", "d");
+        assert!(map.has("x.test") && map.has("*.test") && !map.has("y.test"));
+        let (exact, wild) = map.files();
+        assert_eq!((exact.as_str(), wild.as_str()), ("x.test d\n", ".b.test b\n.test a\n"));
+    }
+}

@@ -1,0 +1,110 @@
+//! Everything that a node's proxies run, as text. Pure: the same view gives the same bytes.
+
+mod caddy;
+mod claims;
+mod context;
+pub(in crate::proxy) mod fingerprint;
+#[cfg(test)]
+mod golden;
+mod haproxy;
+#[cfg(test)]
+mod hostile;
+mod hosts;
+mod template;
+
+use std::collections::BTreeMap;
+
+use super::caddyfile::{Dialect, Scheme, TlsChoice};
+use super::haproxy::maps;
+use super::{ClusterView, Problem, ProxySettings};
+use crate::model::{AppName, AppRecord};
+use claims::Claims;
+
+pub use template::{RenderError, Templates};
+
+/// One app's part of Caddy's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppSites {
+    /// A whole Caddyfile for Caddy 2, to be adapted alone.
+    pub text: String,
+    /// Hosts by scheme, and who issues the certificate.
+    pub hosts: BTreeMap<(Scheme, String), TlsChoice>,
+    /// What it was written for: the redirect from HTTP to HTTPS is 301 in Caddy 1 and 308 in Caddy 2.
+    pub dialect: Dialect,
+    /// `host:port` of the containers that it may proxy to: checked again in what Caddy makes of the text.
+    pub containers: Vec<String>,
+}
+
+/// What [`render`] gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rendered {
+    /// `haproxy.cfg`.
+    pub haproxy_cfg: String,
+    /// The sources that have a part of their own in `haproxy.cfg`, with a text that changes when the part does.
+    pub haproxy_parts: BTreeMap<String, String>,
+    /// The map files, by name.
+    pub maps: BTreeMap<&'static str, String>,
+    /// The apps whose master this node is.
+    pub caddy_sites: BTreeMap<AppName, AppSites>,
+    /// What was left out.
+    pub problems: Vec<Problem>,
+}
+
+/// Renders a view. `refused` holds sources whose part of `haproxy.cfg` HAProxy refused: they are left out.
+pub fn render(
+    view: &ClusterView,
+    settings: &ProxySettings,
+    templates: &Templates,
+    refused: &BTreeMap<String, String>,
+) -> Result<Rendered, RenderError> {
+    let (addresses, mut problems) = view.addresses();
+    let mut claims = Claims::default();
+    let hosts = hosts::route(view, &addresses, &mut claims, &mut problems);
+    let mut parts = haproxy::parts(view, settings, &addresses, &mut claims, &mut problems);
+    for (source, why) in refused {
+        if parts.remove(source).is_some() {
+            problems.push(Problem::new(source, format!("HAProxy refuses it: {why}")));
+        }
+    }
+    let haproxy_parts =
+        parts.iter().map(|(source, part)| (source.clone(), format!("{part:?}"))).collect();
+    let (http, http_wild) = hosts.http.files();
+    let (https, https_wild) = hosts.https.files();
+    let caddy_sites = caddy::sites(view, templates, &mut problems)?;
+    problems.sort();
+    problems.dedup();
+    Ok(Rendered {
+        haproxy_cfg: fingerprint::mark(
+            &templates.haproxy(&context::context(view, settings, &addresses, parts))?,
+        ),
+        haproxy_parts,
+        maps: BTreeMap::from([
+            (maps::HTTP, http),
+            (maps::HTTPS, https),
+            (maps::HTTP_WILD, http_wild),
+            (maps::HTTPS_WILD, https_wild),
+        ]),
+        caddy_sites,
+        problems,
+    })
+}
+
+fn source(app: &AppName) -> String {
+    format!("app/{app}")
+}
+
+/// Apps, the one that was deployed first in front: what two of them claim stays with it.
+fn by_age(view: &ClusterView) -> Vec<(&AppName, &AppRecord)> {
+    let mut apps: Vec<_> = view.apps.iter().collect();
+    apps.sort_by_key(|(name, record)| (record.deploy_date.as_str(), *name));
+    apps
+}
+
+/// Whether a name is one of an app's containers.
+fn is_container(app: &AppName, record: &AppRecord, name: &str) -> bool {
+    let project = app.project();
+    let prefixed = ["_", "-"]
+        .iter()
+        .any(|separator| name.starts_with(&format!("{}{separator}", project.as_str())));
+    prefixed || record.ct.values().any(|container| container == name)
+}

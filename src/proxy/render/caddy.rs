@@ -1,0 +1,147 @@
+//! Each app's sites as a Caddyfile of its own, for the apps whose master this node is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::template::{RenderError, Templates};
+use super::{AppSites, by_age, is_container, source};
+use crate::model::{AppName, AppRecord};
+use crate::proxy::caddyfile::{
+    CaddyfileError, Dialect, Scheme, Site, TlsChoice, Translation, translate,
+};
+use crate::proxy::{ClusterView, Problem};
+
+#[derive(Serialize)]
+struct Context<'a> {
+    app: &'a str,
+    sites: Vec<SiteContext>,
+}
+
+#[derive(Serialize)]
+struct SiteContext {
+    address: String,
+    tls: Option<String>,
+    body: String,
+}
+
+pub(super) fn sites(
+    view: &ClusterView,
+    templates: &Templates,
+    problems: &mut Vec<Problem>,
+) -> Result<BTreeMap<AppName, AppSites>, RenderError> {
+    let mut all = BTreeMap::new();
+    let mut taken: BTreeMap<(Scheme, String), &AppName> = BTreeMap::new();
+    for (name, record) in by_age(view) {
+        if record.master != view.me || record.caddyfile.trim().is_empty() {
+            continue;
+        }
+        let is_own = |host: &str| is_container(name, record, host);
+        let translation = match translate(&record.caddyfile, &is_own) {
+            Ok(translation) => translation,
+            Err(error) => {
+                problems.push(Problem::new(source(name), format!("CADDYFILE: {error}")));
+                continue;
+            }
+        };
+        let hosts = hosts(&translation);
+        if let Some((key, owner)) = hosts.keys().find_map(|key| Some((key, taken.get(key)?))) {
+            let what = format!("CADDYFILE: {}://{} is served by {owner}", key.0, key.1);
+            problems.push(Problem::new(source(name), what));
+            continue;
+        }
+        let bodies = match bodies(&translation) {
+            Ok(bodies) => bodies,
+            Err(error) => {
+                problems.push(Problem::new(source(name), format!("CADDYFILE: {error}")));
+                continue;
+            }
+        };
+        taken.extend(hosts.keys().map(|key| (key.clone(), name)));
+        let app = name.as_str();
+        let text = templates.caddy(&Context { app, sites: bodies })?;
+        all.insert(
+            name.clone(),
+            AppSites {
+                text,
+                hosts,
+                dialect: translation.dialect,
+                containers: containers(name, record),
+            },
+        );
+    }
+    Ok(all)
+}
+
+fn hosts(translation: &Translation) -> BTreeMap<(Scheme, String), TlsChoice> {
+    let mut hosts = BTreeMap::new();
+    for site in &translation.sites {
+        let key = (site.url.scheme, site.url.host.clone());
+        let choice = hosts.entry(key).or_insert(TlsChoice::Default);
+        if *choice == TlsChoice::Default {
+            *choice = site.tls.clone();
+        }
+    }
+    hosts
+}
+
+/// The names that may be dialled: what the record lists, and what the project's name begins.
+fn containers(name: &AppName, record: &AppRecord) -> Vec<String> {
+    let project = name.project();
+    let mut names: BTreeSet<_> = record.ct.values().cloned().collect();
+    names.insert(format!("{}_", project.as_str()));
+    names.insert(format!("{}-", project.as_str()));
+    names.into_iter().collect()
+}
+
+/// One block per scheme and host; addresses with a path are parts of it, the longest first.
+fn bodies(translation: &Translation) -> Result<Vec<SiteContext>, CaddyfileError> {
+    let mut groups: BTreeMap<(Scheme, &str), Vec<&Site>> = BTreeMap::new();
+    for site in &translation.sites {
+        let key = (site.url.scheme, site.url.host.as_str());
+        groups.entry(key).or_default().push(site);
+    }
+    let hosts = hosts(translation);
+    let mut bodies = Vec::new();
+    for ((scheme, host), mut sites) in groups {
+        sites.sort_by_key(|site| usize::MAX - site.url.path.len());
+        let tls = match hosts.get(&(scheme, host.to_owned())) {
+            Some(TlsChoice::Internal) if scheme == Scheme::Https => Some("internal".to_owned()),
+            Some(TlsChoice::Email(email)) if scheme == Scheme::Https => Some(email.clone()),
+            _ => None,
+        };
+        bodies.push(SiteContext {
+            address: format!("{scheme}://{host}"),
+            tls,
+            body: body(&sites, translation.dialect)?,
+        });
+    }
+    Ok(bodies)
+}
+
+fn body(sites: &[&Site], dialect: Dialect) -> Result<String, CaddyfileError> {
+    if let [site] = sites
+        && site.url.path.is_empty()
+    {
+        return match dialect {
+            Dialect::V1 => Ok(format!("\troute {{\n{}\t}}\n", site.text(2)?)),
+            Dialect::V2 => site.text(1),
+        };
+    }
+    let mut body = String::new();
+    for site in sites {
+        let matcher = match site.url.path.as_str() {
+            "" => String::new(),
+            path => format!("{path}* "),
+        };
+        let inside = match dialect {
+            Dialect::V1 => format!("\t\troute {{\n{}\t\t}}\n", site.text(3)?),
+            Dialect::V2 => site.text(2)?,
+        };
+        body.push_str(&format!("\thandle {matcher}{{\n{inside}\t}}\n"));
+    }
+    if sites.iter().all(|site| !site.url.path.is_empty()) {
+        body.push_str("\thandle {\n\t\trespond 404\n\t}\n");
+    }
+    Ok(body)
+}

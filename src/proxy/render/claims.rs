@@ -1,0 +1,55 @@
+//! Who has what: hosts, names and ports are one app's each.
+
+use std::collections::BTreeMap;
+
+type Thing = (&'static str, String);
+
+/// What was given out so far, and to whom.
+#[derive(Default)]
+pub(super) struct Claims {
+    owners: BTreeMap<Thing, String>,
+    given: Vec<Thing>,
+}
+
+impl Claims {
+    /// Takes a thing for a source; refused if another one has it.
+    pub(super) fn take(
+        &mut self,
+        kind: &'static str,
+        thing: &str,
+        source: &str,
+    ) -> Result<(), String> {
+        match self.owners.get(&(kind, thing.to_owned())) {
+            Some(owner) if owner == source => Ok(()),
+            _ => self.take_once(kind, thing, source),
+        }
+    }
+
+    /// Takes a thing that not even the same source may take twice.
+    pub(super) fn take_once(
+        &mut self,
+        kind: &'static str,
+        thing: &str,
+        source: &str,
+    ) -> Result<(), String> {
+        let key = (kind, thing.to_owned());
+        if let Some(owner) = self.owners.get(&key) {
+            return Err(format!("{kind} {thing} is taken by {owner}"));
+        }
+        self.owners.insert(key.clone(), source.to_owned());
+        self.given.push(key);
+        Ok(())
+    }
+
+    /// A moment to go back to.
+    pub(super) fn mark(&self) -> usize {
+        self.given.len()
+    }
+
+    /// Gives back what was taken since a moment.
+    pub(super) fn give_back_since(&mut self, mark: usize) {
+        for thing in self.given.split_off(mark) {
+            self.owners.remove(&thing);
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! A mark in `haproxy.cfg` that the running process tells again: so it is known whether it runs what is in the file.
+
+use md5::{Digest, Md5};
+
+const SECTION: &str = "global\n";
+const LINE: &str = "    description tandem-";
+
+/// Puts a mark made from the text into its `global` section, as HAProxy's `description`.
+pub(super) fn mark(text: &str) -> String {
+    let digest = Md5::digest(text);
+    let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    text.replacen(SECTION, &format!("{SECTION}{LINE}{hash}\n"), 1)
+}
+
+/// The mark in a text, if it has one.
+pub(in crate::proxy) fn of(text: &str) -> Option<&str> {
+    let line = text.lines().find(|line| line.starts_with(LINE))?;
+    line.trim_start().strip_prefix("description ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_follows_the_text() {
+        let (one, other) = (mark("global\n    a\n"), mark("global\n    b\n"));
+        assert!(of(&one).is_some_and(|mark| mark.starts_with("tandem-")));
+        assert_ne!(of(&one), of(&other));
+        assert_eq!(of("global\n    description of mine\n"), None);
+    }
+}

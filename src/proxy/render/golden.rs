@@ -1,0 +1,116 @@
+//! Golden files: inputs and what they become, in `fixtures/proxy/`. `UPDATE_GOLDEN=1` writes them anew.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::{Rendered, Templates, render};
+use crate::model::NodeName;
+use crate::proxy::{ClusterView, ProxySettings};
+
+fn fixtures(dir: &str, extension: &str) -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/proxy").join(dir);
+    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|known| known == extension)).collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+fn compare(path: &Path, text: &str) {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(path, text).unwrap();
+    }
+    let golden = fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(text, golden, "{} differs; UPDATE_GOLDEN=1 writes it anew", path.display());
+}
+
+fn render_on(me: &str, entries: &Map<String, Value>) -> Rendered {
+    let node = |name: &str| NodeName::parse(name).unwrap();
+    let nodes = [("node1", "10.10.20.1"), ("node2", "10.10.20.2"), ("node3", "10.10.20.3")];
+    let nodes = nodes.map(|(name, ip)| (node(name), ip.to_owned()));
+    let entries: Vec<_> =
+        entries.iter().map(|(key, value)| (key.as_str(), value.to_string().into_bytes())).collect();
+    let entries = entries.iter().map(|(key, value)| (*key, value.as_slice()));
+    let (view, problems) = ClusterView::from_entries(node(me), nodes.into(), entries);
+    assert!(problems.is_empty(), "{problems:?}");
+    let templates = Templates::built_in().unwrap();
+    let rendered = render(&view, &ProxySettings::default(), &templates, &Default::default());
+    let again = render(&view, &ProxySettings::default(), &templates, &Default::default());
+    let rendered = rendered.unwrap();
+    assert_eq!(rendered, again.unwrap(), "the same view gives the same bytes");
+    rendered
+}
+
+#[test]
+fn caddyfiles_become_what_the_golden_files_hold() {
+    for path in fixtures("caddyfile", "caddyfile") {
+        let text = fs::read_to_string(&path).unwrap();
+        let container = "appmain12345_web_1";
+        let record = serde_json::json!({
+            "repo_url": "https://git.test/app", "branch": "main", "deploy_id": "1", "master": "node1",
+            "caddyfile": text.replace("$CONTAINER", container), "ct": {"web": container},
+        });
+        let entries = Map::from_iter([("app/app_main.12345".to_owned(), record)]);
+        let rendered = render_on("node1", &entries);
+        let is_bad = path.file_name().unwrap().to_str().unwrap().starts_with("bad-");
+        assert_eq!(
+            is_bad,
+            rendered.caddy_sites.is_empty(),
+            "{}: {:?}",
+            path.display(),
+            rendered.problems
+        );
+        let mut result: String =
+            rendered.caddy_sites.values().map(|sites| sites.text.as_str()).collect();
+        for problem in rendered.problems {
+            result.push_str(&format!("{}: {}\n", problem.source, problem.what));
+        }
+        compare(&path.with_extension("out"), &result);
+    }
+}
+
+#[test]
+fn haproxy_values_become_what_the_golden_files_hold() {
+    for path in fixtures("haproxy", "json") {
+        let entries: Map<String, Value> =
+            serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let stem = path.with_extension("");
+        for me in ["node1", "node2"] {
+            let rendered = render_on(me, &entries);
+            let name = format!("{}.{me}.cfg", stem.display());
+            compare(Path::new(&name), &rendered.haproxy_cfg);
+            let mut rest = String::new();
+            for (name, text) in &rendered.maps {
+                rest.push_str(&format!("# {name}\n{text}"));
+            }
+            for problem in &rendered.problems {
+                rest.push_str(&format!("# {}: {}\n", problem.source, problem.what));
+            }
+            compare(Path::new(&format!("{}.{me}.maps", stem.display())), &rest);
+        }
+    }
+}
+
+#[test]
+fn every_bind_is_made_in_the_namespace_that_is_set() {
+    let path = fixtures("haproxy", "json").pop().unwrap();
+    let entries: Map<String, Value> = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let entries: Vec<_> =
+        entries.iter().map(|(key, value)| (key.as_str(), value.to_string().into_bytes())).collect();
+    let me = NodeName::parse("node1").unwrap();
+    let entries = entries.iter().map(|(key, value)| (*key, value.as_slice()));
+    let (view, _) = ClusterView::from_entries(me, Default::default(), entries);
+    let settings =
+        ProxySettings { bind_namespace: Some("host".to_owned()), ..ProxySettings::default() };
+    let templates = Templates::built_in().unwrap();
+    let rendered = render(&view, &settings, &templates, &Default::default()).unwrap();
+    let binds = rendered.haproxy_cfg.lines().filter(|line| line.starts_with("    bind "));
+    let binds: Vec<_> = binds.collect();
+    assert!(
+        binds.len() > 4 && binds.iter().all(|line| line.ends_with(" namespace host")),
+        "{binds:?}"
+    );
+}

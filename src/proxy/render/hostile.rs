@@ -1,0 +1,104 @@
+//! Whatever an app or a key says, it stays in its place.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{Rendered, Templates, render};
+use crate::model::NodeName;
+use crate::proxy::{ClusterView, ProxySettings};
+
+static TEMPLATES: LazyLock<Templates> = LazyLock::new(|| Templates::built_in().unwrap());
+
+fn rendered(entries: &[(&str, Value)]) -> Rendered {
+    let bytes: Vec<_> =
+        entries.iter().map(|(key, value)| (*key, value.to_string().into_bytes())).collect();
+    let me = NodeName::parse("node1").unwrap();
+    let nodes = BTreeMap::from([(me.clone(), "10.0.0.1".to_owned())]);
+    let entries = bytes.iter().map(|(key, value)| (*key, value.as_slice()));
+    let (view, _) = ClusterView::from_entries(me, nodes, entries);
+    render(&view, &ProxySettings::default(), &TEMPLATES, &BTreeMap::new()).unwrap()
+}
+
+/// Texts that are nearly right, and texts that are not.
+fn text(good: &'static str) -> impl Strategy<Value = String> {
+    let noise = "[\n\r\t \"'\\\\$#`{}%;,a-z0-9:*@é-]{0,12}";
+    prop_oneof![
+        3 => Just(good.to_owned()),
+        1 => noise.prop_map(move |noise| format!("{good}{noise}")),
+        1 => noise.prop_map(move |noise| format!("{noise}{good}")),
+        1 => Just(format!("{good}\nbackend evil")),
+        1 => noise,
+    ]
+}
+
+prop_compose! {
+    fn haproxy()(
+        config in text("ssh"), mode in text("tcp"), bind in text("*:2222"), option in text("option tcplog"),
+        name in text("ssh-service"), condition in text("if { req_ssl_sni -i a.test }"), port in text("22"),
+        server in text("check inter 3s"), line in text("option tcp-check"), ct in text("x_main_web_1"),
+    ) -> Value {
+        json!({config: {
+            "frontend": {"mode": mode, "bind": [bind], "options": [option]},
+            "backends": [{"name": name, "use_backend_option": condition, "port": port, "peer_port": "2222",
+                "server_option": server, "options": [line], "ct": ct}],
+        }})
+    }
+}
+
+/// What the text adds to the configuration of a cluster without apps.
+fn added(rendered: &Rendered) -> String {
+    let base = self::rendered(&[]).haproxy_cfg;
+    let own = rendered.haproxy_cfg.strip_prefix(base.trim_end());
+    own.expect("the base stays as it is").to_owned()
+}
+
+proptest! {
+    #[test]
+    fn a_haproxy_value_opens_no_section_of_its_own(value in haproxy(), key in text("swarm-key")) {
+        let key = format!("swarm/k{key}");
+        let app = json!({"repo_url": "https://g/x", "branch": "main", "deploy_id": "1", "master": "node1",
+            "ct": {"web": "x_main_web_1"}, "haproxy": value.clone()});
+        for entry in [("app/x_main.12345", app), (key.as_str(), json!({"haproxy": value}))] {
+            let rendered = rendered(&[entry]);
+            let added = added(&rendered);
+            let allowed = ["frontend ", "backend ", "# ", "    "];
+            for line in added.lines().filter(|line| !line.is_empty()) {
+                prop_assert!(allowed.iter().any(|start| line.starts_with(start)), "{}", line);
+                let inside = line.strip_prefix("# ").unwrap_or(line);
+                prop_assert!(!inside.contains(['"', '\'', '\\', '$', '#', '`', '\t', '\r']), "{}", line);
+            }
+            let sections = added.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
+            let expected = if rendered.haproxy_parts.is_empty() { 0 } else { 2 };
+            prop_assert_eq!(sections.count(), expected);
+            prop_assert!(!rendered.problems.is_empty() || expected == 2);
+        }
+    }
+
+    #[test]
+    fn map_files_hold_a_host_and_a_target_a_line(domains in proptest::collection::vec(text("a.test"), 0..5)) {
+        let rendered = rendered(&[("swarm/x", json!({"domains": domains}))]);
+        for line in rendered.maps.values().flat_map(|text| text.lines()) {
+            let words: Vec<_> = line.split(' ').collect();
+            prop_assert_eq!((words.len(), words[1]), (2, "swarm"));
+            prop_assert!(words[0].chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)));
+        }
+    }
+
+    #[test]
+    fn no_caddyfile_makes_it_panic(
+        site in text("http://a.test"), name in "(proxy|redir|header|rewrite|respond|@m|tls|handle|reverse_proxy)",
+        args in text("/ x_main_web_1:80"), inside in text("policy random"),
+    ) {
+        let text = format!("{site} {{\n {name} {args} {{\n {inside}\n }}\n {name} {args}\n}}\n");
+        let app = json!({"repo_url": "https://g/x", "branch": "main", "deploy_id": "1", "master": "node1",
+            "ct": {"web": "x_main_web_1"}, "caddyfile": text});
+        let rendered = rendered(&[("app/x_main.12345", app)]);
+        for sites in rendered.caddy_sites.values() {
+            let reads = ["{$", "{env."].iter().any(|start| sites.text.contains(start));
+            prop_assert!(!reads);
+        }
+    }
+}

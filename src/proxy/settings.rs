@@ -1,0 +1,130 @@
+//! What the proxies of a node are told about the node: directories, ports, names of containers.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Who issues the certificates of sites that don't choose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Issuer {
+    /// A public authority by ACME, with the account's address if there is one.
+    Acme(Option<String>),
+    /// Caddy's own authority.
+    Internal,
+}
+
+/// The settings of a node's proxies; [`Default`] is what the stack file expects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxySettings {
+    /// Generated files, at the same path in the containers: `haproxy/`, `caddy/`, `check/` are below it.
+    pub data_dir: PathBuf,
+    /// Sockets, at the same path in the containers.
+    pub run_dir: PathBuf,
+    /// When set, every `bind` of HAProxy is made in this network namespace (`namespace NAME`).
+    pub bind_namespace: Option<String>,
+    /// HTTP.
+    pub http_port: u16,
+    /// TLS, routed by SNI.
+    pub https_port: u16,
+    /// HTTP with the PROXY protocol, for the other nodes.
+    pub peer_http_port: u16,
+    /// TLS with the PROXY protocol, for the other nodes.
+    pub peer_https_port: u16,
+    /// Ports that no app may bind, beside the four above.
+    pub reserved_ports: BTreeSet<u16>,
+    /// Connections that HAProxy takes at once.
+    pub max_connections: u32,
+    /// The DNS server that knows the containers' names.
+    pub resolver: String,
+    /// Caddy's address as HAProxy sees it.
+    pub caddy_host: String,
+    /// Caddy's port for HTTP.
+    pub caddy_http_port: u16,
+    /// Caddy's port for TLS.
+    pub caddy_https_port: u16,
+    /// Caddy's port for the maintenance page over TLS.
+    pub caddy_maintenance_port: u16,
+    /// Who issues certificates where the site doesn't say.
+    pub issuer: Issuer,
+    /// The proxy of the swarm, which takes the `domains` of `swarm/` keys.
+    pub swarm_host: String,
+    /// Where `haproxy -c` is run.
+    pub haproxy_check_container: String,
+    /// Where `caddy adapt` is run.
+    pub caddy_check_container: String,
+    /// How long one check may take.
+    pub check_deadline: Duration,
+    /// How long a reload, a map change or a load may take.
+    pub control_deadline: Duration,
+    /// `Retry-After` of the maintenance page, in seconds.
+    pub retry_after: u32,
+}
+
+impl Default for ProxySettings {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("/var/lib/tandem"),
+            run_dir: PathBuf::from("/run/tandem"),
+            bind_namespace: None,
+            http_port: 80,
+            https_port: 443,
+            peer_http_port: 1080,
+            peer_https_port: 1443,
+            // sshd, buttervolume's sshd, Docker, Consul.
+            reserved_ports: BTreeSet::from([
+                22, 1122, 2375, 2376, 2377, 7946, 8300, 8301, 8302, 8500, 8501, 8502, 8600,
+            ]),
+            max_connections: 4096,
+            resolver: "127.0.0.11:53".to_owned(),
+            caddy_host: "caddy".to_owned(),
+            caddy_http_port: 80,
+            caddy_https_port: 443,
+            caddy_maintenance_port: 8443,
+            issuer: Issuer::Acme(None),
+            swarm_host: "swarm_reverse".to_owned(),
+            haproxy_check_container: "tandem-haproxy-check".to_owned(),
+            caddy_check_container: "tandem-caddy-check".to_owned(),
+            check_deadline: Duration::from_secs(20),
+            control_deadline: Duration::from_secs(20),
+            retry_after: 120,
+        }
+    }
+}
+
+impl ProxySettings {
+    /// HAProxy's files: `haproxy.cfg`, the maps, the maintenance page.
+    pub fn haproxy_dir(&self) -> PathBuf {
+        self.data_dir.join("haproxy")
+    }
+
+    /// `caddy.json`, the last configuration that Caddy took.
+    pub fn caddy_file(&self) -> PathBuf {
+        self.data_dir.join("caddy").join("caddy.json")
+    }
+
+    /// Candidates, while the check containers look at them.
+    pub fn check_dir(&self) -> PathBuf {
+        self.data_dir.join("check")
+    }
+
+    /// HAProxy's master process.
+    pub fn master_socket(&self) -> PathBuf {
+        self.run_dir.join("haproxy").join("master.sock")
+    }
+
+    /// HAProxy's Runtime API.
+    pub fn runtime_socket(&self) -> PathBuf {
+        self.run_dir.join("haproxy").join("admin.sock")
+    }
+
+    /// Caddy's admin API.
+    pub fn caddy_socket(&self) -> PathBuf {
+        self.run_dir.join("caddy").join("admin.sock")
+    }
+
+    /// Whether an app may bind a port.
+    pub fn is_reserved(&self, port: u16) -> bool {
+        let own = [self.http_port, self.https_port, self.peer_http_port, self.peer_https_port];
+        own.contains(&port) || self.reserved_ports.contains(&port)
+    }
+}
