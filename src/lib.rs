@@ -11,7 +11,11 @@
 //! `model`, `event` and `plan` are pure; `exec` carries plans out through the seams in `host` and `consul`;
 //! `proxy` renders every node's proxies from KV; `agent` wires all of it and `cli` reads the records.
 
+pub mod config;
 pub mod consul;
+pub mod error;
+pub mod event;
 pub mod host;
 pub mod model;
+pub mod plan;
 pub mod proxy;

@@ -1,0 +1,111 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn request(name: &str, payload: &str) -> Request {
+    match decode(name, payload.as_bytes()) {
+        Ok(Decoded::Request(request)) => request,
+        other => panic!("{payload}: {other:?}"),
+    }
+}
+
+fn refusal(name: &str, payload: &str) -> String {
+    match decode(name, payload.as_bytes()) {
+        Err(error) => error.to_string(),
+        Ok(decoded) => panic!("{payload} was accepted: {decoded:?}"),
+    }
+}
+
+#[test]
+fn a_deploy_with_a_pair() {
+    let text =
+        r#"{"master":"node1","slave":"node2","branch":"main","repo":"ssh://git@h/app.git","x":1}"#;
+    let Request::Deploy { app, master, replica, update } = request("deploy", text) else {
+        panic!()
+    };
+    assert_eq!(app.repo.as_str(), "ssh://git@h/app");
+    assert_eq!(master.unwrap().as_str(), "node1");
+    assert_eq!(replica.unwrap().as_str(), "node2");
+    assert!(!update);
+}
+
+#[test]
+fn null_empty_and_absent_slaves_are_none() {
+    for slave in [r#""slave":null,"#, r#""slave":"","#, ""] {
+        let text = format!(r#"{{{slave}"master":"node1","branch":"main","repo":"git://h/app"}}"#);
+        let Request::Deploy { replica, .. } = request("deploy", &text) else { panic!() };
+        assert_eq!(replica, None);
+    }
+}
+
+#[test]
+fn a_migration_takes_what_is_missing_from_its_source() {
+    let text = r#"{"repo":"git://h/app","branch":"main","target":{"branch":"test"}}"#;
+    let Request::Migrate { app, target, update } = request("migrate", text) else { panic!() };
+    assert_eq!(target.repo, app.repo);
+    assert_eq!(target.branch.as_str(), "test");
+    assert!(update);
+    let same = r#"{"repo":"git://h/app","branch":"main","target":{}}"#;
+    assert!(refusal("migrate", same).contains("`target`"));
+}
+
+#[test]
+fn the_error_names_the_field() {
+    for (payload, expected) in [
+        ("", "not a JSON object"),
+        ("[]", "not a JSON object"),
+        ("null", "not a JSON object"),
+        (r#"{"branch":"main"}"#, "field `repo` is missing"),
+        (r#"{"repo":"git://h/a"}"#, "field `branch` is missing"),
+        (r#"{"repo":7,"branch":"main"}"#, "field `repo` must be a text"),
+        (r#"{"repo":"git://h/a","branch":"main","master":["a"]}"#, "field `master` must be a text"),
+        (
+            r#"{"repo":"git://h/a","branch":"main","master":"a b"}"#,
+            "field `master` must be a host name",
+        ),
+        (
+            r#"{"repo":"git://h/a","branch":"main","master":"a","slave":"a"}"#,
+            "field `slave` is the master too",
+        ),
+        (
+            r#"{"repo":"git://h/a","branch":"main","update":"yes"}"#,
+            "field `update` must be true or false",
+        ),
+        (r#"{"repo":"git://h/$(id)","branch":"main"}"#, "field `repo` contains '$'"),
+        (r#"{"repo":"git://h/a","branch":"-x"}"#, "field `branch` is not a valid ref"),
+        (r#"{"request":"../x"}"#, "field `request`"),
+    ] {
+        let error = refusal("deploy", payload);
+        assert!(error.contains(expected), "{payload}: {error}");
+    }
+}
+
+#[test]
+fn other_names_are_handlers_unless_they_could_leave_the_folder() {
+    assert_eq!(
+        decode("back-up_2", b"x").unwrap(),
+        Decoded::Handler(HandlerName("back-up_2".into()))
+    );
+    for name in ["", "../x", "a/b", ".", "a b", "a\n"] {
+        assert!(decode(name, b"").is_err(), "{name:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_payload_panics(name in "(deploy|destroy|migrate|x)", payload in proptest::collection::vec(any::<u8>(), 0..600)) {
+        let _ = decode(&name, &payload);
+    }
+
+    #[test]
+    fn what_is_accepted_is_harmless(repo in ".{0,60}", branch in ".{0,30}") {
+        let payload = serde_json::json!({"repo": repo, "branch": branch, "master": "n1"}).to_string();
+        if let Ok(Decoded::Request(request)) = decode("deploy", payload.as_bytes()) {
+            let app = request.app();
+            for text in [app.repo.as_str(), app.branch.as_str(), app.name().as_str()] {
+                prop_assert!(!text.starts_with('-') && !text.contains(".."));
+                prop_assert!(!text.contains([' ', '\n', '\'', '"', ';', '$', '`', '\\', '&', '|', '<', '>', '(', '*', '?']));
+            }
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Steps: the smallest effects with a name, their status and which changes of status are legal.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{DeployId, NodeName};
+
+/// The smallest effect with a name. Each is idempotent: carried out twice, it leaves what once leaves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Clones the repository into this deployment's checkout. Undo: removes the checkout.
+    Checkout,
+    /// Parses the compose file, checks URLs, ports and the proxies' configurations, and prepares the app's
+    /// KV entry. Undo: nothing.
+    Check,
+    /// Notes the images that the running version uses under names of their own. Undo: gives them their tags back and
+    /// drops those names.
+    KeepImages,
+    /// Pulls the images. Undo: nothing.
+    Pull,
+    /// Builds the images. Undo: an app that is new leaves none; a former version has its kept ones.
+    Build,
+    /// Shows the maintenance page instead of the app. Undo: takes it away.
+    BeginMaintenance,
+    /// Stops the app's containers. Undo: starts the former version.
+    Stop,
+    /// Takes a snapshot of every volume. Undo: restores them, if the new version may have written.
+    Snapshot,
+    /// Runs `update.sh`. Undo: removes what it started; the volumes are restored with their snapshots.
+    Update,
+    /// Creates and starts the containers. Undo: removes them, and the volumes of an app that is new.
+    Up,
+    /// Waits until the containers run and their health checks pass. Undo: nothing.
+    AwaitHealthy,
+    /// Writes the app's KV entry: every node's proxies follow. The point of no return.
+    Commit,
+    /// Removes the app's KV entry: the point of no return of a destroy.
+    Forget,
+    /// Ends the maintenance that [`Step::BeginMaintenance`] began.
+    EndMaintenance,
+    /// Registers the service and its checks with the local Consul agent.
+    Register,
+    /// Removes the service from the local Consul agent.
+    Deregister,
+    /// Sets the volumes' schedules for the node's new role, removing the old ones.
+    Schedule,
+    /// Removes every schedule of the app's volumes.
+    Unschedule,
+    /// Removes containers, networks and volumes; every BTRFS volume has a snapshot by then.
+    Remove,
+    /// Removes the app's checkouts but the one of this deployment; of every deployment if `keep` is none.
+    RemoveCheckouts {
+        /// The deployment whose checkout stays.
+        keep: Option<DeployId>,
+    },
+    /// Drops the names that [`Step::KeepImages`] gave.
+    ReleaseImages,
+}
+
+impl Step {
+    /// Whether the step leaves the app, its volumes and the proxies alone.
+    pub fn is_harmless(&self) -> bool {
+        matches!(self, Step::Checkout | Step::Check)
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Step::Checkout => "checkout",
+            Step::Check => "check",
+            Step::KeepImages => "keep images",
+            Step::Pull => "pull",
+            Step::Build => "build",
+            Step::BeginMaintenance => "begin maintenance",
+            Step::Stop => "stop",
+            Step::Snapshot => "snapshot",
+            Step::Update => "update.sh",
+            Step::Up => "up",
+            Step::AwaitHealthy => "await healthy",
+            Step::Commit => "commit",
+            Step::Forget => "forget",
+            Step::EndMaintenance => "end maintenance",
+            Step::Register => "register",
+            Step::Deregister => "deregister",
+            Step::Schedule => "schedule",
+            Step::Unschedule => "unschedule",
+            Step::Remove => "remove",
+            Step::RemoveCheckouts { .. } => "remove checkouts",
+            Step::ReleaseImages => "release images",
+        })
+    }
+}
+
+/// A planned step and how far it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Steps of one stage run side by side on different nodes; a stage waits for the one before it.
+    pub stage: u16,
+    /// The node that carries it out.
+    pub node: NodeName,
+    /// What it does.
+    pub step: Step,
+    /// How far it is.
+    #[serde(default)]
+    pub status: Status,
+    /// When it began, RFC 3339.
+    #[serde(default)]
+    pub started_at: Option<String>,
+    /// When it last changed after that, RFC 3339.
+    #[serde(default)]
+    pub ended_at: Option<String>,
+    /// Why it failed.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// What it noted for later steps or its undo (volume → snapshot, image → id).
+    #[serde(default)]
+    pub output: BTreeMap<String, String>,
+}
+
+/// How far a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Not begun.
+    #[default]
+    Pending,
+    /// Announced, and perhaps carried out.
+    Running,
+    /// Carried out, its result checked.
+    Done,
+    /// Tried and failed; it may have done a part.
+    Failed,
+    /// Being undone.
+    Undoing,
+    /// Undone.
+    Undone,
+    /// Could not be undone.
+    Stuck,
+}
+
+impl Status {
+    /// Whether going forward still has to deal with it.
+    pub fn is_open(self) -> bool {
+        matches!(self, Status::Pending | Status::Running)
+    }
+
+    /// Whether it ended, one way or another.
+    pub fn is_over(self) -> bool {
+        matches!(self, Status::Done | Status::Failed | Status::Undone | Status::Stuck)
+    }
+
+    /// Whether going backward still has to deal with it.
+    pub fn is_to_undo(self) -> bool {
+        matches!(self, Status::Running | Status::Done | Status::Failed | Status::Undoing)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Status::Pending => "pending",
+            Status::Running => "running",
+            Status::Done => "done",
+            Status::Failed => "failed",
+            Status::Undoing => "undoing",
+            Status::Undone => "undone",
+            Status::Stuck => "stuck",
+        })
+    }
+}
+
+/// What happened to a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mark {
+    /// It is about to act.
+    Running,
+    /// It acted, with these notes.
+    Done(BTreeMap<String, String>),
+    /// It failed, for this reason.
+    Failed(String),
+    /// Its undo is about to act.
+    Undoing,
+    /// Its undo acted.
+    Undone,
+    /// Its undo failed for good, for this reason.
+    Stuck(String),
+}
+
+/// A mark that a step's status does not allow: a bug or a record edited by hand.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Illegal {
+    /// The record has no such step.
+    #[error("the deployment has no step {0}")]
+    NoSuchStep(usize),
+    /// The status does not lead there.
+    #[error("a step that is {from} can't become {to}")]
+    Transition {
+        /// What it is.
+        from: Status,
+        /// What it was to become.
+        to: Status,
+    },
+}
+
+impl StepRecord {
+    /// A step that has not begun.
+    pub fn new(stage: u16, node: NodeName, step: Step) -> Self {
+        Self {
+            stage,
+            node,
+            step,
+            status: Status::Pending,
+            started_at: None,
+            ended_at: None,
+            error: None,
+            output: BTreeMap::new(),
+        }
+    }
+
+    /// Applies a mark if the status allows it. Announcing twice is legal: that is a restarted agent's resume.
+    pub fn mark(&mut self, mark: &Mark, at: &str) -> Result<(), Illegal> {
+        let to = match mark {
+            Mark::Running => Status::Running,
+            Mark::Done(_) => Status::Done,
+            Mark::Failed(_) => Status::Failed,
+            Mark::Undoing => Status::Undoing,
+            Mark::Undone => Status::Undone,
+            Mark::Stuck(_) => Status::Stuck,
+        };
+        if !self.status.leads_to(to) {
+            return Err(Illegal::Transition { from: self.status, to });
+        }
+        self.status = to;
+        match mark {
+            Mark::Running => {
+                self.started_at = Some(self.started_at.take().unwrap_or_else(|| at.to_owned()))
+            }
+            Mark::Done(output) => self.output.clone_from(output),
+            Mark::Failed(why) | Mark::Stuck(why) => self.error = Some(why.clone()),
+            Mark::Undoing | Mark::Undone => {}
+        }
+        if to != Status::Running {
+            self.ended_at = Some(at.to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl Status {
+    fn leads_to(self, to: Status) -> bool {
+        match self {
+            Status::Pending => matches!(to, Status::Running | Status::Failed),
+            Status::Running => matches!(
+                to,
+                Status::Running | Status::Done | Status::Failed | Status::Undoing | Status::Stuck
+            ),
+            Status::Done | Status::Failed => matches!(to, Status::Undoing | Status::Stuck),
+            Status::Undoing => matches!(to, Status::Undoing | Status::Undone | Status::Stuck),
+            Status::Undone | Status::Stuck => false,
+        }
+    }
+}

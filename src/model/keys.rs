@@ -1,0 +1,67 @@
+//! Where things stand in KV. `app/`, `maintenance/` and `swarm/` are compat; the rest is Tandem's own.
+
+use super::{AppName, DeployId, NodeName};
+
+/// The apps that serve.
+pub const APPS: &str = "app/";
+/// Present: the app is under maintenance.
+pub const MAINTENANCE: &str = "maintenance/";
+/// Forwards to Swarm services, written by admins.
+pub const SWARM: &str = "swarm/";
+/// Per app: its epoch, the deployment that runs and the one that waits.
+pub const QUEUES: &str = "tandem/apps/";
+/// Deployment records.
+pub const DEPLOYMENTS: &str = "tandem/deployments/";
+/// Leases of running deployments.
+pub const LEASES: &str = "tandem/leases/";
+/// What each agent says of its node; gone with the agent's session.
+pub const NODES: &str = "tandem/nodes/";
+/// Events that could not be decoded.
+pub const REJECTED: &str = "tandem/rejected/";
+/// Full texts of events fired in the short form.
+pub const REQUESTS: &str = "tandem/requests/";
+
+/// `app/{app}`.
+pub fn app(app: &AppName) -> String {
+    format!("{APPS}{app}")
+}
+
+/// `maintenance/{app}`.
+pub fn maintenance(app: &AppName) -> String {
+    format!("{MAINTENANCE}{app}")
+}
+
+/// `tandem/apps/{app}`.
+pub fn queue(app: &AppName) -> String {
+    format!("{QUEUES}{app}")
+}
+
+/// `tandem/deployments/{app}/`: the prefix of an app's records.
+pub fn deployments(app: &AppName) -> String {
+    format!("{DEPLOYMENTS}{app}/")
+}
+
+/// `tandem/deployments/{app}/{id}`.
+pub fn deployment(app: &AppName, id: &DeployId) -> String {
+    format!("{DEPLOYMENTS}{app}/{id}")
+}
+
+/// `tandem/leases/{app}`.
+pub fn lease(app: &AppName) -> String {
+    format!("{LEASES}{app}")
+}
+
+/// `tandem/nodes/{node}`.
+pub fn node(node: &NodeName) -> String {
+    format!("{NODES}{node}")
+}
+
+/// `tandem/rejected/{event id}`.
+pub fn rejected(id: &DeployId) -> String {
+    format!("{REJECTED}{id}")
+}
+
+/// `tandem/requests/{id}`.
+pub fn request(id: &DeployId) -> String {
+    format!("{REQUESTS}{id}")
+}

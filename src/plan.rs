@@ -1,0 +1,100 @@
+//! What to do, as a pure function of a request and a snapshot of facts. Nothing here has an effect.
+
+pub mod check;
+mod deploy;
+mod destroy;
+mod facts;
+mod transition;
+
+use std::collections::BTreeMap;
+
+pub use facts::{Facts, NodeFacts};
+
+use crate::event::Request;
+use crate::model::deployment::{StepRecord, Transition};
+use crate::model::{DeployId, NodeName, Placement};
+
+/// The planner's answer: who changes from what to what, and the steps in order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The pair to be; none for a destroy.
+    pub placement: Option<Placement>,
+    /// Old and new role of each node with a part.
+    pub transitions: BTreeMap<NodeName, Transition>,
+    /// The steps, ordered by stage.
+    pub steps: Vec<StepRecord>,
+}
+
+/// The planner's reasoned "no": nothing was touched.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Refusal {
+    /// The request names a node that the cluster does not have.
+    #[error("there is no node named {name} (there are {known})")]
+    NoSuchNode {
+        /// The name asked for.
+        name: NodeName,
+        /// The names there are.
+        known: String,
+    },
+    /// The node is a member, but does not answer.
+    #[error("{0} is not alive: Consul does not reach it")]
+    NodeAway(NodeName),
+    /// Picking a pair is not available.
+    #[error(
+        "no master is named: add \"master\":\"NODE\" to the event (picking one is not available in this version)"
+    )]
+    NoMaster,
+    /// The app would have to leave its master.
+    #[error(
+        "the app runs on {0}; moving it to another master is not available in this version: fire the event with \"master\":\"{0}\""
+    )]
+    Move(NodeName),
+    /// Nothing to destroy.
+    #[error("there is no such app: it has no entry in KV")]
+    NoSuchApp,
+    /// The app's KV entry can't be read.
+    #[error("the app's KV entry can't be read: {0}; repair it first")]
+    Unreadable(String),
+    /// Migrations are not available.
+    #[error("migrate is not available in this version")]
+    NoMigrate,
+}
+
+/// Plans a request. Total and deterministic: the same request and facts give the same plan on every node.
+pub fn plan(id: &DeployId, request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
+    if let Some(problem) = &facts.unreadable {
+        return Err(Refusal::Unreadable(problem.clone()));
+    }
+    match request {
+        Request::Deploy { master, replica, update, .. } => {
+            let master = master.clone().ok_or(Refusal::NoMaster)?;
+            deploy::plan(id, Placement { master, replica: replica.clone() }, *update, facts)
+        }
+        Request::Destroy { .. } => destroy::plan(facts),
+        Request::Migrate { .. } => Err(Refusal::NoMigrate),
+    }
+}
+
+/// Collects steps; each call of [`Steps::stage`] begins a stage.
+#[derive(Default)]
+struct Steps {
+    stage: u16,
+    steps: Vec<StepRecord>,
+}
+
+impl Steps {
+    fn stage(
+        &mut self,
+        steps: impl IntoIterator<Item = (NodeName, crate::model::deployment::Step)>,
+    ) {
+        let before = self.steps.len();
+        let stage = self.stage;
+        self.steps.extend(steps.into_iter().map(|(node, step)| StepRecord::new(stage, node, step)));
+        if self.steps.len() > before {
+            self.stage += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

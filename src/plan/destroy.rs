@@ -1,0 +1,21 @@
+//! The steps that remove an app and keep its volume snapshots.
+
+use super::transition::transitions;
+use super::{Facts, Plan, Refusal, Steps};
+use crate::model::deployment::Step;
+
+pub(super) fn plan(facts: &Facts) -> Result<Plan, Refusal> {
+    let app = facts.app.as_ref().ok_or(Refusal::NoSuchApp)?;
+    let old = app.placement();
+    facts.require(&old.master)?;
+    let mut steps = Steps::default();
+    for step in [Step::BeginMaintenance, Step::Stop, Step::Snapshot, Step::Forget] {
+        steps.stage([(old.master.clone(), step)]);
+    }
+    steps.stage([(old.master.clone(), Step::Deregister)]);
+    steps.stage(old.nodes().map(|node| (node.clone(), Step::Unschedule)));
+    steps.stage([(old.master.clone(), Step::Remove)]);
+    steps.stage(old.nodes().map(|node| (node.clone(), Step::RemoveCheckouts { keep: None })));
+    steps.stage([(old.master.clone(), Step::EndMaintenance)]);
+    Ok(Plan { placement: None, transitions: transitions(Some(&old), None), steps: steps.steps })
+}

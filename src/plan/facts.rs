@@ -1,0 +1,47 @@
+//! The read-only facts that the planner works from.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Refusal;
+use crate::model::{AppRecord, NodeName};
+
+/// What is known when a request is planned.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The members of the cluster.
+    pub nodes: BTreeMap<NodeName, NodeFacts>,
+    /// The app's KV entry; none: nobody has the app.
+    #[serde(default)]
+    pub app: Option<AppRecord>,
+    /// Why the app's KV entry can't be read, if there is one that can't.
+    #[serde(default)]
+    pub unreadable: Option<String>,
+}
+
+/// What is known of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeFacts {
+    /// Its address in Consul's catalog.
+    pub address: String,
+    /// Whether Consul finds it alive.
+    pub alive: bool,
+    /// Whether its agent runs.
+    pub agent: bool,
+}
+
+impl Facts {
+    /// Refuses a node that is unknown or dead. One whose agent is away for a moment is waited for instead: its first
+    /// step has a deadline.
+    pub(super) fn require(&self, name: &NodeName) -> Result<(), Refusal> {
+        match self.nodes.get(name) {
+            None => {
+                let known: Vec<_> = self.nodes.keys().map(NodeName::as_str).collect();
+                Err(Refusal::NoSuchNode { name: name.clone(), known: known.join(", ") })
+            }
+            Some(node) if !node.alive => Err(Refusal::NodeAway(name.clone())),
+            Some(_) => Ok(()),
+        }
+    }
+}
