@@ -15,6 +15,7 @@ pub mod config;
 pub mod consul;
 pub mod error;
 pub mod event;
+pub mod exec;
 pub mod host;
 pub mod model;
 pub mod plan;

@@ -1,0 +1,29 @@
+//! Carries deployments out: accepts requests into KV, works off this node's steps, and undoes them.
+//!
+//! The record in KV is the journal that the nodes share (`store`), one lease per app says who answers for its
+//! progress (`lease`), and a node never goes below an epoch that it has seen (`journal`).
+
+mod apply;
+mod context;
+mod driver;
+mod error;
+mod health;
+mod intake;
+mod journal;
+mod lease;
+mod queue;
+mod steps;
+mod store;
+mod undo;
+mod watchdog;
+
+pub use context::{Cluster, Context, ProxyCheck};
+pub use driver::drive;
+pub use error::{ExecError, StepError};
+pub use intake::{NodeInfo, Rejection, gather, reject};
+pub use journal::{Journal, JournalError};
+pub use lease::SessionKeeper;
+pub use queue::{Acceptance, Queue, accept, promote};
+
+#[cfg(test)]
+mod tests;

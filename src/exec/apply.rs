@@ -1,0 +1,54 @@
+//! One match from a step to the seam that carries it out; no decisions are made here.
+
+use std::collections::BTreeMap;
+
+use super::context::Context;
+use super::error::StepError;
+use super::steps::{StepContext, check, checkouts, images, keys, project, services, volumes};
+use crate::model::AppRecord;
+use crate::model::deployment::{Deployment, Step};
+
+/// What a step left for the record.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Done {
+    /// Notes for later steps and for the undo.
+    pub(super) output: BTreeMap<String, String>,
+    /// The KV entry that the commit will write.
+    pub(super) prepared: Option<AppRecord>,
+    /// What is worth telling without being a failure.
+    pub(super) warnings: Vec<String>,
+    /// Whether the step's own transaction has already marked it as done.
+    pub(super) recorded: bool,
+}
+
+/// Carries out the step with this index.
+pub(super) async fn apply(
+    ctx: &Context,
+    deployment: &Deployment,
+    index: usize,
+) -> Result<Done, StepError> {
+    let step = StepContext::new(ctx, deployment, index)?;
+    match &step.record.step {
+        Step::Checkout => checkouts::clone(&step).await,
+        Step::Check => check::check(&step).await,
+        Step::KeepImages => images::keep(&step).await,
+        Step::Pull => project::pull(&step).await,
+        Step::Build => project::build(&step).await,
+        Step::BeginMaintenance => keys::begin_maintenance(&step).await,
+        Step::Stop => project::stop(&step).await,
+        Step::Snapshot => volumes::snapshot(&step).await,
+        Step::Update => project::update(&step).await,
+        Step::Up => project::up(&step).await,
+        Step::AwaitHealthy => project::await_healthy(&step).await,
+        Step::Commit => keys::commit(&step).await,
+        Step::Forget => keys::forget(&step).await,
+        Step::EndMaintenance => keys::end_maintenance(&step).await,
+        Step::Register => services::register(&step).await,
+        Step::Deregister => services::deregister(&step).await,
+        Step::Schedule => volumes::schedule(&step).await,
+        Step::Unschedule => volumes::unschedule(&step).await,
+        Step::Remove => project::remove(&step).await,
+        Step::RemoveCheckouts { keep } => checkouts::remove(&step, keep.as_ref()).await,
+        Step::ReleaseImages => images::release(&step).await,
+    }
+}

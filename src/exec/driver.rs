@@ -1,0 +1,210 @@
+//! One deployment on one node: watches the record, carries out or undoes this node's next step, and, where
+//! this node holds the lease, ends what is over and gives up on nodes that stay away.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{Instrument, info, info_span, warn};
+
+use super::context::{Context, now};
+use super::error::{ExecError, StepError};
+use super::lease::{self, Lease};
+use super::watchdog::Watchdog;
+use super::{apply, queue, store, undo};
+use crate::model::deployment::{Deployment, Mark, Next, State, Step};
+use crate::model::{AppName, DeployId, keys};
+
+/// How long one look at the record waits for a change: bounds how late a lost lease is noticed.
+const LOOK: Duration = Duration::from_secs(2);
+/// A look that ends sooner than this without a change was not woken by one.
+const SPURIOUS: Duration = Duration::from_millis(250);
+/// How long the preferred node has to take a free lease before another one does.
+const HEAD_START: Duration = Duration::from_secs(4);
+/// Tries of a step that has to succeed because there is no way back.
+const FORWARD_TRIES: u32 = 3;
+
+/// Works on a deployment until its outcome is written. Safe to call again after any interruption.
+pub async fn drive(ctx: &Context, app: &AppName, id: &DeployId) -> Result<State, ExecError> {
+    let span = info_span!("deployment", app = %app, deployment = %id, node = %ctx.me);
+    Driver { ctx, app, id, watchdog: Watchdog::default(), free_since: None }
+        .run()
+        .instrument(span)
+        .await
+}
+
+struct Driver<'a> {
+    ctx: &'a Context,
+    app: &'a AppName,
+    id: &'a DeployId,
+    watchdog: Watchdog,
+    free_since: Option<Instant>,
+}
+
+impl Driver<'_> {
+    async fn run(mut self) -> Result<State, ExecError> {
+        loop {
+            let record = store::load(self.kv(), self.app, self.id).await?;
+            let deployment = record.value;
+            if deployment.state.is_final() {
+                return Ok(deployment.state);
+            }
+            self.ctx.journal.raise_epoch(self.app, deployment.epoch).await?;
+            let held = self.hold_lease(&deployment).await?;
+            let next = deployment.next(&self.ctx.me);
+            match (next, &held) {
+                (Next::Over, _) => return Ok(deployment.state),
+                // Without a lease nobody answers for the deployment: nothing acts.
+                (Next::Run(_) | Next::Undo(_) | Next::Finish(_), Lease::Free) => {
+                    self.pause(record.index).await?
+                }
+                (Next::Run(index), _) => self.run_step(&deployment, index).await?,
+                (Next::Undo(index), _) => self.undo_step(&deployment, index).await?,
+                (Next::Finish(outcome), Lease::Mine) => {
+                    queue::finish(self.ctx, self.app, self.id, outcome).await?;
+                }
+                (Next::Finish(_) | Next::Wait, _) => {
+                    if held == Lease::Mine {
+                        self.watchdog.look(self.ctx, self.app, &deployment).await?;
+                    }
+                    self.pause(record.index).await?;
+                }
+            }
+        }
+    }
+
+    fn kv(&self) -> &dyn crate::consul::kv::Kv {
+        self.ctx.cluster.kv.as_ref()
+    }
+
+    /// Waits for the record to change, for a bounded time.
+    async fn pause(&self, index: u64) -> Result<(), ExecError> {
+        let key = keys::deployment(self.app, self.id);
+        let started = Instant::now();
+        let listing = self.kv().watch(&key, Some(index), LOOK).await?;
+        let changed = listing.entries.iter().any(|entry| entry.modify_index != index);
+        if !changed && started.elapsed() < SPURIOUS {
+            // The prefix's index can be ahead of the record's: don't turn that into a busy loop.
+            tokio::time::sleep(SPURIOUS).await;
+        }
+        Ok(())
+    }
+
+    /// Sees who holds the lease, and takes a free one when it is this node's turn.
+    async fn hold_lease(&mut self, deployment: &Deployment) -> Result<Lease, ExecError> {
+        let lease = lease::look(self.ctx, self.app).await?;
+        if lease != Lease::Free {
+            self.free_since = None;
+            return Ok(lease);
+        }
+        let since = *self.free_since.get_or_insert_with(Instant::now);
+        let first = lease::preferred(deployment).as_ref() == Some(&self.ctx.me);
+        if !first && since.elapsed() < HEAD_START {
+            return Ok(Lease::Free);
+        }
+        if lease::take(self.ctx, self.app, deployment).await? {
+            info!("lease taken");
+            return Ok(Lease::Mine);
+        }
+        lease::look(self.ctx, self.app).await
+    }
+
+    async fn mark(&self, index: usize, mark: Mark) -> Result<Deployment, ExecError> {
+        let at = now();
+        store::update(self.kv(), self.app, self.id, |deployment| {
+            deployment.mark(index, mark.clone(), &at)
+        })
+        .await
+    }
+
+    async fn run_step(&self, deployment: &Deployment, index: usize) -> Result<(), ExecError> {
+        let Some(planned) = deployment.steps.get(index) else {
+            return Ok(());
+        };
+        let step = planned.step.clone();
+        let deployment = self.mark(index, Mark::Running).await?;
+        if deployment.state != State::Running {
+            return Ok(());
+        }
+        info!(%step, "step begins");
+        let started = Instant::now();
+        match self.attempt(&deployment, index, &step).await {
+            Ok(done) => {
+                info!(%step, seconds = started.elapsed().as_secs_f32(), "step done");
+                self.record_done(index, done).await
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                warn!(%step, reason, "step failed");
+                self.mark(index, Mark::Failed(reason)).await.map(|_| ())
+            }
+        }
+    }
+
+    /// One try before the commit, a few after it: from there only forward is left.
+    async fn attempt(
+        &self,
+        deployment: &Deployment,
+        index: usize,
+        step: &Step,
+    ) -> Result<apply::Done, StepError> {
+        let tries = if deployment.committed { FORWARD_TRIES } else { 1 };
+        let mut last = None;
+        for attempt in 1..=tries {
+            let result = {
+                let _slot = self.slot(step).await;
+                apply::apply(self.ctx, deployment, index).await
+            };
+            match result {
+                Ok(done) => return Ok(done),
+                Err(error) => last = Some(error),
+            }
+            if attempt < tries {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+        Err(last.unwrap_or_else(|| StepError::Lost("no try was made".to_owned())))
+    }
+
+    /// Heavy steps take a slot, so that twenty deployments at once don't build twenty images at once.
+    async fn slot(&self, step: &Step) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        if !matches!(step, Step::Checkout | Step::Check | Step::Pull | Step::Build) {
+            return None;
+        }
+        self.ctx.slots.acquire().await.ok()
+    }
+
+    async fn record_done(&self, index: usize, done: apply::Done) -> Result<(), ExecError> {
+        if done.recorded {
+            return Ok(());
+        }
+        let at = now();
+        store::update(self.kv(), self.app, self.id, |deployment| {
+            if let Some(prepared) = &done.prepared {
+                deployment.prepared = Some(prepared.clone());
+            }
+            deployment.warnings.extend(done.warnings.iter().cloned());
+            deployment.mark(index, Mark::Done(done.output.clone()), &at)
+        })
+        .await
+        .map(|_| ())
+    }
+
+    async fn undo_step(&self, deployment: &Deployment, index: usize) -> Result<(), ExecError> {
+        let Some(planned) = deployment.steps.get(index) else {
+            return Ok(());
+        };
+        let step = planned.step.clone();
+        let deployment = self.mark(index, Mark::Undoing).await?;
+        info!(%step, "undo begins");
+        let mut last = String::new();
+        for attempt in 1..=FORWARD_TRIES {
+            match undo::undo(self.ctx, &deployment, index).await {
+                Ok(()) => return self.mark(index, Mark::Undone).await.map(|_| ()),
+                Err(error) => last = error.to_string(),
+            }
+            warn!(%step, attempt, reason = last, "undo failed");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        self.mark(index, Mark::Stuck(last)).await.map(|_| ())
+    }
+}

@@ -1,0 +1,68 @@
+//! Why a deployment can't go on here, and why a step failed.
+
+use std::time::Duration;
+
+use crate::consul::ConsulError;
+use crate::model::deployment::Illegal;
+
+use super::journal::JournalError;
+
+/// The work on a deployment has to stop on this node, or be tried again later.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// Consul does not answer or refuses.
+    #[error("Consul")]
+    Consul(#[from] ConsulError),
+    /// The node's own memory.
+    #[error("the node's journal")]
+    Journal(#[from] JournalError),
+    /// A key does not hold what it should.
+    #[error("{key} can't be read")]
+    Unreadable {
+        /// The key.
+        key: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A record that a newer version of the agent wrote.
+    #[error("{0} has format {1}, which this version does not know: upgrade this node's agent")]
+    Newer(String, u32),
+    /// A record that is gone.
+    #[error("{0} is gone")]
+    Gone(String),
+    /// Too many others wrote the same key at the same time.
+    #[error("{0} is written by others all the time; gave up after {1} tries")]
+    Contended(String, u32),
+    /// A change that the protocol does not allow.
+    #[error("the record does not allow it")]
+    Illegal(#[from] Illegal),
+}
+
+/// Why a step failed: one line for the record, with its causes.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// A seam failed.
+    #[error("{0}")]
+    Failed(String),
+    /// What was found breaks a rule; the message says which and where.
+    #[error("{}", .0.join("; "))]
+    Refused(Vec<String>),
+    /// It took too long.
+    #[error("took longer than {}", seconds(.0))]
+    TimedOut(Duration),
+    /// The lease or the record changed underneath.
+    #[error("{0}")]
+    Lost(String),
+}
+
+fn seconds(duration: &Duration) -> String {
+    format!("{} s", duration.as_secs_f32())
+}
+
+impl StepError {
+    /// A failure with its causes in one line.
+    pub(super) fn from_error(error: &dyn std::error::Error) -> Self {
+        Self::Failed(crate::error::chain(error))
+    }
+}

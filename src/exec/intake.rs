@@ -1,0 +1,98 @@
+//! Facts for the planner, and the record of what could not be understood.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::context::{Context, now};
+use super::error::ExecError;
+use super::store::encode;
+use crate::consul::txn::TxnOp;
+use crate::event::RawEvent;
+use crate::model::{AppName, AppRecord, NodeName, keys};
+use crate::plan::{Facts, NodeFacts};
+
+/// Rejections kept, all events together.
+const REJECTIONS_KEPT: usize = 50;
+/// How much of a wrong payload is shown.
+const EXCERPT: usize = 200;
+
+/// What an agent publishes about its node, held by its session: gone when the agent is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// The agent's version.
+    pub version: String,
+    /// The node's address.
+    pub address: String,
+    /// Since when the agent runs, RFC 3339.
+    pub since: String,
+    /// What this node's proxies left out, one line each.
+    #[serde(default)]
+    pub problems: Vec<String>,
+}
+
+/// An event that could not be decoded: `tandem/rejected/{event id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejection {
+    /// The event's name.
+    pub event: String,
+    /// What is wrong with it.
+    pub reason: String,
+    /// The beginning of its payload, control characters escaped.
+    pub payload: String,
+    /// The node that wrote this down.
+    pub node: NodeName,
+    /// When, RFC 3339.
+    pub at: String,
+}
+
+/// Gathers the facts that a plan for `app` is made from. Reads only.
+pub async fn gather(ctx: &Context, app: &AppName) -> Result<Facts, ExecError> {
+    let kv = ctx.cluster.kv.as_ref();
+    let agents: BTreeSet<String> =
+        kv.list(keys::NODES).await?.entries.into_iter().map(|entry| entry.key).collect();
+    let members = ctx.cluster.catalog.members().await?;
+    let nodes: BTreeMap<_, _> = members
+        .into_iter()
+        .map(|member| {
+            let agent = agents.contains(&keys::node(&member.name));
+            (member.name, NodeFacts { address: member.address, alive: member.alive, agent })
+        })
+        .collect();
+    let entry = kv.get(&keys::app(app)).await?;
+    let parsed = entry.map(|entry| serde_json::from_slice::<AppRecord>(&entry.value)).transpose();
+    Ok(match parsed {
+        Ok(app) => Facts { nodes, app, unreadable: None },
+        Err(error) => Facts { nodes, app: None, unreadable: Some(error.to_string()) },
+    })
+}
+
+/// Writes a rejection down where the sender can see it; the first node that does so wins.
+pub async fn reject(ctx: &Context, event: &RawEvent, reason: String) -> Result<(), ExecError> {
+    let excerpt: String = String::from_utf8_lossy(&event.payload)
+        .chars()
+        .take(EXCERPT)
+        .flat_map(char::escape_default)
+        .collect();
+    let rejection = Rejection {
+        event: event.name.chars().take(EXCERPT).flat_map(char::escape_default).collect(),
+        reason,
+        payload: excerpt,
+        node: ctx.me.clone(),
+        at: now(),
+    };
+    let key = keys::rejected(&event.id);
+    let op = TxnOp::Cas { key, value: encode(&rejection), index: 0 };
+    ctx.cluster.kv.transact(vec![op]).await?;
+    prune_rejections(ctx).await
+}
+
+async fn prune_rejections(ctx: &Context) -> Result<(), ExecError> {
+    let mut entries = ctx.cluster.kv.list(keys::REJECTED).await?.entries;
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry.create_index));
+    for entry in entries.into_iter().skip(REJECTIONS_KEPT) {
+        let op = TxnOp::DeleteCas { key: entry.key, index: entry.modify_index };
+        ctx.cluster.kv.transact(vec![op]).await?;
+    }
+    Ok(())
+}

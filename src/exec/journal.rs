@@ -1,0 +1,199 @@
+//! What this node remembers on disk: the events that it has handled and the highest epoch seen per app.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use tokio::fs;
+use tokio::sync::Mutex;
+
+use crate::host::files::{self, FileError};
+use crate::model::{AppName, DeployId};
+
+/// Consul keeps 256 events per agent; a few times that covers a node that hears of them late.
+const HANDLED_KEPT: usize = 1024;
+
+/// The journal can't be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// A file of the journal.
+    #[error("{path}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the journal, as the file helpers report it.
+    #[error("the journal can't be written")]
+    Write(#[from] FileError),
+    /// The epochs are not what was written.
+    #[error("{path} is damaged; remove it to start afresh")]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A deployment from before one that this node has already seen.
+    #[error("epoch {offered} of {app} is older than {seen}, which this node has seen")]
+    Stale {
+        /// The app.
+        app: AppName,
+        /// The epoch on offer.
+        offered: u64,
+        /// The highest seen.
+        seen: u64,
+    },
+}
+
+/// The node's memory, below the data directory: `epochs.json`, and one empty file per handled event, so that the
+/// agent and `tandem handle` can share it.
+#[derive(Debug)]
+pub struct Journal {
+    dir: PathBuf,
+    is_new: bool,
+    epochs: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Journal {
+    /// Opens the journal below `dir`, creating it.
+    pub async fn open(dir: &Path) -> Result<Self, JournalError> {
+        let handled = dir.join("handled");
+        let is_new = !fs::try_exists(&handled).await.map_err(at(&handled))?;
+        fs::create_dir_all(dir).await.map_err(at(dir))?;
+        let path = dir.join("epochs.json");
+        let epochs = match files::read_optional(&path).await? {
+            Some(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|source| JournalError::Damaged { path, source })?,
+            None => BTreeMap::new(),
+        };
+        Ok(Self { dir: dir.to_owned(), is_new, epochs: Mutex::new(epochs) })
+    }
+
+    /// Whether this node never handled an event before: what Consul still lists is then history, not news.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Notes that this node has seen what Consul lists: from now on an event that is not noted is news, also after a
+    /// restart.
+    pub async fn settle(&self) -> Result<(), JournalError> {
+        let handled = self.dir.join("handled");
+        fs::create_dir_all(&handled).await.map_err(at(&handled))
+    }
+
+    /// Whether the event has been handled.
+    pub async fn is_handled(&self, id: &DeployId) -> bool {
+        fs::try_exists(self.handled(id)).await.unwrap_or(false)
+    }
+
+    /// Notes an event as handled, on disk before this returns; false if somebody did so before.
+    pub async fn claim(&self, id: &DeployId) -> Result<bool, JournalError> {
+        self.settle().await?;
+        let path = self.handled(id);
+        let created = fs::OpenOptions::new().write(true).create_new(true).open(&path).await;
+        match created {
+            Ok(file) => file.sync_all().await.map_err(at(&path))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+            Err(source) => return Err(JournalError::File { path, source }),
+        }
+        let folder = fs::File::open(self.dir.join("handled")).await.map_err(at(&path))?;
+        folder.sync_all().await.map_err(at(&path))?;
+        self.forget_oldest().await?;
+        Ok(true)
+    }
+
+    async fn forget_oldest(&self) -> Result<(), JournalError> {
+        let dir = self.dir.join("handled");
+        let mut entries = fs::read_dir(&dir).await.map_err(at(&dir))?;
+        let mut found: Vec<(SystemTime, PathBuf)> = Vec::new();
+        while let Some(entry) = entries.next_entry().await.map_err(at(&dir))? {
+            let metadata = entry.metadata().await.map_err(at(&dir))?;
+            found.push((metadata.modified().map_err(at(&dir))?, entry.path()));
+        }
+        found.sort();
+        let spare = found.len().saturating_sub(HANDLED_KEPT);
+        for (_, path) in found.into_iter().take(spare) {
+            fs::remove_file(&path).await.map_err(at(&path))?;
+        }
+        Ok(())
+    }
+
+    /// The highest epoch seen for an app; 0 for none.
+    pub async fn epoch(&self, app: &AppName) -> u64 {
+        self.epochs.lock().await.get(app.as_str()).copied().unwrap_or(0)
+    }
+
+    /// Notes an epoch, on disk before this returns; refuses one below what was seen.
+    pub async fn raise_epoch(&self, app: &AppName, offered: u64) -> Result<(), JournalError> {
+        let mut epochs = self.epochs.lock().await;
+        let seen = epochs.get(app.as_str()).copied().unwrap_or(0);
+        if offered < seen {
+            return Err(JournalError::Stale { app: app.clone(), offered, seen });
+        }
+        if offered == seen {
+            return Ok(());
+        }
+        let mut raised = epochs.clone();
+        raised.insert(app.to_string(), offered);
+        let path = self.dir.join("epochs.json");
+        let text = serde_json::to_vec(&raised)
+            .map_err(|source| JournalError::Damaged { path: path.clone(), source })?;
+        files::write_atomic(&path, text, 0o600).await?;
+        *epochs = raised;
+        Ok(())
+    }
+
+    fn handled(&self, id: &DeployId) -> PathBuf {
+        self.dir.join("handled").join(id.as_str())
+    }
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> JournalError + use<> {
+    let path = path.to_owned();
+    move |source| JournalError::File { path: path.clone(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn handled_events_and_epochs_survive_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = DeployId::parse("0a1b").unwrap();
+        let app = AppName::parse("hello_main.12345").unwrap();
+        let journal = Journal::open(dir.path()).await.unwrap();
+        assert!(journal.is_new() && !journal.is_handled(&id).await);
+        let journal = Journal::open(dir.path()).await.unwrap();
+        assert!(journal.is_new(), "nothing was listed yet");
+        assert!(journal.claim(&id).await.unwrap());
+        assert!(!journal.claim(&id).await.unwrap(), "claimed twice");
+        journal.raise_epoch(&app, 3).await.unwrap();
+
+        let journal = Journal::open(dir.path()).await.unwrap();
+        assert!(!journal.is_new() && journal.is_handled(&id).await);
+        assert_eq!(journal.epoch(&app).await, 3);
+        let stale = journal.raise_epoch(&app, 2).await;
+        assert!(matches!(stale, Err(JournalError::Stale { seen: 3, .. })));
+        journal.raise_epoch(&app, 3).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_handled_does_not_pile_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path()).await.unwrap();
+        journal.settle().await.unwrap();
+        for n in 0..HANDLED_KEPT {
+            std::fs::write(dir.path().join("handled").join(format!("id{n}")), "").unwrap();
+        }
+        let newest = DeployId::parse("newest").unwrap();
+        assert!(journal.claim(&newest).await.unwrap());
+        assert_eq!(std::fs::read_dir(dir.path().join("handled")).unwrap().count(), HANDLED_KEPT);
+        assert!(journal.is_handled(&newest).await);
+    }
+}

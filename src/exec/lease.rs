@@ -1,0 +1,150 @@
+//! Leases: the agent's Consul session, and the lock on an app's deployment that it holds.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::context::Context;
+use super::error::ExecError;
+use super::store::{self, encode};
+use crate::consul::ConsulError;
+use crate::consul::session::Sessions;
+use crate::consul::txn::{Txn, TxnOp};
+use crate::host::files;
+use crate::model::deployment::Deployment;
+use crate::model::{AppName, DeployId, NodeName, keys};
+
+/// Consul reads 0 as its default of 15 s; epochs and check-and-set are the fence, so waiting gains nothing.
+const LOCK_DELAY: Duration = Duration::from_millis(1);
+
+/// Keeps one session alive for the agent; whoever waits on the channel sees it change and vanish.
+pub struct SessionKeeper {
+    sessions: Arc<dyn Sessions>,
+    name: String,
+    ttl: Duration,
+    memory: PathBuf,
+    publish: watch::Sender<Option<String>>,
+}
+
+impl SessionKeeper {
+    /// A keeper; `memory` is the file that tells the next agent on this node which session to end.
+    pub fn new(
+        sessions: Arc<dyn Sessions>,
+        node: &NodeName,
+        ttl: Duration,
+        memory: PathBuf,
+    ) -> (Self, watch::Receiver<Option<String>>) {
+        let (publish, receiver) = watch::channel(None);
+        (Self { sessions, name: format!("tandem agent on {node}"), ttl, memory, publish }, receiver)
+    }
+
+    /// Runs for ever: creates a session, renews it three times per TTL, begins anew when it is gone.
+    pub async fn run(self) {
+        self.end_former().await;
+        loop {
+            match self.begin().await {
+                Ok(id) => self.keep(&id).await,
+                Err(error) => {
+                    warn!(error = %crate::error::chain(&error), "no Consul session; trying again");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+
+    /// What the former agent of this node held is free at once, without waiting for its TTL.
+    async fn end_former(&self) {
+        let Ok(former) = std::fs::read_to_string(&self.memory) else {
+            return;
+        };
+        if let Err(error) = self.sessions.destroy(former.trim()).await {
+            warn!(error = %crate::error::chain(&error), "the former agent's session stays until its TTL");
+        }
+    }
+
+    async fn begin(&self) -> Result<String, ConsulError> {
+        let id = self.sessions.create(&self.name, self.ttl, LOCK_DELAY).await?;
+        if let Err(error) = files::write_atomic(&self.memory, id.clone(), 0o600).await {
+            warn!(%error, "the session's id could not be noted");
+        }
+        info!(session = %id, "Consul session begun");
+        self.publish.send_replace(Some(id.clone()));
+        Ok(id)
+    }
+
+    async fn keep(&self, id: &str) {
+        let mut missed = Duration::ZERO;
+        loop {
+            tokio::time::sleep(self.ttl / 3).await;
+            match self.sessions.renew(id).await {
+                Ok(true) => missed = Duration::ZERO,
+                Ok(false) => break,
+                Err(_) if missed < self.ttl => missed += self.ttl / 3,
+                Err(_) => break,
+            }
+        }
+        warn!(session = %id, "Consul session lost");
+        self.publish.send_replace(None);
+    }
+}
+
+/// The value of a lease's key.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct LeaseInfo {
+    pub(super) node: NodeName,
+    pub(super) deployment: DeployId,
+}
+
+/// Who holds an app's lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Lease {
+    /// This agent.
+    Mine,
+    /// The agent with this session.
+    Other(String),
+    /// Nobody.
+    Free,
+}
+
+/// Looks at an app's lease.
+pub(super) async fn look(ctx: &Context, app: &AppName) -> Result<Lease, ExecError> {
+    let session = ctx.session.borrow().clone();
+    let holder = ctx.cluster.kv.get(&keys::lease(app)).await?.and_then(|entry| entry.session);
+    Ok(match holder {
+        None => Lease::Free,
+        Some(holder) if session.as_deref() == Some(&holder) => Lease::Mine,
+        Some(holder) => Lease::Other(holder),
+    })
+}
+
+/// Takes a free lease for a deployment; false if another node was faster or this agent has no session.
+pub(super) async fn take(
+    ctx: &Context,
+    app: &AppName,
+    deployment: &Deployment,
+) -> Result<bool, ExecError> {
+    let Some(session) = ctx.session.borrow().clone() else {
+        return Ok(false);
+    };
+    let info = LeaseInfo { node: ctx.me.clone(), deployment: deployment.id.clone() };
+    // Only while the deployment runs: a node that is late must not lock an app that nothing happens to.
+    let record = store::load(ctx.cluster.kv.as_ref(), app, &deployment.id).await?;
+    if record.value.state.is_final() {
+        return Ok(false);
+    }
+    let ops = vec![
+        TxnOp::CheckIndex { key: keys::deployment(app, &deployment.id), index: record.index },
+        TxnOp::Lock { key: keys::lease(app), value: encode(&info), session },
+    ];
+    Ok(matches!(ctx.cluster.kv.transact(ops).await?, Txn::Committed(_)))
+}
+
+/// The node that takes a deployment's lease first: the master to be, or the one that was.
+pub(super) fn preferred(deployment: &Deployment) -> Option<NodeName> {
+    let former = deployment.former.as_ref().map(|former| former.master.clone());
+    deployment.placement.as_ref().map(|pair| pair.master.clone()).or(former)
+}

@@ -1,0 +1,266 @@
+//! One deployment per app at a time: `tandem/apps/{app}` names the one that runs and the one that waits.
+
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use super::context::{Context, now};
+use super::error::ExecError;
+use super::intake::gather;
+use super::store::{self, Versioned, decode, encode};
+use crate::consul::txn::{Txn, TxnOp};
+use crate::event::Request;
+use crate::model::deployment::{Deployment, FORMAT, State};
+use crate::model::{AppName, DeployId, keys};
+use crate::plan;
+
+const TRIES: u32 = 20;
+
+/// How many requests an app remembers beyond its records: an event that reaches a node late is not taken for new.
+const REMEMBERED: usize = 64;
+
+/// An app's place in the order of things.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queue {
+    /// The highest epoch given out.
+    pub epoch: u64,
+    /// The deployment that runs.
+    pub running: Option<DeployId>,
+    /// The newest one that waits for it.
+    pub waiting: Option<DeployId>,
+    /// The last requests that were written down, the newest last.
+    #[serde(default)]
+    pub recent: Vec<DeployId>,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Acceptance {
+    /// Written down by this node, in this state.
+    Accepted(State),
+    /// Another node was faster.
+    Known,
+}
+
+/// Writes a request down in KV: planned and running, refused, or waiting for the one that runs. One that waits
+/// already is superseded in the same transaction.
+/// Idempotent: whoever comes second finds the record and leaves it alone.
+pub async fn accept(
+    ctx: &Context,
+    id: &DeployId,
+    request: &Request,
+) -> Result<Acceptance, ExecError> {
+    let app = request.app().name();
+    for _ in 0..TRIES {
+        let queue = read_queue(ctx, &app).await?;
+        let record = ctx.cluster.kv.get(&keys::deployment(&app, id)).await?;
+        if record.is_some() || queue.value.recent.contains(id) {
+            return Ok(Acceptance::Known);
+        }
+        let before = Queue { waiting: None, ..queue.value.clone() };
+        let (deployment, mut after) = if before.running.is_none() {
+            begin(ctx, id, request, &before).await?
+        } else {
+            let waiting = blank(ctx, id, request, before.epoch, State::Waiting);
+            (waiting, Queue { waiting: Some(id.clone()), ..before })
+        };
+        remember(&mut after, id);
+        let state = deployment.state;
+        let mut ops = vec![record_op(&app, &deployment, 0)];
+        match &queue.value.waiting {
+            // A request that comes to nothing takes nobody's place.
+            Some(old) if state.is_final() => after.waiting = Some(old.clone()),
+            Some(old) => ops.extend(supersede(ctx, &app, old, id).await?),
+            None => {}
+        }
+        if write(ctx, &app, ops, &after, queue.index).await? {
+            info!(app = %app, deployment = %id, %state, "accepted");
+            return Ok(Acceptance::Accepted(state));
+        }
+    }
+    Err(ExecError::Contended(keys::queue(&app), TRIES))
+}
+
+fn remember(queue: &mut Queue, id: &DeployId) {
+    queue.recent.push(id.clone());
+    let spare = queue.recent.len().saturating_sub(REMEMBERED);
+    queue.recent.drain(..spare);
+}
+
+/// Begins the waiting deployment of an app if nothing runs.
+pub async fn promote(ctx: &Context, app: &AppName) -> Result<(), ExecError> {
+    for _ in 0..TRIES {
+        let queue = read_queue(ctx, app).await?;
+        let (None, Some(id)) = (&queue.value.running, &queue.value.waiting) else {
+            return Ok(());
+        };
+        let record = store::load(ctx.cluster.kv.as_ref(), app, id).await?;
+        let (mut deployment, mut after) =
+            begin(ctx, id, &record.value.request, &queue.value).await?;
+        deployment.accepted_at = record.value.accepted_at;
+        deployment.accepted_by = record.value.accepted_by;
+        after.waiting = None;
+        let ops = vec![record_op(app, &deployment, record.index)];
+        if write(ctx, app, ops, &after, queue.index).await? {
+            info!(app = %app, deployment = %id, "its turn has come");
+            return Ok(());
+        }
+    }
+    Err(ExecError::Contended(keys::queue(app), TRIES))
+}
+
+/// Writes the outcome, frees the queue and the lease in one transaction, and begins what waits.
+pub(super) async fn finish(
+    ctx: &Context,
+    app: &AppName,
+    id: &DeployId,
+    outcome: State,
+) -> Result<(), ExecError> {
+    for _ in 0..TRIES {
+        let Versioned { mut value, index } = store::load(ctx.cluster.kv.as_ref(), app, id).await?;
+        if value.state.is_final() {
+            return Ok(());
+        }
+        let queue = read_queue(ctx, app).await?;
+        value.state = outcome;
+        value.finished_at = Some(now());
+        let after = Queue {
+            running: queue.value.running.clone().filter(|running| running != id),
+            ..queue.value.clone()
+        };
+        let ops = vec![record_op(app, &value, index), TxnOp::Delete { key: keys::lease(app) }];
+        if write(ctx, app, ops, &after, queue.index).await? {
+            report(app, &value);
+            prune(ctx, app).await?;
+            return promote(ctx, app).await;
+        }
+    }
+    Err(ExecError::Contended(keys::queue(app), TRIES))
+}
+
+/// The one place where an outcome is logged.
+fn report(app: &AppName, deployment: &Deployment) {
+    let reason = deployment.reason.as_deref().unwrap_or_default();
+    let (id, state) = (&deployment.id, deployment.state);
+    for warning in &deployment.warnings {
+        warn!(app = %app, deployment = %id, "{warning}");
+    }
+    if state == State::Completed {
+        info!(app = %app, deployment = %id, outcome = %state, "deployment ended");
+    } else {
+        warn!(app = %app, deployment = %id, outcome = %state, reason, "deployment ended");
+    }
+}
+
+/// A deployment planned from the facts of this moment: running, or refused with the planner's reason.
+async fn begin(
+    ctx: &Context,
+    id: &DeployId,
+    request: &Request,
+    queue: &Queue,
+) -> Result<(Deployment, Queue), ExecError> {
+    let app = request.app().name();
+    let facts = gather(ctx, &app).await?;
+    let epoch = queue.epoch.max(ctx.journal.epoch(&app).await) + 1;
+    let mut deployment = blank(ctx, id, request, epoch, State::Running);
+    match plan::plan(id, request, &facts) {
+        Ok(plan) => {
+            deployment.former = facts.app;
+            deployment.placement = plan.placement;
+            deployment.transitions = plan.transitions;
+            deployment.steps = plan.steps;
+            let after = Queue { epoch, running: Some(id.clone()), ..queue.clone() };
+            Ok((deployment, after))
+        }
+        Err(refusal) => {
+            deployment.state = State::Refused;
+            deployment.reason = Some(refusal.to_string());
+            deployment.finished_at = Some(now());
+            warn!(app = %app, deployment = %id, reason = %refusal, "refused");
+            Ok((deployment, Queue { epoch, ..queue.clone() }))
+        }
+    }
+}
+
+fn blank(ctx: &Context, id: &DeployId, request: &Request, epoch: u64, state: State) -> Deployment {
+    Deployment {
+        format: FORMAT,
+        id: id.clone(),
+        request: request.clone(),
+        epoch,
+        accepted_at: now(),
+        accepted_by: ctx.me.clone(),
+        state,
+        committed: false,
+        reason: None,
+        choice: None,
+        former: None,
+        placement: None,
+        prepared: None,
+        transitions: std::collections::BTreeMap::new(),
+        steps: Vec::new(),
+        warnings: Vec::new(),
+        finished_at: None,
+    }
+}
+
+async fn read_queue(ctx: &Context, app: &AppName) -> Result<Versioned<Queue>, ExecError> {
+    let found = store::read(ctx.cluster.kv.as_ref(), &keys::queue(app)).await?;
+    Ok(found.unwrap_or(Versioned { value: Queue::default(), index: 0 }))
+}
+
+/// A record, if it is as it was read.
+fn record_op(app: &AppName, deployment: &Deployment, index: u64) -> TxnOp {
+    let key = keys::deployment(app, &deployment.id);
+    TxnOp::Cas { key, value: encode(deployment), index }
+}
+
+/// Queue and records change together or not at all.
+async fn write(
+    ctx: &Context,
+    app: &AppName,
+    mut ops: Vec<TxnOp>,
+    after: &Queue,
+    index: u64,
+) -> Result<bool, ExecError> {
+    ops.push(TxnOp::Cas { key: keys::queue(app), value: encode(after), index });
+    Ok(matches!(ctx.cluster.kv.transact(ops).await?, Txn::Committed(_)))
+}
+
+/// What marks a waiting deployment as superseded.
+async fn supersede(
+    ctx: &Context,
+    app: &AppName,
+    old: &DeployId,
+    by: &DeployId,
+) -> Result<Option<TxnOp>, ExecError> {
+    let key = keys::deployment(app, old);
+    let kv = ctx.cluster.kv.as_ref();
+    let Some(Versioned { mut value, index }) = store::read::<Deployment>(kv, &key).await? else {
+        return Ok(None);
+    };
+    if value.state != State::Waiting {
+        return Ok(None);
+    }
+    value.state = State::Superseded;
+    value.reason = Some(format!("{by} came after it while it waited"));
+    value.finished_at = Some(now());
+    Ok(Some(record_op(app, &value, index)))
+}
+
+/// Keeps the newest records of an app.
+async fn prune(ctx: &Context, app: &AppName) -> Result<(), ExecError> {
+    let listing = ctx.cluster.kv.list(&keys::deployments(app)).await?;
+    let mut ended: Vec<_> = listing
+        .entries
+        .iter()
+        .filter(|entry| {
+            decode::<Deployment>(entry).is_ok_and(|record| record.value.state.is_final())
+        })
+        .collect();
+    ended.sort_by_key(|entry| std::cmp::Reverse(entry.create_index));
+    for entry in ended.into_iter().skip(ctx.config.keep_records) {
+        let op = TxnOp::DeleteCas { key: entry.key.clone(), index: entry.modify_index };
+        ctx.cluster.kv.transact(vec![op]).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! The checks before anything is touched, and the KV entry that the commit will write.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tracing::info;
+
+use super::{StepContext, volumes};
+use crate::exec::apply::Done;
+use crate::exec::error::StepError;
+use crate::model::deployment::Deployment;
+use crate::model::manifest::Manifest;
+use crate::model::{AppName, AppRecord, keys};
+use crate::plan::check::{Findings, conflicts};
+use crate::proxy::caddyfile::{self, SiteUrl};
+use crate::proxy::haproxy;
+
+/// Refuses what would break a rule, and prepares the entry of the new version.
+pub(in crate::exec) async fn check(step: &StepContext<'_>) -> Result<Done, StepError> {
+    let manifest = step.manifest(&step.new_project()).await?;
+    let urls = site_urls(&manifest)?;
+    let candidate = entry(step.deployment, step.ctx.address.clone(), &manifest, &urls)?;
+    super::services::own_definition(step)?;
+    let existing = volumes::existing(step, &manifest).await?;
+    let mut findings = conflicts(&step.app, &candidate, &urls, &other_apps(step).await?);
+    if step.deployment.former.is_none() {
+        findings.errors.extend(existing.iter().map(|volume| unknown_volume(step, volume)));
+    }
+    refuse(&findings)?;
+    step.ctx.proxies.would_accept(&step.app, &candidate).await.map_err(StepError::Refused)?;
+    info!(urls = candidate.urls, volumes = ?candidate.volumes, "checked");
+    let output =
+        existing.into_iter().map(|volume| (format!("volume {volume}"), "present".to_owned()));
+    Ok(Done {
+        output: output.collect(),
+        prepared: Some(candidate),
+        warnings: findings.warnings,
+        recorded: false,
+    })
+}
+
+fn refuse(findings: &Findings) -> Result<(), StepError> {
+    if findings.errors.is_empty() {
+        return Ok(());
+    }
+    Err(StepError::Refused(findings.errors.clone()))
+}
+
+/// An app that nobody has starts with empty volumes: data that no record knows is neither mounted nor removed.
+fn unknown_volume(step: &StepContext<'_>, volume: &str) -> String {
+    format!(
+        "volume {volume} exists on {}, but no app in KV owns it: rename or remove it (docker volume rm {volume})",
+        step.ctx.me
+    )
+}
+
+/// The other apps' entries; one that can't be read is reported by the proxies and is no conflict.
+async fn other_apps(step: &StepContext<'_>) -> Result<BTreeMap<AppName, AppRecord>, StepError> {
+    let listing = step.ctx.cluster.kv.list(keys::APPS).await;
+    let listing = listing.map_err(|error| StepError::from_error(&error))?;
+    let parsed = listing.entries.iter().filter_map(|entry| {
+        let name = AppName::parse(entry.key.strip_prefix(keys::APPS)?).ok()?;
+        Some((name, serde_json::from_slice(&entry.value).ok()?))
+    });
+    Ok(parsed.collect())
+}
+
+/// The addresses that the services' CADDYFILEs declare, in their order.
+fn site_urls(manifest: &Manifest) -> Result<Vec<SiteUrl>, StepError> {
+    let mut urls = Vec::new();
+    for (name, service) in &manifest.services {
+        let Some(text) = &service.caddyfile else {
+            continue;
+        };
+        let found = caddyfile::urls(text)
+            .map_err(|error| StepError::Failed(format!("service {name}, CADDYFILE: {error}")))?;
+        urls.extend(found);
+    }
+    Ok(urls)
+}
+
+/// The entry that the commit writes. Keys of other writers are carried over.
+fn entry(
+    deployment: &Deployment,
+    ip: String,
+    manifest: &Manifest,
+    urls: &[SiteUrl],
+) -> Result<AppRecord, StepError> {
+    let lost = || StepError::Lost("the record names no pair".to_owned());
+    let pair = deployment.placement.as_ref().ok_or_else(lost)?;
+    let app = deployment.request.app();
+    let former = deployment.former.as_ref();
+    let mut other = former.map(|former| former.other.clone()).unwrap_or_default();
+    let checks = manifest.services.values().flat_map(|s| &s.check_urls).cloned().map(Value::String);
+    other.insert("check_urls".to_owned(), Value::Array(checks.collect()));
+    Ok(AppRecord {
+        repo_url: app.repo.to_string(),
+        branch: app.branch.to_string(),
+        deploy_id: deployment.id.to_string(),
+        previous_deploy_id: former.map(|former| former.deploy_id.clone()),
+        deploy_date: chrono::Utc::now().format("%Y-%m-%dT%H%M%S%.6f").to_string(),
+        master: pair.master.clone(),
+        slave: pair.replica.clone(),
+        ip,
+        domains: domains(urls),
+        urls: urls.iter().map(SiteUrl::to_string).collect::<Vec<_>>().join(", "),
+        caddyfile: texts(manifest).join("\n"),
+        haproxy: haproxy_value(manifest)?,
+        ct: manifest.services.iter().map(|(name, s)| (name.clone(), s.container.clone())).collect(),
+        volumes: manifest.volumes.iter().filter(|v| v.replicated).map(|v| v.name.clone()).collect(),
+        other,
+    })
+}
+
+fn domains(urls: &[SiteUrl]) -> Vec<String> {
+    let mut domains = Vec::new();
+    for url in urls {
+        if !domains.contains(&url.host) {
+            domains.push(url.host.clone());
+        }
+    }
+    domains
+}
+
+fn texts(manifest: &Manifest) -> Vec<String> {
+    manifest.services.values().filter_map(|service| service.caddyfile.clone()).collect()
+}
+
+fn haproxy_value(manifest: &Manifest) -> Result<serde_json::Map<String, Value>, StepError> {
+    let declared = manifest
+        .services
+        .values()
+        .filter_map(|service| Some((service.container.as_str(), service.haproxy.as_ref()?)));
+    haproxy::collect(declared).map_err(|error| StepError::Failed(format!("HAPROXY: {error}")))
+}

@@ -1,0 +1,110 @@
+//! KV: maintenance, and the two transactions that are the points of no return.
+
+use serde::{Deserialize, Serialize};
+
+use super::StepContext;
+use crate::consul::txn::{Txn, TxnOp};
+use crate::exec::apply::Done;
+use crate::exec::context::now;
+use crate::exec::error::StepError;
+use crate::exec::store::{self, encode};
+use crate::model::deployment::{Mark, State};
+use crate::model::keys;
+
+/// The value of a maintenance key that a deployment set; an operator's holds anything else.
+#[derive(Debug, Serialize, Deserialize)]
+struct Maintenance {
+    deploy_id: String,
+}
+
+/// Shows the maintenance page, unless an operator does so already. What an earlier deployment left is taken over, so
+/// that it ends with this one.
+pub(in crate::exec) async fn begin_maintenance(step: &StepContext<'_>) -> Result<Done, StepError> {
+    let key = keys::maintenance(&step.app);
+    let found = step.ctx.cluster.kv.get(&key).await.map_err(|e| StepError::from_error(&e))?;
+    let index = match found {
+        None => 0,
+        Some(entry) if serde_json::from_slice::<Maintenance>(&entry.value).is_ok() => {
+            entry.modify_index
+        }
+        Some(_) => return Ok(Done::default()),
+    };
+    let value = encode(&Maintenance { deploy_id: step.deployment.id.to_string() });
+    if transact(step, vec![TxnOp::Cas { key, value, index }]).await? {
+        return Ok(Done::default());
+    }
+    Err(StepError::Lost("the maintenance key was changed at the same moment".to_owned()))
+}
+
+/// Ends the maintenance that this deployment began; an operator's stays, unless the app is gone.
+pub(in crate::exec) async fn end_maintenance(step: &StepContext<'_>) -> Result<Done, StepError> {
+    let key = keys::maintenance(&step.app);
+    let found = step.ctx.cluster.kv.get(&key).await.map_err(|e| StepError::from_error(&e))?;
+    let Some(entry) = found else {
+        return Ok(Done::default());
+    };
+    let owner = serde_json::from_slice::<Maintenance>(&entry.value).ok();
+    let ours = owner.is_some_and(|owner| owner.deploy_id == step.deployment.id.as_str());
+    let destroyed = step.deployment.committed && step.deployment.placement.is_none();
+    if ours || destroyed {
+        transact(step, vec![TxnOp::DeleteCas { key, index: entry.modify_index }]).await?;
+    }
+    Ok(Done::default())
+}
+
+/// Flips the app's KV entry to this deployment.
+pub(in crate::exec) async fn commit(step: &StepContext<'_>) -> Result<Done, StepError> {
+    let entry = TxnOp::Set { key: keys::app(&step.app), value: encode(step.prepared()?) };
+    seal(step, entry).await
+}
+
+/// Removes the app's KV entry.
+pub(in crate::exec) async fn forget(step: &StepContext<'_>) -> Result<Done, StepError> {
+    seal(step, TxnOp::Delete { key: keys::app(&step.app) }).await
+}
+
+/// One transaction: the lease is held by whom it was held, the record is as it was read and still running, the
+/// entry changes, and the record says so. Whoever turned the deployment around in between wins.
+async fn seal(step: &StepContext<'_>, change: TxnOp) -> Result<Done, StepError> {
+    let kv = step.ctx.cluster.kv.as_ref();
+    let id = &step.deployment.id;
+    let record =
+        store::load(kv, &step.app, id).await.map_err(|error| StepError::from_error(&error))?;
+    let mut deployment = record.value;
+    if deployment.committed {
+        return Ok(Done {
+            recorded: deployment.steps[step.index].status.is_over(),
+            ..Done::default()
+        });
+    }
+    if deployment.state != State::Running {
+        return Err(StepError::Lost("the deployment has been turned around".to_owned()));
+    }
+    let lease_key = keys::lease(&step.app);
+    let lease = kv.get(&lease_key).await.map_err(|e| StepError::from_error(&e))?;
+    let session = lease
+        .and_then(|entry| entry.session)
+        .ok_or_else(|| StepError::Lost("nobody holds the app's lease".to_owned()))?;
+    deployment.committed = true;
+    deployment
+        .mark(step.index, Mark::Done(std::collections::BTreeMap::new()), &now())
+        .map_err(|error| StepError::from_error(&error))?;
+    let ops = vec![
+        TxnOp::CheckSession { key: lease_key, session },
+        TxnOp::Cas {
+            key: keys::deployment(&step.app, id),
+            value: encode(&deployment),
+            index: record.index,
+        },
+        change,
+    ];
+    if transact(step, ops).await? {
+        return Ok(Done { recorded: true, ..Done::default() });
+    }
+    Err(StepError::Lost("the lease or the record changed during the commit".to_owned()))
+}
+
+async fn transact(step: &StepContext<'_>, ops: Vec<TxnOp>) -> Result<bool, StepError> {
+    let txn = step.ctx.cluster.kv.transact(ops).await.map_err(|e| StepError::from_error(&e))?;
+    Ok(matches!(txn, Txn::Committed(_)))
+}

@@ -1,0 +1,119 @@
+//! The compose project: pull, build, stop, up, healthy, down.
+
+use super::{StepContext, volumes};
+use crate::exec::apply::Done;
+use crate::exec::error::StepError;
+use crate::exec::health;
+use crate::host::compose::Project;
+use crate::model::deployment::Step;
+
+/// Pulls the images of the new version.
+pub(in crate::exec) async fn pull(step: &StepContext<'_>) -> Result<Done, StepError> {
+    step.ctx.host.compose.pull(&step.new_project()).await.map_err(|e| StepError::from_error(&e))?;
+    Ok(Done::default())
+}
+
+/// Builds the images of the new version.
+pub(in crate::exec) async fn build(step: &StepContext<'_>) -> Result<Done, StepError> {
+    step.ctx
+        .host
+        .compose
+        .build(&step.new_project())
+        .await
+        .map_err(|e| StepError::from_error(&e))?;
+    Ok(Done::default())
+}
+
+/// Stops the version that runs, honouring its `stop_grace_period`.
+pub(in crate::exec) async fn stop(step: &StepContext<'_>) -> Result<Done, StepError> {
+    let project = running_project(step);
+    step.ctx
+        .host
+        .compose
+        .stop(&project, stop_grace(step, &project).await)
+        .await
+        .map_err(|e| StepError::from_error(&e))?;
+    let containers = step.ctx.host.containers.of_project(&step.project).await;
+    let containers = containers.map_err(|e| StepError::from_error(&e))?;
+    let running: Vec<_> =
+        containers.iter().filter(|c| c.state.is_alive()).map(|c| c.name.as_str()).collect();
+    if running.is_empty() {
+        return Ok(Done::default());
+    }
+    Err(StepError::Failed(format!("still running after the stop: {}", running.join(", "))))
+}
+
+/// Undo of [`stop`]: the former version runs again, from the images that it had.
+pub(in crate::exec) async fn start_former(step: &StepContext<'_>) -> Result<(), StepError> {
+    let Some(project) = step.former_project() else {
+        return Ok(());
+    };
+    super::images::restore(step).await?;
+    step.ctx.host.compose.up(&project).await.map_err(|e| StepError::from_error(&e))?;
+    let manifest = step.manifest(&project).await?;
+    health::await_healthy(step.ctx, &step.project, &manifest).await
+}
+
+/// Runs `update.sh` if the repository has one.
+pub(in crate::exec) async fn update(step: &StepContext<'_>) -> Result<Done, StepError> {
+    let app = step.deployment.request.app();
+    let args = ["-r", app.repo.as_str(), "-b", app.branch.as_str()].map(str::to_owned);
+    let compose = &step.ctx.host.compose;
+    let ran = compose
+        .script(&step.new_project(), "update.sh", &args)
+        .await
+        .map_err(|e| StepError::from_error(&e))?;
+    let warnings = if ran { Vec::new() } else { vec!["there is no update.sh to run".to_owned()] };
+    Ok(Done { warnings, ..Done::default() })
+}
+
+/// Creates and starts the containers of the new version.
+pub(in crate::exec) async fn up(step: &StepContext<'_>) -> Result<Done, StepError> {
+    step.ctx.host.compose.up(&step.new_project()).await.map_err(|e| StepError::from_error(&e))?;
+    Ok(Done::default())
+}
+
+/// Undo of [`up`] and [`update`]: no container of the new version is left, and no volume that it brought along.
+pub(in crate::exec) async fn take_down(step: &StepContext<'_>) -> Result<(), StepError> {
+    let project = step.new_project();
+    let grace = stop_grace(step, &project).await;
+    let compose = &step.ctx.host.compose;
+    compose.down(&project, false, grace).await.map_err(|e| StepError::from_error(&e))?;
+    let before = step.output_of(&Step::Check);
+    let manifest = step.manifest(&project).await?;
+    let existing = volumes::existing(step, &manifest).await?;
+    let brought = |volume: &String| !before.contains_key(&format!("volume {volume}"));
+    volumes::remove(step, existing.into_iter().filter(brought)).await
+}
+
+/// Waits until the new version is healthy and stays so for the settle time.
+pub(in crate::exec) async fn await_healthy(step: &StepContext<'_>) -> Result<Done, StepError> {
+    let manifest = step.manifest(&step.new_project()).await?;
+    health::await_healthy(step.ctx, &step.project, &manifest).await?;
+    Ok(Done::default())
+}
+
+/// Removes containers, networks, images built here and volumes: the BTRFS ones have snapshots by now.
+pub(in crate::exec) async fn remove(step: &StepContext<'_>) -> Result<Done, StepError> {
+    volumes::require_snapshots(step).await?;
+    let project = running_project(step);
+    let grace = stop_grace(step, &project).await;
+    let compose = &step.ctx.host.compose;
+    compose.down(&project, true, grace).await.map_err(|e| StepError::from_error(&e))?;
+    super::images::remove_built(step).await?;
+    let manifest = step.manifest(&project).await.unwrap_or_default();
+    let mut left = volumes::existing(step, &manifest).await?;
+    left.extend(step.former()?.volumes.iter().cloned());
+    volumes::remove(step, left).await?;
+    Ok(Done::default())
+}
+
+/// The project whose containers run now: the former version's checkout, or the new one if that is gone.
+fn running_project(step: &StepContext<'_>) -> Project {
+    step.former_project().filter(|former| former.dir.is_dir()).unwrap_or_else(|| step.new_project())
+}
+
+/// The longest time that the app's services take to stop; unknown if the compose file can't be read any more.
+async fn stop_grace(step: &StepContext<'_>, project: &Project) -> Option<std::time::Duration> {
+    step.manifest(project).await.ok().and_then(|manifest| manifest.stop_grace())
+}

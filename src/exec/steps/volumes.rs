@@ -1,0 +1,168 @@
+//! BTRFS volumes: snapshots that are checked, restores by name, schedules by role.
+
+use std::collections::BTreeSet;
+
+use super::StepContext;
+use crate::exec::apply::Done;
+use crate::exec::error::StepError;
+use crate::host::volume::{Action, SnapshotName};
+use crate::model::Role;
+use crate::model::deployment::Step;
+use crate::model::manifest::Manifest;
+
+/// The app's volumes that this node has, of any driver: those that Compose made, and those that the compose file
+/// names. A volume that was restored carries no label of Compose's, so neither list alone is enough.
+pub(in crate::exec) async fn existing(
+    step: &StepContext<'_>,
+    manifest: &Manifest,
+) -> Result<BTreeSet<String>, StepError> {
+    let docker = &step.ctx.host.containers;
+    let labelled = docker.volumes_of_project(&step.project).await;
+    let mut found: BTreeSet<String> =
+        labelled.map_err(|e| StepError::from_error(&e))?.into_iter().collect();
+    for volume in manifest.volumes.iter().filter(|volume| !volume.external) {
+        if docker.volume_exists(&volume.name).await.map_err(|e| StepError::from_error(&e))? {
+            found.insert(volume.name.clone());
+        }
+    }
+    Ok(found)
+}
+
+/// Removes volumes; no container uses them any more.
+pub(in crate::exec) async fn remove(
+    step: &StepContext<'_>,
+    names: impl IntoIterator<Item = String>,
+) -> Result<(), StepError> {
+    for name in names {
+        let removed = step.ctx.host.containers.remove_volume(&name).await;
+        removed.map_err(|e| StepError::from_error(&e))?;
+    }
+    Ok(())
+}
+
+/// The BTRFS volumes of the app that are on this node: those of its entry, and any other of its project.
+async fn present(step: &StepContext<'_>) -> Result<BTreeSet<String>, StepError> {
+    let all = step.ctx.host.volumes.list().await.map_err(|e| StepError::from_error(&e))?;
+    let named = &step.former()?.volumes;
+    let own = step.project.volume("");
+    Ok(all.into_iter().filter(|name| named.contains(name) || name.starts_with(&own)).collect())
+}
+
+/// Takes a snapshot of every BTRFS volume that the app has here, and notes its name.
+pub(in crate::exec) async fn snapshot(step: &StepContext<'_>) -> Result<Done, StepError> {
+    let present = present(step).await?;
+    let mut done = Done::default();
+    for volume in &present {
+        let name = step.ctx.host.volumes.snapshot(volume).await;
+        let name = name.map_err(|e| StepError::from_error(&e))?;
+        done.output.insert(volume.clone(), name.to_string());
+    }
+    let missing = step.former()?.volumes.iter().filter(|volume| !present.contains(*volume));
+    done.warnings.extend(
+        missing.map(|volume| format!("volume {volume} is in the app's entry but not on this node")),
+    );
+    Ok(done)
+}
+
+/// Undo of [`snapshot`]: what the new version may have written is set aside, the volumes are as they were.
+pub(in crate::exec) async fn restore(step: &StepContext<'_>) -> Result<(), StepError> {
+    if !step.has_begun(&Step::Up) && !step.has_begun(&Step::Update) {
+        return Ok(());
+    }
+    for (volume, snapshot) in &step.record.output {
+        let snapshot = SnapshotName::parse(snapshot).map_err(|e| StepError::from_error(&e))?;
+        step.ctx
+            .host
+            .volumes
+            .restore(&snapshot, volume)
+            .await
+            .map_err(|e| StepError::from_error(&e))?;
+    }
+    Ok(())
+}
+
+/// Nothing is removed before its copy is there: every volume of the app that exists has the snapshot of this
+/// deployment.
+pub(in crate::exec) async fn require_snapshots(step: &StepContext<'_>) -> Result<(), StepError> {
+    let noted = step.output_of(&Step::Snapshot);
+    for volume in present(step).await? {
+        let snapshot = noted.get(&volume).ok_or_else(|| missing(&volume))?;
+        let there = step.ctx.host.volumes.snapshots(&volume).await;
+        let there = there.map_err(|e| StepError::from_error(&e))?;
+        if !there.iter().any(|name| name.to_string() == *snapshot) {
+            return Err(missing(&volume));
+        }
+    }
+    Ok(())
+}
+
+fn missing(volume: &str) -> StepError {
+    StepError::Failed(format!(
+        "volume {volume} has no snapshot of this deployment; it is not removed"
+    ))
+}
+
+/// Sets the schedules of the node's new role and removes the others.
+pub(in crate::exec) async fn schedule(step: &StepContext<'_>) -> Result<Done, StepError> {
+    let prepared = step.prepared()?;
+    let wanted = wanted(step).await?;
+    let seam = &step.ctx.host.volumes;
+    for volume in &prepared.volumes {
+        for (action, minutes) in &wanted {
+            seam.schedule(volume, action, *minutes).await.map_err(|e| StepError::from_error(&e))?;
+        }
+    }
+    let wanted: Vec<&Action> = wanted.iter().map(|(action, _)| action).collect();
+    remove_schedules(step, &volumes_of_both(step), |volume, action| {
+        prepared.volumes.contains(volume) && wanted.contains(&action)
+    })
+    .await
+}
+
+/// Removes every schedule of the app's volumes.
+pub(in crate::exec) async fn unschedule(step: &StepContext<'_>) -> Result<Done, StepError> {
+    remove_schedules(step, &volumes_of_both(step), |_, _| false).await
+}
+
+/// Actions and minutes of this node's new role.
+async fn wanted(step: &StepContext<'_>) -> Result<Vec<(Action, u32)>, StepError> {
+    let settings = &step.ctx.config.volumes;
+    let purge = (Action::Purge(settings.purge_pattern.clone()), settings.purge_minutes);
+    let replica = step.deployment.placement.as_ref().and_then(|pair| pair.replica.as_ref());
+    let first = match (step.new_role(), replica) {
+        (Role::Master, Some(replica)) => {
+            let addresses = step.ctx.addresses().await.map_err(|e| StepError::from_error(&e))?;
+            let address = addresses
+                .get(replica)
+                .ok_or_else(|| StepError::Failed(format!("{replica} has no address in Consul")))?;
+            Some((Action::Replicate(address.clone()), settings.replicate_minutes))
+        }
+        (Role::Master, None) => Some((Action::Snapshot, settings.snapshot_minutes)),
+        (Role::Replica | Role::Bystander, _) => None,
+    };
+    Ok(first.into_iter().chain([purge]).collect())
+}
+
+async fn remove_schedules(
+    step: &StepContext<'_>,
+    volumes: &BTreeSet<String>,
+    keep: impl Fn(&String, &Action) -> bool,
+) -> Result<Done, StepError> {
+    let seam = &step.ctx.host.volumes;
+    let schedules = seam.schedules().await.map_err(|e| StepError::from_error(&e))?;
+    for schedule in schedules {
+        let ours = volumes.contains(&schedule.volume);
+        let known = !matches!(schedule.action, Action::Other(_));
+        if ours && known && !keep(&schedule.volume, &schedule.action) {
+            seam.unschedule(&schedule.volume, &schedule.action)
+                .await
+                .map_err(|e| StepError::from_error(&e))?;
+        }
+    }
+    Ok(Done::default())
+}
+
+fn volumes_of_both(step: &StepContext<'_>) -> BTreeSet<String> {
+    let records = step.deployment.former.iter().chain(&step.deployment.prepared);
+    records.flat_map(|record| record.volumes.iter().cloned()).collect()
+}

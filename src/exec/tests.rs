@@ -1,0 +1,17 @@
+//! The executor on three nodes in memory: what is left on the machines and in KV, whatever happens in between.
+
+mod apps;
+mod compose;
+mod lab;
+mod scenarios;
+mod seams;
+mod world;
+
+mod crashes;
+mod failures;
+mod first;
+mod intake;
+mod interruptions;
+mod lease;
+mod queue;
+mod redeploy;

@@ -1,0 +1,168 @@
+//! The deployments that are made to fail or broken off at each of their steps.
+
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use super::apps::{V2, app, deploy, destroy, id, update};
+use super::lab::{Lab, Node};
+use super::seams::{Fault, changes, deletes};
+use crate::event::Request;
+use crate::host::compose::ComposeError;
+use crate::host::docker::{DockerError, Health, State as Run};
+use crate::host::repository::RepositoryError;
+use crate::host::volume::VolumeError;
+use crate::model::deployment::{Deployment, State, Step, StepRecord};
+use crate::model::keys;
+
+/// The id of the deployment under test.
+pub(super) const TESTED: u32 = 2;
+
+/// What runs before, and what is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scenario {
+    First,
+    Redeploy,
+    Update,
+    ReplicaChanged,
+    Destroy,
+}
+
+pub(super) const ALL: [Scenario; 5] = [
+    Scenario::First,
+    Scenario::Redeploy,
+    Scenario::Update,
+    Scenario::ReplicaChanged,
+    Scenario::Destroy,
+];
+
+impl Scenario {
+    /// A cluster in which the request can be made.
+    pub(super) async fn lab(self) -> Lab {
+        let lab = Lab::new().await;
+        if self != Scenario::First {
+            assert_eq!(lab.run(&id(1), &deploy(Some(2))).await, State::Completed);
+        }
+        lab.push("v2", V2);
+        lab
+    }
+
+    pub(super) fn request(self) -> Request {
+        match self {
+            Scenario::First | Scenario::Redeploy => deploy(Some(2)),
+            Scenario::Update => update(),
+            Scenario::ReplicaChanged => deploy(Some(3)),
+            Scenario::Destroy => destroy(),
+        }
+    }
+
+    /// The record as it is when nothing has been done yet.
+    pub(super) async fn accepted(self, lab: &Lab) -> Deployment {
+        assert_eq!(lab.accept(&id(TESTED), &self.request()).await, State::Running);
+        lab.record(&id(TESTED)).await
+    }
+
+    /// What the volume `data` has seen when the deployment has completed.
+    pub(super) fn content(self) -> Option<String> {
+        match self {
+            Scenario::First => Some("v2;".to_owned()),
+            Scenario::Redeploy | Scenario::ReplicaChanged => Some("v1;last;v2;".to_owned()),
+            Scenario::Update => Some("v1;last;updated;v2;".to_owned()),
+            Scenario::Destroy => None,
+        }
+    }
+}
+
+/// When a step fails: before it did anything, or when it had done all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    Before,
+    After,
+}
+
+impl Lab {
+    pub(super) fn node_of(&self, step: &StepRecord) -> &Node {
+        self.nodes.iter().find(|node| node.name == step.node).unwrap()
+    }
+
+    /// Makes the seam behind a step fail so many times.
+    pub(super) fn fail(&self, step: &StepRecord, times: u32, when: When) {
+        let node = self.node_of(step);
+        match &step.step {
+            Step::Pull => node.fail_compose("pull", times, when),
+            Step::Build => node.fail_compose("build", times, when),
+            Step::Stop => node.fail_compose("stop", times, when),
+            Step::Update => node.fail_compose("script", times, when),
+            Step::Up => node.fail_compose("up", times, when),
+            Step::Remove => node.fail_compose("down", times, when),
+            Step::Check => {
+                *node.proxies.refusal.lock().unwrap() = Some("caddy says no".to_owned());
+            }
+            Step::AwaitHealthy => {
+                node.fakes.compose.set_outcome("worker", Run::Exited(1), Health::None);
+            }
+            Step::BeginMaintenance => {
+                node.kv.inject(times, Fault::Fail, changes(keys::MAINTENANCE));
+            }
+            Step::EndMaintenance => node.kv.inject(times, Fault::Fail, deletes(keys::MAINTENANCE)),
+            Step::Commit | Step::Forget => {
+                node.kv.inject(times, Fault::Fail, changes(keys::APPS));
+            }
+            Step::Register | Step::Deregister => node.catalog.fail(times),
+            Step::RemoveCheckouts { .. } => symlink("/", node.trap(self)).unwrap(),
+            Step::Checkout => node.fail_checkout(times),
+            Step::KeepImages => node.fail_docker("tag_image", times),
+            Step::ReleaseImages => node.fail_docker("image_tags", times),
+            Step::Snapshot => node.fail_volumes("snapshot", times),
+            Step::Schedule | Step::Unschedule => node.fail_volumes("schedules", times),
+        }
+    }
+
+    /// Lets everything succeed again.
+    pub(super) fn mend(&self) {
+        for node in &self.nodes {
+            *node.proxies.refusal.lock().unwrap() = None;
+            node.fakes.compose.set_outcome("worker", Run::Running, Health::None);
+            node.kv.clear();
+            // It is there after one of the failures only.
+            let _ = std::fs::remove_file(node.trap(self));
+        }
+    }
+}
+
+impl Node {
+    /// A link in a checkout's place, which is never followed and never removed.
+    fn trap(&self, lab: &Lab) -> std::path::PathBuf {
+        self.dir.path().join("deploy").join(format!("{}-{}", lab.app, id(99)))
+    }
+
+    fn fail_compose(&self, operation: &'static str, times: u32, when: When) {
+        match when {
+            When::After => self.compose.fail_after(operation, times),
+            When::Before => (0..times).for_each(|_| {
+                let why = format!("{operation} is made to fail");
+                self.fakes.compose.fail_next(operation, ComposeError::Invalid { why });
+            }),
+        }
+    }
+
+    fn fail_checkout(&self, times: u32) {
+        for _ in 0..times {
+            let (repo, after) = (app().repo, Duration::from_secs(1));
+            self.fakes.repositories.fail_next(RepositoryError::TimedOut { repo, after });
+        }
+    }
+
+    fn fail_docker(&self, operation: &str, times: u32) {
+        for _ in 0..times {
+            let after = Duration::from_secs(1);
+            let error = DockerError::TimedOut { operation: operation.to_owned(), after };
+            self.fakes.containers.fail_next(operation, error);
+        }
+    }
+
+    fn fail_volumes(&self, operation: &str, times: u32) {
+        for _ in 0..times {
+            self.fakes.volumes.fail_next(operation, VolumeError::SchedulerPaused);
+        }
+    }
+}

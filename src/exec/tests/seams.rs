@@ -1,0 +1,245 @@
+//! Consul's seams with failures at chosen moments, and the proxies' check.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use crate::consul::ConsulError;
+use crate::consul::catalog::{Catalog, Member, ServiceDefinition, ServiceInfo};
+use crate::consul::kv::{Entry, Kv, Listing};
+use crate::consul::memory::MemoryConsul;
+use crate::consul::txn::{Txn, TxnOp};
+use crate::exec::ProxyCheck;
+use crate::model::deployment::{Deployment, Status};
+use crate::model::{AppName, AppRecord, NodeName, keys};
+
+type Condition = Box<dyn Fn(&[TxnOp]) -> bool + Send + Sync>;
+
+/// What happens to a transaction.
+#[derive(Clone)]
+pub(super) enum Fault {
+    /// It does not happen, and the node is told that Consul is away.
+    Fail,
+    /// The agent dies before it is sent.
+    DieBefore,
+    /// The agent dies before its answer is read.
+    DieAfter,
+    /// Something else happens first.
+    Meanwhile(Arc<dyn Fn(&MemoryConsul) + Send + Sync>),
+}
+
+struct Rule {
+    when: Condition,
+    fault: Fault,
+    times: u32,
+}
+
+/// A node's KV store.
+pub(super) struct TestKv {
+    inner: MemoryConsul,
+    rules: Mutex<Vec<Rule>>,
+    /// Told when the agent is to die: its calls never return.
+    pub(super) dies: Notify,
+}
+
+impl TestKv {
+    pub(super) fn new(inner: MemoryConsul) -> Self {
+        Self { inner, rules: Mutex::default(), dies: Notify::new() }
+    }
+
+    /// Lets a fault happen to the next transactions of a kind.
+    pub(super) fn inject(
+        &self,
+        times: u32,
+        fault: Fault,
+        when: impl Fn(&[TxnOp]) -> bool + Send + Sync + 'static,
+    ) {
+        self.rules.lock().unwrap().push(Rule { when: Box::new(when), fault, times });
+    }
+
+    pub(super) fn clear(&self) {
+        self.rules.lock().unwrap().clear();
+    }
+
+    /// Whether every fault has happened.
+    pub(super) fn spent(&self) -> bool {
+        self.rules.lock().unwrap().iter().all(|rule| rule.times == 0)
+    }
+
+    fn fault(&self, ops: &[TxnOp]) -> Option<Fault> {
+        let mut rules = self.rules.lock().unwrap();
+        let rule = rules.iter_mut().find(|rule| rule.times > 0 && (rule.when)(ops))?;
+        rule.times -= 1;
+        Some(rule.fault.clone())
+    }
+
+    async fn die<T>(&self) -> T {
+        self.dies.notify_one();
+        std::future::pending().await
+    }
+}
+
+#[async_trait]
+impl Kv for TestKv {
+    async fn get(&self, key: &str) -> Result<Option<Entry>, ConsulError> {
+        self.inner.get(key).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Listing, ConsulError> {
+        self.inner.list(prefix).await
+    }
+
+    async fn watch(
+        &self,
+        prefix: &str,
+        after: Option<u64>,
+        wait: Duration,
+    ) -> Result<Listing, ConsulError> {
+        self.inner.watch(prefix, after, wait).await
+    }
+
+    async fn transact(&self, ops: Vec<TxnOp>) -> Result<Txn, ConsulError> {
+        match self.fault(&ops) {
+            None => self.inner.transact(ops).await,
+            Some(Fault::Fail) => Err(away("PUT txn")),
+            Some(Fault::DieBefore) => self.die().await,
+            Some(Fault::DieAfter) => {
+                self.inner.transact(ops).await?;
+                self.die().await
+            }
+            Some(Fault::Meanwhile(act)) => {
+                act(&self.inner);
+                self.inner.transact(ops).await
+            }
+        }
+    }
+}
+
+fn away(call: &str) -> ConsulError {
+    ConsulError::Unreachable { call: call.to_owned(), source: "the test refuses it".into() }
+}
+
+/// The key that an operation is about, if it changes it.
+fn changed(op: &TxnOp) -> Option<&str> {
+    match op {
+        TxnOp::Set { key, .. }
+        | TxnOp::Cas { key, .. }
+        | TxnOp::Delete { key }
+        | TxnOp::DeleteCas { key, .. } => Some(key),
+        TxnOp::DeleteTree { .. }
+        | TxnOp::CheckIndex { .. }
+        | TxnOp::CheckSession { .. }
+        | TxnOp::CheckNotExists { .. }
+        | TxnOp::Lock { .. }
+        | TxnOp::Unlock { .. } => None,
+    }
+}
+
+/// Transactions that change a key below a prefix.
+pub(super) fn changes(prefix: &str) -> impl Fn(&[TxnOp]) -> bool + Send + Sync + 'static {
+    let prefix = prefix.to_owned();
+    move |ops| ops.iter().filter_map(changed).any(|key| key.starts_with(&prefix))
+}
+
+/// Transactions that delete the version of a key below a prefix that was read.
+pub(super) fn deletes(prefix: &'static str) -> impl Fn(&[TxnOp]) -> bool + Send + Sync {
+    move |ops| {
+        ops.iter().any(|op| matches!(op, TxnOp::DeleteCas { key, .. } if key.starts_with(prefix)))
+    }
+}
+
+/// Transactions that write a record in which a step has this status.
+pub(super) fn marks(index: usize, status: Status) -> impl Fn(&[TxnOp]) -> bool + Send + Sync {
+    move |ops| {
+        ops.iter().any(|op| {
+            let TxnOp::Cas { key, value, .. } = op else { return false };
+            if !key.starts_with(keys::DEPLOYMENTS) {
+                return false;
+            }
+            let record: Deployment = serde_json::from_slice(value).unwrap();
+            record.steps.get(index).is_some_and(|step| step.status == status)
+        })
+    }
+}
+
+/// A node's catalog; registrations can be made to fail.
+pub(super) struct TestCatalog {
+    inner: MemoryConsul,
+    failures: Mutex<u32>,
+}
+
+impl TestCatalog {
+    pub(super) fn new(inner: MemoryConsul) -> Self {
+        Self { inner, failures: Mutex::default() }
+    }
+
+    /// Makes the next changes of a service fail.
+    pub(super) fn fail(&self, times: u32) {
+        *self.failures.lock().unwrap() = times;
+    }
+
+    fn begin(&self) -> Result<(), ConsulError> {
+        let mut failures = self.failures.lock().unwrap();
+        if *failures == 0 {
+            return Ok(());
+        }
+        *failures -= 1;
+        Err(away("PUT agent/service"))
+    }
+}
+
+#[async_trait]
+impl Catalog for TestCatalog {
+    async fn members(&self) -> Result<Vec<Member>, ConsulError> {
+        self.inner.members().await
+    }
+
+    async fn watch_members(
+        &self,
+        after: Option<u64>,
+        wait: Duration,
+    ) -> Result<(u64, Vec<Member>), ConsulError> {
+        self.inner.watch_members(after, wait).await
+    }
+
+    async fn register_service(&self, service: &ServiceDefinition) -> Result<(), ConsulError> {
+        self.begin()?;
+        self.inner.register_service(service).await
+    }
+
+    async fn register_raw_service(&self, service: Value) -> Result<String, ConsulError> {
+        self.begin()?;
+        self.inner.register_raw_service(service).await
+    }
+
+    async fn deregister_service(&self, id: &str) -> Result<(), ConsulError> {
+        self.begin()?;
+        self.inner.deregister_service(id).await
+    }
+
+    async fn services(&self) -> Result<BTreeMap<String, ServiceInfo>, ConsulError> {
+        self.inner.services().await
+    }
+
+    async fn own_name(&self) -> Result<(NodeName, String), ConsulError> {
+        self.inner.own_name().await
+    }
+}
+
+/// Proxies that accept everything until told otherwise.
+#[derive(Default)]
+pub(super) struct TestProxies {
+    /// What they say; nothing: they accept.
+    pub(super) refusal: Mutex<Option<String>>,
+}
+
+#[async_trait]
+impl ProxyCheck for TestProxies {
+    async fn would_accept(&self, _: &AppName, _: &AppRecord) -> Result<(), Vec<String>> {
+        self.refusal.lock().unwrap().clone().map_or(Ok(()), |why| Err(vec![why]))
+    }
+}

@@ -1,0 +1,41 @@
+//! One match from a step to what undoes it. Every undo is idempotent and works on a step that did only a part.
+
+use super::context::Context;
+use super::error::StepError;
+use super::steps::{StepContext, checkouts, images, keys, project, volumes};
+use crate::model::deployment::{Deployment, Step};
+
+/// Undoes the step with this index.
+pub(super) async fn undo(
+    ctx: &Context,
+    deployment: &Deployment,
+    index: usize,
+) -> Result<(), StepError> {
+    let step = StepContext::new(ctx, deployment, index)?;
+    match &step.record.step {
+        Step::Checkout => checkouts::discard(&step).await,
+        Step::KeepImages => {
+            images::restore(&step).await?;
+            images::release(&step).await.map(|_| ())
+        }
+        Step::Build => images::discard(&step).await,
+        Step::BeginMaintenance => keys::end_maintenance(&step).await.map(|_| ()),
+        Step::Stop => project::start_former(&step).await,
+        Step::Snapshot => volumes::restore(&step).await,
+        // update.sh may have started containers and made volumes, too.
+        Step::Update | Step::Up => project::take_down(&step).await,
+        // These leave nothing behind that another step's undo does not take away.
+        Step::Check | Step::Pull | Step::AwaitHealthy => Ok(()),
+        // Behind the commit nothing is undone; before it these have not run, or their transaction failed.
+        Step::Commit
+        | Step::Forget
+        | Step::EndMaintenance
+        | Step::Register
+        | Step::Deregister
+        | Step::Schedule
+        | Step::Unschedule
+        | Step::Remove
+        | Step::RemoveCheckouts { .. }
+        | Step::ReleaseImages => Ok(()),
+    }
+}
