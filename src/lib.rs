@@ -11,6 +11,8 @@
 //! `model`, `event` and `plan` are pure; `exec` carries plans out through the seams in `host` and `consul`;
 //! `proxy` renders every node's proxies from KV; `agent` wires all of it and `cli` reads the records.
 
+pub mod agent;
+pub mod cli;
 pub mod config;
 pub mod consul;
 pub mod error;

@@ -1,3 +1,7 @@
-//! The `tandem` binary.
+//! The `tandem` binary: arguments in, exit code out.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tandem::cli::main()
+}

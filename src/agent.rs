@@ -1,0 +1,117 @@
+//! The agent: wires everything, watches its tasks, ends in order.
+
+mod dispatch;
+mod events;
+mod follow;
+mod handlers;
+mod keeper;
+mod presence;
+mod proxies;
+mod wiring;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::consul::Client;
+use crate::exec::{Context, JournalError, SessionKeeper};
+
+pub use events::{Intake, Seen};
+pub use wiring::{cluster, context_alone};
+
+/// How long an ended agent waits for Consul to take back its session.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Why the agent can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The node's journal.
+    #[error("the journal can't be opened")]
+    Journal(#[from] JournalError),
+    /// A folder of the agent.
+    #[error("{0} can't be created")]
+    Folder(std::path::PathBuf, #[source] std::io::Error),
+    /// The proxies' first configuration can't be written.
+    #[error("the proxies' first configuration can't be written")]
+    Proxies(#[source] crate::proxy::ProxyError),
+    /// The machine refuses to tell about signals.
+    #[error("signals can't be waited for")]
+    Signals(#[source] std::io::Error),
+    /// A part of the agent ended, which none should: the supervisor starts the agent anew.
+    #[error("a part of the agent ended: {0}")]
+    Ended(String),
+}
+
+/// Runs the agent until SIGTERM or SIGINT.
+pub async fn run(config: Config, client: Client) -> Result<(), AgentError> {
+    wiring::create_folders(&config)?;
+    let (proxies, handle) = proxies::start(&config).await?;
+    let mut signals = Signals::new().map_err(AgentError::Signals)?;
+    let cluster = cluster(&client);
+    let (me, address) = tokio::select! {
+        found = wiring::identify(&config, &cluster) => found,
+        () = signals.next() => return Ok(()),
+    };
+    let memory = config.data_dir.join("session");
+    let (keeper, session) =
+        SessionKeeper::new(cluster.sessions.clone(), &me, config.session_ttl, memory);
+    let context = wiring::context(config, cluster, handle, session, me, address).await?;
+    let context = Arc::new(context);
+    info!(node = %context.me, address = context.address, "agent runs");
+    let (problems, seen_problems) = tokio::sync::watch::channel(Vec::new());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(keeper.run());
+    tasks.spawn(presence::publish(context.clone(), seen_problems));
+    tasks.spawn(proxies.follow(context.clone(), problems));
+    tasks.spawn(events::follow(context.clone()));
+    tasks.spawn(dispatch::dispatch(context.clone()));
+    tasks.spawn(keeper::keep(context.clone()));
+    let ended = tokio::select! {
+        ended = tasks.join_next() => Some(ended),
+        () = signals.next() => None,
+    };
+    tasks.shutdown().await;
+    farewell(&context).await;
+    match ended {
+        None => Ok(()),
+        Some(Some(Err(error))) => Err(AgentError::Ended(error.to_string())),
+        Some(_) => Err(AgentError::Ended("without an error".to_owned())),
+    }
+}
+
+/// Ends the session, so that leases are free at once.
+async fn farewell(context: &Context) {
+    let Some(session) = context.session.borrow().clone() else {
+        return;
+    };
+    let ended = tokio::time::timeout(FAREWELL, context.cluster.sessions.destroy(&session)).await;
+    if !matches!(ended, Ok(Ok(_))) {
+        warn!("the session stays until its TTL");
+    }
+    info!("agent ends");
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Follows a prefix in a task of its own: whoever looks at the result may look away at any time without ending a
+//! blocking query, which Consul would keep until its wait is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::warn;
+
+use crate::consul::kv::{Entry, Kv};
+use crate::consul::watcher::Watcher;
+use crate::error::chain;
+
+const WAIT: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The newest entries below a prefix; none until Consul has answered once.
+pub(super) type Entries = watch::Receiver<Option<Vec<Entry>>>;
+
+/// Starts to follow a prefix; ends when the receiver is dropped.
+pub(super) fn follow(kv: Arc<dyn Kv>, prefix: &'static str) -> Entries {
+    let (sender, receiver) = watch::channel(None);
+    tokio::spawn(async move {
+        let mut watcher = Watcher::new(kv, prefix, WAIT);
+        while !sender.is_closed() {
+            let next = tokio::select! {
+                next = watcher.next() => next,
+                () = sender.closed() => return,
+            };
+            match next {
+                Ok(Some(entries)) => {
+                    sender.send_replace(Some(entries));
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    warn!(prefix, error = %chain(&error), "Consul does not answer; what is known stays in use");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    });
+    receiver
+}

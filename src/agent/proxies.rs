@@ -1,0 +1,219 @@
+//! This node's proxies: follows what they are made from, and answers the deployments' question whether they would
+//! accept an app.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{RwLock, watch};
+use tracing::{info, warn};
+
+use super::AgentError;
+use super::follow::follow;
+use crate::config::Config;
+use crate::consul::catalog::Member;
+use crate::consul::kv::Entry;
+use crate::error::chain;
+use crate::exec::{Context, ProxyCheck};
+use crate::host::docker::{Containers, DockerEngine};
+use crate::model::{AppName, AppRecord, NodeName, keys};
+use crate::proxy::control::{CheckRunner, ExecOutput, LocalControl};
+use crate::proxy::{Applied, ClusterView, Problem, Proxies, ProxySettings};
+
+const WAIT: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_secs(1);
+/// A proxy that was away, or a check that could not be made, is looked at again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// What is in place is compared with what should be this often, even if nothing changes.
+const REFRESH: Duration = Duration::from_secs(30);
+
+/// What both the follower and the deployments' check use.
+struct Shared {
+    proxies: RwLock<Proxies>,
+    view: RwLock<Option<ClusterView>>,
+}
+
+/// Follows KV and the members for ever; made by [`start`].
+pub(super) struct Follower {
+    shared: Arc<Shared>,
+}
+
+/// Makes the proxies' part of the agent and writes their first configuration, without Consul or Docker.
+pub(super) async fn start(config: &Config) -> Result<(Follower, Arc<dyn ProxyCheck>), AgentError> {
+    let settings = ProxySettings {
+        data_dir: config.data_dir.clone(),
+        run_dir: config.run_dir.clone(),
+        bind_namespace: config.bind_namespace.clone(),
+        issuer: config.issuer.clone(),
+        ..ProxySettings::default()
+    };
+    let runner = Arc::new(Runner(DockerEngine::new()));
+    let control = Arc::new(LocalControl::new(settings.clone(), runner));
+    let proxies = Proxies::new(settings, control).map_err(AgentError::Proxies)?;
+    // Whatever the node's name turns out to be: no app is routed yet.
+    let nobody = config.node.clone().or_else(|| NodeName::parse("localhost").ok());
+    if let Some(me) = nobody {
+        proxies.bootstrap(&me).await.map_err(AgentError::Proxies)?;
+    }
+    let shared = Arc::new(Shared { proxies: RwLock::new(proxies), view: RwLock::new(None) });
+    Ok((Follower { shared: shared.clone() }, Arc::new(Check(shared))))
+}
+
+/// What the proxies are rendered from, as far as it is known yet.
+struct Sources {
+    entries: [Option<Vec<Entry>>; PREFIXES.len()],
+    members: Option<Vec<Member>>,
+}
+
+impl Sources {
+    /// A view once everything has been heard of: never an empty one because Consul did not answer.
+    fn view(&self, me: &NodeName) -> Option<(ClusterView, Vec<Problem>)> {
+        let entries = self.entries.iter().map(Option::as_ref).collect::<Option<Vec<_>>>()?;
+        let members = self.members.as_ref()?;
+        let nodes =
+            members.iter().map(|member| (member.name.clone(), member.address.clone())).collect();
+        let entries = entries.into_iter().flatten();
+        let entries = entries.map(|entry| (entry.key.as_str(), entry.value.as_slice()));
+        Some(ClusterView::from_entries(me.clone(), nodes, entries))
+    }
+}
+
+const PREFIXES: [&str; 3] = [keys::APPS, keys::MAINTENANCE, keys::SWARM];
+
+impl Follower {
+    /// Applies every change; tells what was left out through `problems`.
+    pub(super) async fn follow(self, ctx: Arc<Context>, problems: watch::Sender<Vec<String>>) {
+        let kv = &ctx.cluster.kv;
+        let [mut apps, mut maintenance, mut swarm] =
+            PREFIXES.map(|prefix| follow(kv.clone(), prefix));
+        let mut members = follow_members(ctx.clone());
+        let mut again = REFRESH;
+        loop {
+            tokio::select! {
+                Ok(()) = apps.changed() => {}
+                Ok(()) = maintenance.changed() => {}
+                Ok(()) = swarm.changed() => {}
+                Ok(()) = members.changed() => {}
+                () = tokio::time::sleep(again) => {}
+            }
+            let sources = Sources {
+                entries: [&mut apps, &mut maintenance, &mut swarm]
+                    .map(|e| e.borrow_and_update().clone()),
+                members: members.borrow_and_update().clone(),
+            };
+            let Some((view, unreadable)) = sources.view(&ctx.me) else {
+                continue;
+            };
+            *self.shared.view.write().await = Some(view.clone());
+            again = self.apply(&view, unreadable, &problems).await;
+        }
+    }
+
+    /// Applies a view; returns when to look again if nothing changes until then.
+    async fn apply(
+        &self,
+        view: &ClusterView,
+        unreadable: Vec<Problem>,
+        problems: &watch::Sender<Vec<String>>,
+    ) -> Duration {
+        let result = self.shared.proxies.write().await.apply(view).await;
+        let applied = match result {
+            Ok(applied) => applied,
+            Err(error) => {
+                warn!(error = %chain(&error), "the proxies keep what they have");
+                return LOOK_AGAIN;
+            }
+        };
+        if applied.haproxy_reloaded || applied.caddy_loaded || applied.maps_changed > 0 {
+            let (reloaded, loaded, maps) =
+                (applied.haproxy_reloaded, applied.caddy_loaded, applied.maps_changed);
+            info!(
+                haproxy_reloaded = reloaded,
+                caddy_loaded = loaded,
+                map_entries = maps,
+                "proxies changed"
+            );
+        }
+        report(&applied, unreadable, problems);
+        let waits =
+            applied.haproxy_is_down || applied.caddy_is_down || !applied.unchecked.is_empty();
+        if waits { LOOK_AGAIN } else { REFRESH }
+    }
+}
+
+/// Logs and publishes what was left out, once per change.
+fn report(applied: &Applied, unreadable: Vec<Problem>, problems: &watch::Sender<Vec<String>>) {
+    let all = unreadable.iter().chain(&applied.problems);
+    let mut lines: Vec<String> =
+        all.map(|problem| format!("{}: {}", problem.source, problem.what)).collect();
+    lines.extend(applied.unchecked.iter().cloned());
+    lines.sort();
+    lines.dedup();
+    if *problems.borrow() != lines {
+        lines.iter().for_each(|line| warn!(problem = line, "left out of the proxies"));
+        problems.send_replace(lines);
+    }
+}
+
+/// Follows the members in a task of its own; ends when the receiver is dropped.
+fn follow_members(ctx: Arc<Context>) -> watch::Receiver<Option<Vec<Member>>> {
+    let (sender, receiver) = watch::channel(None);
+    tokio::spawn(async move {
+        let mut after = None;
+        while !sender.is_closed() {
+            match ctx.cluster.catalog.watch_members(after, WAIT).await {
+                Ok((index, members)) => {
+                    after = Some(index);
+                    sender.send_if_modified(|known: &mut Option<Vec<Member>>| {
+                        let is_new = known.as_ref() != Some(&members);
+                        *known = Some(members);
+                        is_new
+                    });
+                }
+                Err(error) => {
+                    after = None;
+                    warn!(error = %chain(&error), "Consul does not tell the members");
+                }
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    });
+    receiver
+}
+
+/// The deployments' question, answered from the view in use.
+struct Check(Arc<Shared>);
+
+#[async_trait]
+impl ProxyCheck for Check {
+    async fn would_accept(&self, _: &AppName, candidate: &AppRecord) -> Result<(), Vec<String>> {
+        let view = self.0.view.read().await.clone();
+        let view = view.ok_or_else(|| {
+            vec!["the proxies of this node have no view of the cluster yet".to_owned()]
+        })?;
+        let proxies = self.0.proxies.read().await;
+        let refused = proxies.would_accept(&view, candidate).await;
+        refused.map_err(|problems| problems.into_iter().map(|problem| problem.what).collect())
+    }
+}
+
+/// Runs checks by `docker exec` in the check containers.
+struct Runner(DockerEngine);
+
+#[async_trait]
+impl CheckRunner for Runner {
+    async fn exec(
+        &self,
+        container: &str,
+        argv: &[String],
+        deadline: Duration,
+    ) -> Result<ExecOutput, String> {
+        let output =
+            self.0.exec(container, argv, None, deadline).await.map_err(|error| chain(&error))?;
+        Ok(ExecOutput {
+            code: output.code,
+            stdout: output.stdout.into_bytes(),
+            stderr: output.stderr.into_bytes(),
+        })
+    }
+}

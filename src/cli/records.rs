@@ -1,0 +1,76 @@
+//! What the commands read from Consul.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+
+use crate::consul::kv::{Entry, Kv};
+use crate::consul::{Client, ConsulError};
+use crate::exec::{NodeInfo, Rejection};
+use crate::model::deployment::Deployment;
+use crate::model::keys::{DEPLOYMENTS, NODES, REJECTED};
+
+/// A prefix's values by the rest of their keys; what can't be read is listed apart.
+pub(super) struct Values<T> {
+    pub(super) values: BTreeMap<String, T>,
+    pub(super) unreadable: Vec<String>,
+}
+
+/// Reads every JSON value below a prefix.
+pub(super) async fn values<T: DeserializeOwned>(
+    client: &Client,
+    prefix: &str,
+) -> Result<Values<T>, ConsulError> {
+    let mut found = Values { values: BTreeMap::new(), unreadable: Vec::new() };
+    for entry in client.list(prefix).await?.entries {
+        let Some(name) = entry.key.strip_prefix(prefix).filter(|name| !name.is_empty()) else {
+            continue;
+        };
+        match serde_json::from_slice(&entry.value) {
+            Ok(value) => {
+                found.values.insert(name.to_owned(), value);
+            }
+            Err(error) => found.unreadable.push(format!("{}: {error}", entry.key)),
+        }
+    }
+    Ok(found)
+}
+
+/// The agents that run, by node.
+pub(super) async fn agents(client: &Client) -> Result<BTreeMap<String, NodeInfo>, ConsulError> {
+    Ok(values(client, NODES).await?.values)
+}
+
+/// A deployment or a rejected event.
+pub(super) enum Found {
+    Deployment(String, Box<Deployment>),
+    Rejection(Rejection),
+}
+
+/// Finds what became of an event by its id, or a part of it from the beginning; without one, the newest deployment.
+pub(super) async fn find(client: &Client, id: Option<&str>) -> Result<Option<Found>, ConsulError> {
+    let mut entries = client.list(DEPLOYMENTS).await?.entries;
+    entries.sort_by_key(|entry| entry.create_index);
+    let matches = |entry: &&Entry| {
+        let name = entry.key.rsplit('/').next().unwrap_or_default();
+        id.is_none_or(|id| name.starts_with(id))
+    };
+    if let Some(entry) = entries.iter().rev().find(matches)
+        && let Ok(deployment) = serde_json::from_slice(&entry.value)
+    {
+        return Ok(Some(Found::Deployment(entry.key.clone(), Box::new(deployment))));
+    }
+    let Some(id) = id else { return Ok(None) };
+    let rejected = client.list(&format!("{}{id}", REJECTED)).await?.entries;
+    let rejection = rejected.first().and_then(|entry| serde_json::from_slice(&entry.value).ok());
+    Ok(rejection.map(Found::Rejection))
+}
+
+/// The rests of the keys below a prefix.
+pub(super) async fn keys(client: &Client, prefix: &str) -> Result<Vec<String>, ConsulError> {
+    let entries = client.list(prefix).await?.entries;
+    Ok(entries
+        .iter()
+        .filter_map(|entry| entry.key.strip_prefix(prefix).map(str::to_owned))
+        .collect())
+}

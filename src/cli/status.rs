@@ -1,0 +1,209 @@
+//! `tandem status`
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::consul_failure;
+use super::printer::Printer;
+use super::records;
+use crate::consul::catalog::Catalog;
+use crate::consul::{Client, ConsulError};
+use crate::error::CommandFailure;
+use crate::exec::{Queue, Rejection};
+use crate::model::deployment::{Deployment, State};
+use crate::model::{AppRecord, keys};
+
+/// Outcomes shown: enough to see what just went wrong.
+const RECENT: usize = 5;
+
+/// Show apps, nodes, deployments that run, and what is wrong with the configuration
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Status {
+    apps: Vec<AppStatus>,
+    nodes: Vec<NodeStatus>,
+    deployments: Vec<DeploymentStatus>,
+    problems: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct AppStatus {
+    name: String,
+    master: String,
+    slave: Option<String>,
+    health: String,
+    urls: String,
+    deploy_id: String,
+}
+
+#[derive(Debug, Serialize)]
+struct NodeStatus {
+    name: String,
+    address: String,
+    alive: bool,
+    agent: Option<String>,
+    masters: usize,
+    slaves: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct DeploymentStatus {
+    app: String,
+    id: String,
+    request: &'static str,
+    state: State,
+    step: Option<String>,
+    reason: Option<String>,
+    accepted_at: String,
+}
+
+pub(super) async fn run(
+    args: &StatusArgs,
+    client: &Client,
+    out: &mut Printer<'_>,
+) -> Result<(), CommandFailure> {
+    let status = gather(client).await.map_err(|error| consul_failure(&error))?;
+    if args.json { out.json(&status) } else { print(&status, out) }
+}
+
+async fn gather(client: &Client) -> Result<Status, ConsulError> {
+    let apps = records::values::<AppRecord>(client, keys::APPS).await?;
+    let queues = records::values::<Queue>(client, keys::QUEUES).await?;
+    let deployments = records::values::<Deployment>(client, keys::DEPLOYMENTS).await?;
+    let rejections = records::values::<Rejection>(client, keys::REJECTED).await?;
+    let agents = records::agents(client).await?;
+    let health = client.service_health().await?;
+    let maintenance = records::keys(client, keys::MAINTENANCE).await?;
+    let mut problems: Vec<String> = apps.unreadable.clone();
+    problems.extend(queues.unreadable);
+    problems.extend(deployments.unreadable);
+    for (node, info) in &agents {
+        problems.extend(info.problems.iter().map(|problem| format!("{node}: {problem}")));
+    }
+    let mut rejected: Vec<_> = rejections.values.iter().collect();
+    rejected.sort_by_key(|(_, rejection)| std::cmp::Reverse(rejection.at.clone()));
+    problems.extend(rejected.into_iter().take(RECENT).map(|(id, rejection)| {
+        format!(
+            "event {id} ({}) refused at {}: {}",
+            rejection.event, rejection.at, rejection.reason
+        )
+    }));
+    let nodes = client.members().await?.into_iter().map(|member| {
+        let name = member.name.to_string();
+        NodeStatus {
+            address: member.address,
+            alive: member.alive,
+            agent: agents.get(&name).map(|agent| agent.version.clone()),
+            masters: apps.values.values().filter(|app| app.master.as_str() == name).count(),
+            slaves: apps
+                .values
+                .values()
+                .filter(|app| app.slave.as_ref().is_some_and(|s| s.as_str() == name))
+                .count(),
+            name,
+        }
+    });
+    Ok(Status {
+        nodes: nodes.collect(),
+        apps: apps
+            .values
+            .into_iter()
+            .map(|(name, record)| app_status(name, record, &health, &maintenance))
+            .collect(),
+        deployments: recent(deployments.values),
+        problems,
+    })
+}
+
+fn app_status(
+    name: String,
+    record: AppRecord,
+    health: &BTreeMap<String, String>,
+    maintenance: &[String],
+) -> AppStatus {
+    let checked = health.get(&name).cloned().unwrap_or_else(|| "not checked".to_owned());
+    AppStatus {
+        health: if maintenance.contains(&name) { "maintenance".to_owned() } else { checked },
+        master: record.master.to_string(),
+        slave: record.slave.map(|slave| slave.to_string()),
+        urls: record.urls,
+        deploy_id: record.deploy_id,
+        name,
+    }
+}
+
+/// What runs or waits, and the newest outcomes.
+fn recent(records: BTreeMap<String, Deployment>) -> Vec<DeploymentStatus> {
+    let (open, mut ended): (Vec<_>, Vec<_>) =
+        records.into_values().partition(|deployment| !deployment.state.is_final());
+    ended.sort_by(|a, b| b.finished_at.cmp(&a.finished_at));
+    open.into_iter().chain(ended.into_iter().take(RECENT)).map(deployment_status).collect()
+}
+
+fn deployment_status(deployment: Deployment) -> DeploymentStatus {
+    let stage = deployment.current_stage();
+    let step = deployment.steps.iter().find(|step| Some(step.stage) == stage);
+    let step = step.filter(|_| !deployment.state.is_final());
+    DeploymentStatus {
+        app: deployment.request.app().name().to_string(),
+        id: deployment.id.to_string(),
+        request: deployment.request.verb(),
+        state: deployment.state,
+        step: step.map(|step| format!("{} on {}", step.step, step.node)),
+        reason: deployment.reason.clone(),
+        accepted_at: deployment.accepted_at.clone(),
+    }
+}
+
+fn print(status: &Status, out: &mut Printer<'_>) -> Result<(), CommandFailure> {
+    out.table(&table(&["APP", "MASTER", "SLAVE", "HEALTH", "URLS"], &status.apps, |app| {
+        let slave = app.slave.clone().unwrap_or_else(|| "-".to_owned());
+        vec![app.name.clone(), app.master.clone(), slave, app.health.clone(), app.urls.clone()]
+    }))?;
+    out.line("")?;
+    let heading = ["NODE", "ADDRESS", "CONSUL", "AGENT", "MASTERS", "SLAVES"];
+    out.table(&table(&heading, &status.nodes, |node| {
+        vec![
+            node.name.clone(),
+            node.address.clone(),
+            if node.alive { "alive" } else { "away" }.to_owned(),
+            node.agent.clone().unwrap_or_else(|| "away".to_owned()),
+            node.masters.to_string(),
+            node.slaves.to_string(),
+        ]
+    }))?;
+    out.line("")?;
+    let heading = ["DEPLOYMENT", "APP", "WHAT", "STATE", "STEP OR REASON"];
+    out.table(&table(&heading, &status.deployments, |deployment| {
+        let id = deployment.id.get(..8).unwrap_or(&deployment.id).to_owned();
+        let detail = deployment.step.clone().or(deployment.reason.clone()).unwrap_or_default();
+        let (what, state) = (deployment.request.to_owned(), deployment.state.to_string());
+        vec![id, deployment.app.clone(), what, state, first_line(&detail)]
+    }))?;
+    if !status.problems.is_empty() {
+        out.line("")?;
+        out.line("PROBLEMS")?;
+    }
+    status.problems.iter().try_for_each(|problem| out.line(&format!("  {problem}")))
+}
+
+/// A heading and a row per item.
+fn table<T>(heading: &[&str], items: &[T], row: impl Fn(&T) -> Vec<String>) -> Vec<Vec<String>> {
+    let heading = heading.iter().map(|cell| (*cell).to_owned()).collect();
+    std::iter::once(heading).chain(items.iter().map(row)).collect()
+}
+
+/// Tables have one line a row; `tandem follow` tells the rest.
+fn first_line(text: &str) -> String {
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default().to_owned();
+    if lines.next().is_some() { format!("{first} …") } else { first }
+}
