@@ -1,0 +1,61 @@
+# What a developer types is what CI runs. `make help` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+LAB := fixtures/lab/lab
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+export TANDEM_BIN := $(TARGET)/debug/tandem
+
+help: ## What there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+demo: build ## Three real nodes on this machine, an app deployed, its page fetched through each node (as root)
+	@fixtures/demo
+
+test: fmt lint test-unit test-docs test-scripts test-lab-itself test-lab ## Everything (as root: it starts a lab)
+
+deps: ## Install what building takes (Debian packages; says which)
+	@fixtures/build-deps
+
+build: deps ## The binary
+	cargo build --bin tandem
+
+fmt: ## Formatting, checked
+	cargo fmt --check
+
+lint: deps ## Clippy, warnings denied
+	cargo clippy --all-targets --features lab -- -D warnings
+
+test-unit: deps ## Unit, property and scenario tests
+	cargo test --lib --bins --test scenarios
+
+test-docs: deps ## The documentation builds and its examples run
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib
+	cargo test --doc
+
+test-scripts: ## Shell scripts, checked
+	@fixtures/check-scripts
+
+test-lab-itself: ## The lab's own test: every part and every fault, without Tandem (as root)
+	env -u TANDEM_BIN fixtures/lab/selftest
+
+test-lab: build ## The tests on a real cluster of three nodes (as root)
+	@fixtures/with-lab cargo test --features lab --test lab -- --test-threads=1
+
+bench: PROFILE := debug
+bench: export LAB := tandem-bench
+bench: export TANDEM_BIN = $(TARGET)/$(PROFILE)/tandem
+bench: deps ## Figures, taken in one run on a real cluster (as root; PROFILE=release, ARGS=--json)
+	@cargo build --bin tandem --profile $(PROFILE:debug=dev)
+	@cargo build --features lab --example bench
+	@fixtures/with-lab $(TARGET)/debug/examples/bench $(ARGS)
+
+deny: ## Licences, bans and sources of the dependencies (compiles cargo-deny the first time)
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check licenses bans sources
+
+clean-lab: ## End the demo's and the tests' labs and remove what they left
+	@$(LAB) down; LAB=tandem-test $(LAB) down; LAB=tandem-bench $(LAB) down
+
+.PHONY: help demo test deps build fmt lint test-unit test-docs test-scripts test-lab-itself test-lab bench deny clean-lab

@@ -1,0 +1,19 @@
+//! Tests on a real cluster: `make test-lab` starts the lab, runs these one after the other, and ends it.
+//!
+//! Each test leaves the cluster without apps, and begins by making sure that it is.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::too_many_lines,
+    reason = "tests drive the lab's own command, one story each"
+)]
+
+mod broken;
+mod bystander;
+mod deploy;
+mod events;
+mod faults;
+mod hostile;
+mod load;
+mod support;

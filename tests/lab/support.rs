@@ -1,0 +1,173 @@
+//! The lab as the tests see it.
+
+mod http;
+mod repos;
+mod state;
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+pub(crate) use http::{Load, get, get_tls, tcp_line};
+pub(crate) use repos::Repo;
+
+pub(crate) const NODES: [&str; 3] = ["node1", "node2", "node3"];
+/// How long anything in the lab may take before a test calls it broken.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A running lab of three nodes.
+pub(crate) struct Lab {
+    script: PathBuf,
+}
+
+impl Lab {
+    /// The lab that `make test-lab` started, healthy and without apps.
+    pub(crate) fn get() -> Self {
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let lab = Self { script: root.join("fixtures/lab/lab") };
+        let status: Value = serde_json::from_str(&lab.run(&["status", "--json"])).unwrap();
+        assert_eq!(status["up"], true, "no lab is up: run these tests through `make test-lab`");
+        lab.repair();
+        lab.clear();
+        lab
+    }
+
+    /// Undoes the faults that a failed test left behind.
+    fn repair(&self) {
+        for node in NODES {
+            self.run(&["restore-git", node]);
+            self.run(&["heal", node]);
+            for part in ["docker", "consul", "buttervolume", "sshd", "agent"] {
+                self.run(&["start", node, part]);
+            }
+        }
+        until("a leader and three agents", || {
+            let agents = self.kv_keys("tandem/nodes/");
+            (agents.len() == NODES.len()).then_some(())
+        });
+    }
+
+    /// Destroys whatever apps there are.
+    fn clear(&self) {
+        for key in self.kv_keys("maintenance/") {
+            self.node("node1", &["consul", "kv", "delete", &key]);
+        }
+        for key in self.kv_keys("app/") {
+            let record: Value = serde_json::from_str(&self.kv(&key).unwrap()).unwrap();
+            let id = self.fire(
+                "destroy",
+                &format!(r#"{{"repo":{},"branch":{}}}"#, record["repo_url"], record["branch"]),
+            );
+            assert_eq!(self.outcome(&id)["state"], "completed", "an app could not be cleared away");
+        }
+    }
+
+    /// Runs a command of the lab; its standard output, or a panic with everything that it said.
+    pub(crate) fn run(&self, args: &[&str]) -> String {
+        let output = self.try_run(args);
+        assert!(output.status.success(), "lab {args:?}: {}", told(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    pub(crate) fn try_run(&self, args: &[&str]) -> Output {
+        Command::new(&self.script).args(args).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// Runs a command in a node.
+    pub(crate) fn node(&self, node: &str, argv: &[&str]) -> String {
+        self.run(&[&["exec", node], argv].concat())
+    }
+
+    pub(crate) fn try_node(&self, node: &str, argv: &[&str]) -> Output {
+        self.try_run(&[&["exec", node], argv].concat())
+    }
+
+    /// Runs a command in a node with something on its standard input.
+    pub(crate) fn node_with_stdin(&self, node: &str, argv: &[&str], stdin: &[u8]) -> Output {
+        use std::io::Write;
+        let mut child = Command::new(&self.script)
+            .args([&["exec", node], argv].concat())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(stdin).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    pub(crate) fn ip(&self, node: &str) -> String {
+        self.run(&["ip", node]).trim().to_owned()
+    }
+
+    /// Fires an event on node1 and returns its id.
+    pub(crate) fn fire(&self, name: &str, payload: &str) -> String {
+        self.fire_on("node1", name, payload)
+    }
+
+    pub(crate) fn fire_on(&self, node: &str, name: &str, payload: &str) -> String {
+        let said = self.node(node, &["consul", "event", &format!("-name={name}"), payload]);
+        said.trim().strip_prefix("Event ID: ").unwrap_or_else(|| panic!("{said}")).to_owned()
+    }
+
+    /// Waits for a deployment's outcome and returns its record.
+    pub(crate) fn outcome(&self, id: &str) -> Value {
+        until(&format!("an outcome of {id}"), || {
+            let record = self.record(id)?;
+            (record["finished_at"] != Value::Null).then_some(record)
+        })
+    }
+
+    /// A deployment's record, if there is one.
+    pub(crate) fn record(&self, id: &str) -> Option<Value> {
+        let key = self.kv_keys("tandem/deployments/").into_iter().find(|key| key.ends_with(id))?;
+        serde_json::from_str(&self.kv(&key)?).ok()
+    }
+
+    /// Deploys and expects it to complete.
+    pub(crate) fn deploy(&self, repo: &Repo, master: &str, slave: Option<&str>) -> Value {
+        let record = self.outcome(&self.fire("deploy", &repo.deploy(master, slave)));
+        assert_eq!(record["state"], "completed", "{record:#}");
+        record
+    }
+
+    pub(crate) fn destroy(&self, repo: &Repo) -> Value {
+        let record = self.outcome(&self.fire("destroy", &repo.destroy()));
+        assert_eq!(record["state"], "completed", "{record:#}");
+        record
+    }
+
+    /// The agent's log on a node.
+    pub(crate) fn agent_log(&self, node: &str) -> String {
+        self.run(&["logs", node, "agent"])
+    }
+}
+
+pub(crate) fn told(output: &Output) -> String {
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    format!("{}\n{out}\n{err}", output.status)
+}
+
+/// Polls until there is an answer, for as long as [`PATIENCE`].
+pub(crate) fn until<T>(what: &str, answer: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, answer)
+}
+
+/// Polls until there is an answer.
+pub(crate) fn within<T>(
+    patience: Duration,
+    what: &str,
+    mut answer: impl FnMut() -> Option<T>,
+) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = answer() {
+            return answer;
+        }
+        assert!(started.elapsed() < patience, "waited {patience:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
