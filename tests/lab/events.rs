@@ -80,6 +80,28 @@ fn an_event_handed_over_by_a_watch_is_a_deployment() {
 }
 
 #[test]
+fn consuls_own_watch_hands_events_over() {
+    let lab = Lab::get();
+    let repo = Repo::publish(&lab, "plain", "plain-consul-watch");
+    let before = records_of(&lab, &repo);
+    // Without its agent, only the watch can take an event in on this node.
+    lab.run(&["stop", "node3", "agent"]);
+    let watch = ["consul", "watch", "-type=event", "tandem", "handle"];
+    let mut watch = lab.spawn("node3", &watch);
+    let id = lab.fire("deploy", &repo.deploy("node1", None));
+    until("node3 to have handled the event", || {
+        let handled = format!("/var/lib/tandem/handled/{id}");
+        lab.try_node("node3", &["ls", &handled]).status.success().then_some(())
+    });
+    lab.node("node3", &["pkill", "-f", "^consul watch"]);
+    watch.wait().unwrap();
+    lab.run(&["start", "node3", "agent"]);
+    assert_eq!(lab.outcome(&id)["state"], "completed");
+    assert_eq!(records_of(&lab, &repo), before + 1);
+    lab.destroy(&repo);
+}
+
+#[test]
 fn an_event_fired_while_agents_were_down_is_caught_up() {
     let lab = Lab::get();
     let repo = Repo::publish(&lab, "plain", "plain-missed");

@@ -84,6 +84,17 @@ impl Lab {
         self.try_run(&[&["exec", node], argv].concat())
     }
 
+    /// Starts a command in a node and goes on.
+    pub(crate) fn spawn(&self, node: &str, argv: &[&str]) -> std::process::Child {
+        Command::new(&self.script)
+            .args([&["exec", node], argv].concat())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
     /// Runs a command in a node with something on its standard input.
     pub(crate) fn node_with_stdin(&self, node: &str, argv: &[&str], stdin: &[u8]) -> Output {
         use std::io::Write;
