@@ -68,8 +68,13 @@ async fn start(ctx: &Context, app: &AppName, record: &AppRecord) {
     }
 }
 
+/// Whether a deployment may be at work; what can't be told counts as yes, because starting what it just stopped would
+/// write to volumes behind its snapshot.
 async fn is_being_deployed(kv: &dyn Kv, app: &AppName) -> bool {
-    let queue = kv.get(&keys::queue(app)).await.ok().flatten();
-    let queue = queue.and_then(|entry| serde_json::from_slice::<Queue>(&entry.value).ok());
-    queue.is_some_and(|queue| queue.running.is_some())
+    match kv.get(&keys::queue(app)).await {
+        Ok(None) => false,
+        Ok(Some(entry)) => serde_json::from_slice::<Queue>(&entry.value)
+            .map_or(true, |queue| queue.running.is_some()),
+        Err(_) => true,
+    }
 }
