@@ -17,17 +17,24 @@ fn fifty_requests_a_second_see_no_failure_while_other_apps_are_deployed_and_remo
     let ca = authority(&lab, "node1");
     let loads: Vec<_> =
         NODES.map(|node| (node, Load::start(&lab.ip(node), "hello.test", "/", 50))).into();
-    let others: Vec<Repo> = (1..=3)
+    // The third one binds a port: its coming and going reloads every HAProxy.
+    let mut others: Vec<Repo> = (1..=2)
         .map(|n| {
             let (from, to) = ("http://plain.test", format!("http://plain{n}.test"));
             Repo::publish_edited(&lab, "plain", &format!("plain-load-{n}"), &[(from, to.as_str())])
         })
         .collect();
+    let edits =
+        [("2222", "2223"), ("\"tcp-greeter\"", "\"tcp-other\""), ("\"greeter\"", "\"other\"")];
+    others.push(Repo::publish_edited(&lab, "tcp", "tcp-load-other", &edits));
     for (n, other) in others.iter().enumerate() {
         lab.deploy(other, NODES[n], Some(NODES[(n + 1) % 3]));
-        assert!(
-            body(&lab, NODES[(n + 2) % 3], &format!("plain{}.test", n + 1), "/").contains("plain")
-        );
+        let through = NODES[(n + 2) % 3];
+        if n < 2 {
+            assert!(body(&lab, through, &format!("plain{}.test", n + 1), "/").contains("plain"));
+        } else {
+            until("the third app's port", || tcp_line(&lab.ip(through), 2223).ok());
+        }
         for node in NODES {
             let reply = get_tls(&lab.ip(node), "hello.test", "/", ca.path().to_str().unwrap());
             assert_eq!(reply.map(|reply| reply.status), Ok(200), "https through {node}");
