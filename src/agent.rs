@@ -1,5 +1,6 @@
 //! The agent: wires everything, watches its tasks, ends in order.
 
+mod debts;
 mod dispatch;
 mod events;
 mod follow;
@@ -69,6 +70,7 @@ pub async fn run(config: Config, client: Client) -> Result<(), AgentError> {
     tasks.spawn(events::follow(context.clone()));
     tasks.spawn(dispatch::dispatch(context.clone()));
     tasks.spawn(keeper::keep(context.clone()));
+    tasks.spawn(debts::pay(context.clone()));
     let ended = tokio::select! {
         ended = tasks.join_next() => Some(ended),
         () = signals.next() => None,

@@ -11,18 +11,20 @@ mod health;
 mod intake;
 mod journal;
 mod lease;
+mod owed;
 mod queue;
 mod steps;
 mod store;
 mod undo;
 mod watchdog;
 
-pub use context::{Cluster, Context, ProxyCheck};
+pub use context::{Busy, Cluster, Context, ProxyCheck};
 pub use driver::drive;
 pub use error::{ExecError, StepError};
 pub use intake::{NodeInfo, Rejection, gather, reject};
 pub use journal::{Journal, JournalError};
 pub use lease::SessionKeeper;
+pub use owed::settle;
 pub use queue::{Acceptance, Queue, accept, promote};
 
 #[cfg(test)]

@@ -44,11 +44,11 @@ pub enum Refusal {
         "no master is named: add \"master\":\"NODE\" to the event (picking one is not available in this version)"
     )]
     NoMaster,
-    /// The app would have to leave its master.
+    /// The app would have to leave a master that is away, and with it the newest data.
     #[error(
-        "the app runs on {0}; moving it to another master is not available in this version: fire the event with \"master\":\"{0}\""
+        "the app's newest data is on its master {0}, which Consul does not reach: bring {0} back first"
     )]
-    Move(NodeName),
+    MasterAway(NodeName),
     /// Nothing to destroy.
     #[error("there is no such app: it has no entry in KV")]
     NoSuchApp,
@@ -83,6 +83,11 @@ struct Steps {
 }
 
 impl Steps {
+    /// A stage of one step.
+    fn one(&mut self, node: &NodeName, step: crate::model::deployment::Step) {
+        self.stage([(node.clone(), step)]);
+    }
+
     fn stage(
         &mut self,
         steps: impl IntoIterator<Item = (NodeName, crate::model::deployment::Step)>,

@@ -18,10 +18,11 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) type Entries = watch::Receiver<Option<Vec<Entry>>>;
 
 /// Starts to follow a prefix; ends when the receiver is dropped.
-pub(super) fn follow(kv: Arc<dyn Kv>, prefix: &'static str) -> Entries {
+pub(super) fn follow(kv: Arc<dyn Kv>, prefix: impl Into<String>) -> Entries {
+    let prefix = prefix.into();
     let (sender, receiver) = watch::channel(None);
     tokio::spawn(async move {
-        let mut watcher = Watcher::new(kv, prefix, WAIT);
+        let mut watcher = Watcher::new(kv, prefix.as_str(), WAIT);
         while !sender.is_closed() {
             let next = tokio::select! {
                 next = watcher.next() => next,

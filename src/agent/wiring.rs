@@ -12,7 +12,7 @@ use super::AgentError;
 use crate::config::Config;
 use crate::consul::Client;
 use crate::error::chain;
-use crate::exec::{Cluster, Context, Journal, ProxyCheck};
+use crate::exec::{Busy, Cluster, Context, Journal, ProxyCheck};
 use crate::host::Host;
 use crate::host::compose::{ComposeCli, ComposeTimeouts};
 use crate::host::docker::DockerEngine;
@@ -54,7 +54,8 @@ pub(super) async fn context(
     let host = host(&config);
     let journal = Journal::open(&config.data_dir).await?;
     let slots = Semaphore::new(config.parallel);
-    Ok(Context { me, address, config, cluster, host, journal, proxies, session, slots })
+    let busy = Busy::default();
+    Ok(Context { me, address, config, cluster, host, journal, proxies, session, busy, slots })
 }
 
 fn host(config: &Config) -> Host {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::context::Context;
 use super::error::StepError;
-use super::steps::{StepContext, check, checkouts, images, keys, project, services, volumes};
+use super::steps::{
+    StepContext, check, checkouts, compare, images, keys, probe, project, services, transfer, volumes,
+};
 use crate::model::AppRecord;
 use crate::model::deployment::{Deployment, Step};
 
@@ -31,12 +33,21 @@ pub(super) async fn apply(
     match &step.record.step {
         Step::Checkout => checkouts::clone(&step).await,
         Step::Check => check::check(&step).await,
+        Step::Probe { to } => probe::send(&step, to).await,
+        Step::ReceiveProbe => probe::receive(&step).await,
+        Step::Measure => transfer::measure(&step).await,
+        Step::Room => transfer::room(&step).await,
         Step::KeepImages => images::keep(&step).await,
         Step::Pull => project::pull(&step).await,
         Step::Build => project::build(&step).await,
+        Step::Seed { to } => transfer::seed(&step, to).await,
+        Step::ReceiveSeed | Step::Receive => transfer::receive(&step).await,
+        Step::Compare => compare::compare(&step).await,
         Step::BeginMaintenance => keys::begin_maintenance(&step).await,
         Step::Stop => project::stop(&step).await,
         Step::Snapshot => volumes::snapshot(&step).await,
+        Step::Send { to } => transfer::send(&step, to).await,
+        Step::Restore => transfer::restore(&step).await,
         Step::Update => project::update(&step).await,
         Step::Up => project::up(&step).await,
         Step::AwaitHealthy => project::await_healthy(&step).await,
@@ -48,6 +59,7 @@ pub(super) async fn apply(
         Step::Schedule => volumes::schedule(&step).await,
         Step::Unschedule => volumes::unschedule(&step).await,
         Step::Remove => project::remove(&step).await,
+        Step::Leave => project::leave(&step).await,
         Step::RemoveCheckouts { keep } => checkouts::remove(&step, keep.as_ref()).await,
         Step::ReleaseImages => images::release(&step).await,
     }

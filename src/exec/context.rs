@@ -54,8 +54,25 @@ pub struct Context {
     pub proxies: Arc<dyn ProxyCheck>,
     /// The current Consul session of this agent, if Consul is there.
     pub session: watch::Receiver<Option<String>>,
+    /// One piece of work per app at a time on this node.
+    pub busy: Busy,
     /// Limits how many deployments do heavy work here at once.
     pub slots: Semaphore,
+}
+
+/// Hands out one permission to work per app: a step and the undo of an earlier one must not meet.
+#[derive(Debug, Default)]
+pub struct Busy(std::sync::Mutex<BTreeMap<AppName, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Busy {
+    /// Waits until nothing else on this node works on the app.
+    pub(super) async fn with(&self, app: &AppName) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            locks.entry(app.clone()).or_default().clone()
+        };
+        lock.lock_owned().await
+    }
 }
 
 impl Context {

@@ -10,7 +10,7 @@ use super::context::{Context, now};
 use super::error::{ExecError, StepError};
 use super::lease::{self, Lease};
 use super::watchdog::Watchdog;
-use super::{apply, queue, store, undo};
+use super::{apply, owed, queue, store, undo};
 use crate::model::deployment::{Deployment, Mark, Next, State, Step};
 use crate::model::{AppName, DeployId, keys};
 
@@ -20,8 +20,11 @@ const LOOK: Duration = Duration::from_secs(2);
 const SPURIOUS: Duration = Duration::from_millis(250);
 /// How long the preferred node has to take a free lease before another one does.
 const HEAD_START: Duration = Duration::from_secs(4);
-/// Tries of a step that has to succeed because there is no way back.
-const FORWARD_TRIES: u32 = 3;
+/// Tries of a step behind the commit, and of an undo that nobody waits for, before it is left for later.
+pub(super) const FORWARD_TRIES: u32 = 3;
+/// Tries of an undo that the former version needs to serve again: some two minutes, in which a Docker comes back.
+pub(super) const UNDO_TRIES: u32 = 15;
+const UNDO_PAUSE: Duration = Duration::from_secs(10);
 
 /// Works on a deployment until its outcome is written. Safe to call again after any interruption.
 pub async fn drive(ctx: &Context, app: &AppName, id: &DeployId) -> Result<State, ExecError> {
@@ -30,6 +33,12 @@ pub async fn drive(ctx: &Context, app: &AppName, id: &DeployId) -> Result<State,
         .run()
         .instrument(span)
         .await
+}
+
+/// Whether the former version serves again only when this has been undone: it runs on that node.
+fn brings_back(deployment: &Deployment, index: usize) -> bool {
+    let former = deployment.former.as_ref().map(|former| &former.master);
+    deployment.steps.get(index).is_some_and(|step| Some(&step.node) == former)
 }
 
 struct Driver<'a> {
@@ -135,7 +144,12 @@ impl Driver<'_> {
             Err(error) => {
                 let reason = error.to_string();
                 warn!(%step, reason, "step failed");
-                self.mark(index, Mark::Failed(reason)).await.map(|_| ())
+                // Behind the commit nothing is given up: it is tried again later.
+                let mark = match deployment.committed {
+                    true => Mark::Owed(reason),
+                    false => Mark::Failed(reason),
+                };
+                self.mark(index, mark).await.map(|_| ())
             }
         }
     }
@@ -150,10 +164,7 @@ impl Driver<'_> {
         let tries = if deployment.committed { FORWARD_TRIES } else { 1 };
         let mut last = None;
         for attempt in 1..=tries {
-            let result = {
-                let _slot = self.slot(step).await;
-                apply::apply(self.ctx, deployment, index).await
-            };
+            let result = self.attempt_once(deployment, index, step).await;
             match result {
                 Ok(done) => return Ok(done),
                 Err(error) => last = Some(error),
@@ -165,12 +176,27 @@ impl Driver<'_> {
         Err(last.unwrap_or_else(|| StepError::Lost("no try was made".to_owned())))
     }
 
+    async fn attempt_once(
+        &self,
+        deployment: &Deployment,
+        index: usize,
+        step: &Step,
+    ) -> Result<apply::Done, StepError> {
+        let owed = owed::settle(self.ctx, self.app, Some(self.id)).await;
+        owed.map_err(|error| StepError::Failed(format!("left from an earlier deployment: {error}")))?;
+        let _slot = self.slot(step).await;
+        let _busy = self.ctx.busy.with(self.app).await;
+        apply::apply(self.ctx, deployment, index).await
+    }
+
     /// Heavy steps take a slot, so that twenty deployments at once don't build twenty images at once.
     async fn slot(&self, step: &Step) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        if !matches!(step, Step::Checkout | Step::Check | Step::Pull | Step::Build) {
-            return None;
+        match step {
+            Step::Checkout | Step::Check | Step::Pull | Step::Build | Step::Seed { .. } => {
+                self.ctx.slots.acquire().await.ok()
+            }
+            _ => None,
         }
-        self.ctx.slots.acquire().await.ok()
     }
 
     async fn record_done(&self, index: usize, done: apply::Done) -> Result<(), ExecError> {
@@ -196,15 +222,22 @@ impl Driver<'_> {
         let step = planned.step.clone();
         let deployment = self.mark(index, Mark::Undoing).await?;
         info!(%step, "undo begins");
+        let needed = brings_back(&deployment, index);
+        let tries = if needed { UNDO_TRIES } else { FORWARD_TRIES };
         let mut last = String::new();
-        for attempt in 1..=FORWARD_TRIES {
-            match undo::undo(self.ctx, &deployment, index).await {
+        for attempt in 1..=tries {
+            let undone = {
+                let _busy = self.ctx.busy.with(self.app).await;
+                undo::undo(self.ctx, &deployment, index).await
+            };
+            match undone {
                 Ok(()) => return self.mark(index, Mark::Undone).await.map(|_| ()),
                 Err(error) => last = error.to_string(),
             }
             warn!(%step, attempt, reason = last, "undo failed");
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(UNDO_PAUSE.min(Duration::from_secs(attempt.into()))).await;
         }
-        self.mark(index, Mark::Stuck(last)).await.map(|_| ())
+        let mark = if needed { Mark::Stuck(last) } else { Mark::Owed(last) };
+        self.mark(index, mark).await.map(|_| ())
     }
 }

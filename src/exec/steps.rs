@@ -2,10 +2,13 @@
 
 pub(super) mod check;
 pub(super) mod checkouts;
+pub(super) mod compare;
 pub(super) mod images;
 pub(super) mod keys;
 pub(super) mod project;
+pub(super) mod probe;
 pub(super) mod services;
+pub(super) mod transfer;
 pub(super) mod volumes;
 
 use std::collections::BTreeMap;
@@ -16,7 +19,7 @@ use super::error::StepError;
 use crate::host::compose::Project;
 use crate::model::deployment::{Deployment, Step, StepRecord};
 use crate::model::manifest::Manifest;
-use crate::model::{AppName, AppRecord, DeployId, Placement, ProjectName, Role};
+use crate::model::{AppName, AppRecord, DeployId, NodeName, Placement, ProjectName, Role};
 
 /// A step with everything that it may look at.
 pub(super) struct StepContext<'a> {
@@ -91,9 +94,25 @@ impl<'a> StepContext<'a> {
         found.map(|record| record.output.clone()).unwrap_or_default()
     }
 
-    /// Whether a step of this deployment has begun.
-    pub(super) fn has_begun(&self, step: &Step) -> bool {
-        self.deployment.steps.iter().any(|r| r.step == *step && r.started_at.is_some())
+    /// What the one step of that kind noted, on whatever node.
+    pub(super) fn noted(&self, kind: impl Fn(&Step) -> bool) -> BTreeMap<String, String> {
+        let found = self.deployment.steps.iter().find(|record| kind(&record.step));
+        found.map(|record| record.output.clone()).unwrap_or_default()
+    }
+
+    /// Whether a step of this deployment has begun on this node.
+    pub(super) fn has_begun_here(&self, step: &Step) -> bool {
+        let own = self.deployment.steps.iter().filter(|record| record.node == self.ctx.me);
+        own.filter(|record| record.step == *step).any(|record| record.started_at.is_some())
+    }
+
+    /// The address of a node, as Consul knows it.
+    pub(super) async fn address_of(&self, node: &NodeName) -> Result<String, StepError> {
+        let addresses = self.ctx.addresses().await.map_err(|e| StepError::from_error(&e))?;
+        addresses
+            .get(node)
+            .cloned()
+            .ok_or_else(|| StepError::Failed(format!("{node} has no address in Consul")))
     }
 
     /// Reads and parses a project's compose file through Compose itself.

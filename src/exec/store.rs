@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::ExecError;
+use super::owed;
 use crate::consul::kv::{Entry, Kv};
 use crate::consul::txn::{Txn, TxnOp};
 use crate::model::deployment::{Deployment, FORMAT, Illegal};
@@ -53,7 +54,8 @@ pub(super) async fn load(
     Ok(found)
 }
 
-/// Changes a record by check-and-set, reading it anew as long as others are faster.
+/// Changes a record by check-and-set, reading it anew as long as others are faster. What a node comes to owe is noted
+/// for it in the same transaction.
 pub(super) async fn update(
     kv: &dyn Kv,
     app: &AppName,
@@ -63,9 +65,11 @@ pub(super) async fn update(
     let key = keys::deployment(app, id);
     for _ in 0..TRIES {
         let Versioned { mut value, index } = load(kv, app, id).await?;
+        let before = owed::debts(&value);
         change(&mut value)?;
-        let op = TxnOp::Cas { key: key.clone(), value: encode(&value), index };
-        if let Txn::Committed(_) = kv.transact(vec![op]).await? {
+        let mut ops = vec![TxnOp::Cas { key: key.clone(), value: encode(&value), index }];
+        ops.extend(owed::notes(app, &value, &before));
+        if let Txn::Committed(_) = kv.transact(ops).await? {
             return Ok(value);
         }
     }

@@ -13,5 +13,6 @@ mod first;
 mod intake;
 mod interruptions;
 mod lease;
+mod moves;
 mod queue;
 mod redeploy;

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::error::StepError;
-use super::steps::{StepContext, checkouts, images, keys, project, volumes};
+use super::steps::{StepContext, checkouts, images, keys, project, transfer, volumes};
 use crate::model::deployment::{Deployment, Step};
 
 /// Undoes the step with this index.
@@ -24,8 +24,20 @@ pub(super) async fn undo(
         Step::Snapshot => volumes::restore(&step).await,
         // update.sh may have started containers and made volumes, too.
         Step::Update | Step::Up => project::take_down(&step).await,
+        Step::Restore => transfer::take_back(&step).await,
+        // A copy that arrived whole is worth keeping; a torn one is not.
+        Step::ReceiveSeed | Step::Receive => transfer::drop_torn(&step).await,
         // These leave nothing behind that another step's undo does not take away.
-        Step::Check | Step::Pull | Step::AwaitHealthy => Ok(()),
+        Step::Check
+        | Step::Probe { .. }
+        | Step::ReceiveProbe
+        | Step::Measure
+        | Step::Room
+        | Step::Pull
+        | Step::Seed { .. }
+        | Step::Compare
+        | Step::Send { .. }
+        | Step::AwaitHealthy => Ok(()),
         // Behind the commit nothing is undone; before it these have not run, or their transaction failed.
         Step::Commit
         | Step::Forget
@@ -35,6 +47,7 @@ pub(super) async fn undo(
         | Step::Schedule
         | Step::Unschedule
         | Step::Remove
+        | Step::Leave
         | Step::RemoveCheckouts { .. }
         | Step::ReleaseImages => Ok(()),
     }

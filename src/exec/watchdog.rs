@@ -8,7 +8,7 @@ use tracing::warn;
 use super::context::{Context, now};
 use super::error::ExecError;
 use super::store;
-use crate::model::deployment::{Deployment, Illegal, Mark, State, Step, StepRecord};
+use crate::model::deployment::{Deployment, Illegal, Mark, State, Status, Step, StepRecord};
 use crate::model::{AppName, NodeName, keys};
 
 /// Remembers since when each awaited node has been without an agent.
@@ -45,21 +45,16 @@ impl Watchdog {
     }
 }
 
-/// Whether only this node can bring the app to one of its two good ends: the former version runs again where it was
-/// stopped, the new one serves where it was started. However long such a node stays away, it goes on when it is back.
+/// Whether only this node can bring the app to a good end: the former version was stopped there, and has to run again
+/// there. However long such a node stays away, it goes on when it is back.
 fn is_waited_for(deployment: &Deployment, node: &NodeName) -> bool {
     let is_stop = |record: &&StepRecord| record.step == Step::Stop && record.node == *node;
-    let stopped =
-        deployment.steps.iter().find(is_stop).is_some_and(|stop| stop.started_at.is_some());
-    let serves = deployment.placement.as_ref().is_some_and(|pair| pair.master == *node);
-    match deployment.committed {
-        true => stopped || serves,
-        false => stopped && deployment.state == State::Undoing,
-    }
+    let stop = deployment.steps.iter().find(is_stop);
+    deployment.state == State::Undoing && stop.is_some_and(|stop| stop.status.is_to_undo())
 }
 
-/// Going forward: the open steps of `node` fail, which turns the deployment around or, after the commit, is a warning.
-/// Going backward: a checkout is left to it; anything else is stuck, because containers may come up there again.
+/// Before the commit, going forward, the open step of `node` fails: that turns the deployment around. What it would have
+/// had to undo, or to do after the commit, it owes.
 async fn give_up(
     ctx: &Context,
     app: &AppName,
@@ -69,26 +64,17 @@ async fn give_up(
     let at = now();
     let why = format!("{node} has been away for more than {} s", ctx.config.node_grace.as_secs());
     store::update(ctx.cluster.kv.as_ref(), app, &deployment.id, |record| {
-        for index in 0..record.steps.len() {
-            if record.steps[index].node != *node {
-                continue;
+        for index in indices(record, node, |status| status.is_open()) {
+            match record.committed {
+                true => record.mark(index, Mark::Owed(why.clone()), &at)?,
+                // Nothing of a pending step needs to be undone.
+                false if record.state == State::Running => fail_open(record, index, &why, &at)?,
+                false => {}
             }
-            let status = record.steps[index].status;
-            if record.state == State::Running && status.is_open() {
-                let begun = record.steps[index].started_at.is_some();
-                record.mark(index, Mark::Failed(why.clone()), &at)?;
-                if !begun && record.state == State::Undoing {
-                    // Nothing to undo, so nobody to wait for a second time.
-                    leave(record, index, &at)?;
-                }
-            } else if record.state == State::Undoing && status.is_to_undo() {
-                let step = record.steps[index].step.clone();
-                if step.is_harmless() {
-                    record.warnings.push(format!("{why}: undoing its {step} is left to it"));
-                    leave(record, index, &at)?;
-                } else {
-                    record.mark(index, Mark::Stuck(why.clone()), &at)?;
-                }
+        }
+        if record.state == State::Undoing && !is_waited_for(record, node) {
+            for index in indices(record, node, Status::is_to_undo) {
+                record.mark(index, Mark::Owed(why.clone()), &at)?;
             }
         }
         Ok(())
@@ -97,7 +83,18 @@ async fn give_up(
     .map(|_| ())
 }
 
-fn leave(record: &mut Deployment, index: usize, at: &str) -> Result<(), Illegal> {
-    record.mark(index, Mark::Undoing, at)?;
-    record.mark(index, Mark::Undone, at)
+fn indices(record: &Deployment, node: &NodeName, wanted: fn(Status) -> bool) -> Vec<usize> {
+    let own = record.steps.iter().enumerate().filter(|(_, step)| step.node == *node);
+    own.filter(|(_, step)| wanted(step.status)).map(|(index, _)| index).collect()
+}
+
+/// A step that never began leaves nothing to undo, and nobody to wait for a second time.
+fn fail_open(record: &mut Deployment, index: usize, why: &str, at: &str) -> Result<(), Illegal> {
+    let begun = record.steps[index].started_at.is_some();
+    record.mark(index, Mark::Failed(why.to_owned()), at)?;
+    if !begun {
+        record.mark(index, Mark::Undoing, at)?;
+        record.mark(index, Mark::Undone, at)?;
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@ mod env;
 #[cfg(any(test, feature = "testing"))]
 mod fake;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -37,6 +38,9 @@ pub trait Compose: Send + Sync {
     ///
     /// Dollars in it are doubled, as [`crate::model::manifest::Manifest::parse`] expects.
     async fn config(&self, project: &Project) -> Result<Value, ComposeError>;
+
+    /// The hash of each service's definition, by name, as containers carry it: another hash, another container.
+    async fn hashes(&self, project: &Project) -> Result<BTreeMap<String, String>, ComposeError>;
 
     /// Pulls the images that are not built.
     async fn pull(&self, project: &Project) -> Result<(), ComposeError>;

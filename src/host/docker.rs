@@ -41,11 +41,18 @@ pub trait Containers: Send + Sync {
     /// The images that compose built for a project.
     async fn images_of_project(&self, project: &ProjectName) -> Result<Vec<Image>, DockerError>;
 
+    /// The id of the image with that name, if there is one.
+    async fn image_id(&self, reference: &str) -> Result<Option<String>, DockerError>;
+
     /// Gives an image one more name, `repo:tag`.
     async fn tag_image(&self, id: &str, repo: &str, tag: &str) -> Result<(), DockerError>;
 
     /// Takes a name from an image, and removes the image with its last name. What is gone already is fine.
     async fn remove_image(&self, reference: &str) -> Result<(), DockerError>;
+
+    /// Sets whether Docker starts a container again by itself, as a compose file's `restart` says it: `no`, `always`,
+    /// `unless-stopped`, `on-failure`, `on-failure:3`.
+    async fn set_restart(&self, container: &str, policy: &str) -> Result<(), DockerError>;
 
     /// Runs a command in a container, given as argv, and waits for its end; any exit code is a success here.
     ///
@@ -91,6 +98,12 @@ pub struct Container {
     pub restart_count: u64,
     /// When it was last started, as Docker writes it.
     pub started_at: Option<String>,
+    /// Whether Docker starts it again by itself: see [`Containers::set_restart`].
+    pub restart: String,
+    /// Compose's hash of the service that it was made from.
+    pub config_hash: Option<String>,
+    /// Directories and files of the machine that are mounted into it.
+    pub binds: Vec<String>,
 }
 
 /// What a container does.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::compose::FakeCompose;
 use super::docker::{Container, FakeContainers};
 use super::repository::FakeRepositories;
-use super::volume::{FakeVolumes, Schedule, SnapshotName};
+use super::volume::{FakeSnapshot, FakeVolumes, Schedule, SnapshotName};
 
 /// Errors that the next calls of an operation are to return.
 #[derive(Debug)]
@@ -44,7 +44,9 @@ pub struct MachineState {
     /// Volumes with their content (any text: a restored one has that of its snapshot).
     pub volumes: BTreeMap<String, String>,
     /// Snapshots with their content.
-    pub snapshots: BTreeMap<SnapshotName, String>,
+    pub snapshots: BTreeMap<SnapshotName, FakeSnapshot>,
+    /// How many bytes of volumes fit; none: any number.
+    pub room: Option<u64>,
     /// Snapshots that were sent, as (host, snapshot).
     pub sent: Vec<(String, SnapshotName)>,
     /// The scheduler's table.

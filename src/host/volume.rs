@@ -19,7 +19,7 @@ pub use action::{Action, Schedule};
 pub use btrfs::Verified;
 pub use buttervolume::{Buttervolume, ButtervolumeSettings};
 #[cfg(any(test, feature = "testing"))]
-pub use fake::FakeVolumes;
+pub use fake::{FakeSnapshot, FakeVolumes, Wire};
 pub use name::SnapshotName;
 
 /// The BTRFS volumes of this node.
@@ -27,6 +27,15 @@ pub use name::SnapshotName;
 pub trait Volumes: Send + Sync {
     /// The names of all volumes, sorted.
     async fn list(&self) -> Result<Vec<String>, VolumeError>;
+
+    /// Makes an empty volume; one of that name that is there already is left as it is.
+    async fn create(&self, volume: &str) -> Result<(), VolumeError>;
+
+    /// How many bytes the files of a volume take.
+    async fn size(&self, volume: &str) -> Result<u64, VolumeError>;
+
+    /// How many bytes are free for more.
+    async fn room(&self) -> Result<u64, VolumeError>;
 
     /// The snapshots of a volume, oldest first. Among them are the marks of what was sent where
     /// ([`SnapshotName::sent_to`]). Not every one is complete: see [`Volumes::facts`].
@@ -131,6 +140,17 @@ pub enum VolumeError {
         /// The cause.
         source: CommandError,
     },
+    /// A volume's size could not be told.
+    #[error("cannot measure the volume {volume}")]
+    Measure {
+        /// The volume.
+        volume: String,
+        /// The cause.
+        source: CommandError,
+    },
+    /// The free space could not be told.
+    #[error("cannot tell the room for volumes")]
+    Room(#[source] super::files::FileError),
     /// The work was not done in time, whatever became of it.
     #[error("buttervolume did not {operation} {subject} within {after:?}")]
     TimedOut {

@@ -193,6 +193,7 @@ impl Deployment {
         };
         step.mark(&mark, at)?;
         let label = format!("{} on {}", step.step, step.node);
+        let compared = step.step == Step::Compare;
         match mark {
             Mark::Failed(why) if committed => self.warnings.push(format!("{label}: {why}")),
             Mark::Failed(why) => {
@@ -200,9 +201,19 @@ impl Deployment {
                 self.reason.get_or_insert(format!("{label}: {why}"));
             }
             Mark::Stuck(why) => self.warnings.push(format!("undoing {label}: {why}")),
-            Mark::Running | Mark::Done(_) | Mark::Undoing | Mark::Undone => {}
+            Mark::Owed(why) => self.warnings.push(format!("{label} is left to it: {why}")),
+            Mark::Done(output) if compared && output.is_empty() => self.spare_the_hand_off(at)?,
+            Mark::Running | Mark::Done(_) | Mark::Undoing | Mark::Undone | Mark::Skipped => {}
         }
         Ok(())
+    }
+
+    /// What runs is what would run: the app is neither stopped nor put under maintenance.
+    fn spare_the_hand_off(&mut self, at: &str) -> Result<(), Illegal> {
+        self.steps
+            .iter_mut()
+            .filter(|record| record.step.is_spared_by_comparison())
+            .try_for_each(|record| record.mark(&Mark::Skipped, at))
     }
 
     /// The nodes that have a step in the current stage which has not ended: those that everyone waits for.

@@ -14,6 +14,8 @@ pub const QUEUES: &str = "tandem/apps/";
 pub const DEPLOYMENTS: &str = "tandem/deployments/";
 /// Leases of running deployments.
 pub const LEASES: &str = "tandem/leases/";
+/// What a node still has to do for deployments that went on without it.
+pub const OWED: &str = "tandem/owed/";
 /// What each agent says of its node; gone with the agent's session.
 pub const NODES: &str = "tandem/nodes/";
 /// Events that could not be decoded.
@@ -49,6 +51,21 @@ pub fn deployment(app: &AppName, id: &DeployId) -> String {
 /// `tandem/leases/{app}`.
 pub fn lease(app: &AppName) -> String {
     format!("{LEASES}{app}")
+}
+
+/// `tandem/owed/{node}/`: the prefix of what a node owes.
+pub fn owed_by(node: &NodeName) -> String {
+    format!("{OWED}{node}/")
+}
+
+/// `tandem/owed/{node}/{app}/`: the prefix of what a node owes an app.
+pub fn owed_to(node: &NodeName, app: &AppName) -> String {
+    format!("{OWED}{node}/{app}/")
+}
+
+/// `tandem/owed/{node}/{app}/{id}`.
+pub fn owed(node: &NodeName, app: &AppName, id: &DeployId) -> String {
+    format!("{OWED}{node}/{app}/{id}")
 }
 
 /// `tandem/nodes/{node}`.

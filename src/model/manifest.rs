@@ -42,6 +42,8 @@ pub struct Service {
     pub completes: bool,
     /// How long it may take to stop.
     pub stop_grace: Option<Duration>,
+    /// Whether Docker starts it again by itself: `no`, `always`, `unless-stopped`, `on-failure`, `on-failure:3`.
+    pub restart: String,
     /// The image, if the file names one.
     pub image: Option<String>,
     /// Whether its image is built from the checkout.
@@ -137,6 +139,7 @@ impl Service {
             check_urls,
             completes: false,
             stop_grace: text("stop_grace_period").and_then(|text| text::duration(&text)),
+            restart: text::restart(value),
             image: text("image"),
             builds: value.get("build").is_some_and(|build| !build.is_null()),
             networks: Vec::new(),

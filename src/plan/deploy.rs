@@ -1,4 +1,4 @@
-//! The steps of a deployment where nobody has the app, or where its master stays.
+//! The steps of a deployment: where nobody has the app, where its master stays, and where it moves with its data.
 
 use super::transition::transitions;
 use super::{Facts, Plan, Refusal, Steps};
@@ -13,15 +13,24 @@ pub(super) fn plan(
 ) -> Result<Plan, Refusal> {
     new.nodes().try_for_each(|node| facts.require(node))?;
     let old = facts.app.as_ref().map(|app| app.placement());
-    if let Some(old) = old.as_ref().filter(|old| old.master != new.master) {
-        return Err(Refusal::Move(old.master.clone()));
-    }
     let mut steps = Steps::default();
-    prepare(&mut steps, &new, old.is_some());
-    if old.is_some() {
-        hand_over(&mut steps, &new.master);
+    match &old {
+        None => {
+            prepare(&mut steps, &new, None);
+            start(&mut steps, &new.master, update);
+        }
+        Some(old) if old.master == new.master => {
+            prepare(&mut steps, &new, Some(old));
+            replace(&mut steps, &new.master, update);
+            start(&mut steps, &new.master, update);
+        }
+        Some(old) => {
+            facts.require(&old.master).map_err(|_| Refusal::MasterAway(old.master.clone()))?;
+            prepare(&mut steps, &new, Some(old));
+            hand_over(&mut steps, &old.master, &new.master);
+            start(&mut steps, &new.master, update);
+        }
     }
-    start(&mut steps, &new.master, update);
     clean(&mut steps, id, &new, old.as_ref());
     Ok(Plan {
         transitions: transitions(old.as_ref(), Some(&new)),
@@ -31,46 +40,84 @@ pub(super) fn plan(
 }
 
 /// Everything that can fail while the former version serves.
-fn prepare(steps: &mut Steps, new: &Placement, redeploy: bool) {
-    let master = || new.master.clone();
+fn prepare(steps: &mut Steps, new: &Placement, old: Option<&Placement>) {
+    let master = &new.master;
     steps.stage(new.nodes().map(|node| (node.clone(), Step::Checkout)));
-    steps.stage([(master(), Step::Check)]);
-    if redeploy {
-        steps.stage([(master(), Step::KeepImages)]);
+    steps.one(master, Step::Check);
+    // Copies have gone this way before where the pair is the same.
+    if let Some(to) = new.replica.clone().filter(|_| old != Some(new)) {
+        steps.one(master, Step::Probe { to: to.clone() });
+        steps.one(&to, Step::ReceiveProbe);
     }
-    steps.stage([(master(), Step::Pull)]);
-    steps.stage([(master(), Step::Build)]);
+    let leaves = old.map(|old| &old.master).filter(|from| *from != master);
+    match leaves {
+        Some(from) => {
+            steps.one(from, Step::Measure);
+            steps.one(master, Step::Room);
+        }
+        None if old.is_some() => steps.one(master, Step::KeepImages),
+        None => {}
+    }
+    steps.one(master, Step::Pull);
+    steps.one(master, Step::Build);
+    if let Some(from) = leaves {
+        steps.one(from, Step::Seed { to: master.clone() });
+        steps.one(master, Step::ReceiveSeed);
+    }
 }
 
-/// The former version makes room; its volumes are kept as they are at that moment.
-fn hand_over(steps: &mut Steps, master: &NodeName) {
+/// The former version makes room on the same node; its volumes are kept as they are at that moment.
+fn replace(steps: &mut Steps, master: &NodeName, update: bool) {
+    if !update {
+        steps.one(master, Step::Compare);
+    }
     for step in [Step::BeginMaintenance, Step::Stop, Step::Snapshot] {
-        steps.stage([(master.clone(), step)]);
+        steps.one(master, step);
+    }
+}
+
+/// The former version stops, and its data goes to the new master: what a request waits for.
+fn hand_over(steps: &mut Steps, from: &NodeName, to: &NodeName) {
+    for step in [Step::BeginMaintenance, Step::Stop, Step::Snapshot, Step::Send { to: to.clone() }]
+    {
+        steps.one(from, step);
+    }
+    for step in [Step::Receive, Step::Restore] {
+        steps.one(to, step);
     }
 }
 
 fn start(steps: &mut Steps, master: &NodeName, update: bool) {
     let update = update.then_some(Step::Update);
     for step in update.into_iter().chain([Step::Up, Step::AwaitHealthy, Step::Commit]) {
-        steps.stage([(master.clone(), step)]);
+        steps.one(master, step);
     }
 }
 
 /// What follows the commit, on every node of the old and the new pair.
 fn clean(steps: &mut Steps, id: &DeployId, new: &Placement, old: Option<&Placement>) {
-    let master = || new.master.clone();
+    let master = &new.master;
     if old.is_some() {
-        steps.stage([(master(), Step::EndMaintenance)]);
+        steps.one(master, Step::EndMaintenance);
     }
-    steps.stage([(master(), Step::Register)]);
+    steps.one(master, Step::Register);
+    let left_master = old.map(|old| &old.master).filter(|from| *from != master);
+    if let Some(from) = left_master {
+        steps.one(from, Step::Deregister);
+    }
     steps.stage(new.nodes().map(|node| (node.clone(), Step::Schedule)));
     let Some(old) = old else { return };
     let left = old.nodes().filter(|node| !new.nodes().any(|n| n == *node));
     let left: Vec<NodeName> = left.cloned().collect();
     steps.stage(left.iter().map(|node| (node.clone(), Step::Unschedule)));
+    if let Some(from) = left_master {
+        steps.one(from, Step::Leave);
+    }
     let keep = || Step::RemoveCheckouts { keep: Some(id.clone()) };
     let staying = new.nodes().map(|node| (node.clone(), keep()));
     let leaving = left.iter().map(|node| (node.clone(), Step::RemoveCheckouts { keep: None }));
     steps.stage(staying.chain(leaving));
-    steps.stage([(master(), Step::ReleaseImages)]);
+    if left_master.is_none() {
+        steps.one(master, Step::ReleaseImages);
+    }
 }

@@ -9,13 +9,14 @@ pub(super) fn plan(facts: &Facts) -> Result<Plan, Refusal> {
     let old = app.placement();
     facts.require(&old.master)?;
     let mut steps = Steps::default();
-    for step in [Step::BeginMaintenance, Step::Stop, Step::Snapshot, Step::Forget] {
-        steps.stage([(old.master.clone(), step)]);
+    for step in
+        [Step::BeginMaintenance, Step::Stop, Step::Snapshot, Step::Forget, Step::Deregister]
+    {
+        steps.one(&old.master, step);
     }
-    steps.stage([(old.master.clone(), Step::Deregister)]);
     steps.stage(old.nodes().map(|node| (node.clone(), Step::Unschedule)));
-    steps.stage([(old.master.clone(), Step::Remove)]);
+    steps.one(&old.master, Step::Remove);
     steps.stage(old.nodes().map(|node| (node.clone(), Step::RemoveCheckouts { keep: None })));
-    steps.stage([(old.master.clone(), Step::EndMaintenance)]);
+    steps.one(&old.master, Step::EndMaintenance);
     Ok(Plan { placement: None, transitions: transitions(Some(&old), None), steps: steps.steps })
 }

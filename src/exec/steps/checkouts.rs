@@ -44,16 +44,18 @@ async fn checkout(step: &StepContext<'_>) -> Result<Commit, StepError> {
     }
 }
 
-/// Undo of [`clone`].
+/// Undo of [`clone`]: no checkout, and no probe that came after it.
 pub(in crate::exec) async fn discard(step: &StepContext<'_>) -> Result<(), StepError> {
+    super::probe::drop_received(step).await?;
     remove_dir(step, step.checkout()).await
 }
 
-/// Removes the app's checkouts but the one to keep.
+/// Removes the app's checkouts but the one to keep, and a probe that came before them.
 pub(in crate::exec) async fn remove(
     step: &StepContext<'_>,
     keep: Option<&DeployId>,
 ) -> Result<Done, StepError> {
+    super::probe::drop_received(step).await?;
     let kept = keep.map(|id| step.ctx.checkout(&step.app, id));
     for path in checkouts_of(step)? {
         if Some(&path) != kept.as_ref() {

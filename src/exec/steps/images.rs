@@ -54,9 +54,9 @@ pub(in crate::exec) async fn release(step: &StepContext<'_>) -> Result<Done, Ste
     Ok(Done::default())
 }
 
-/// Undo of a build: an app that is new leaves no image; one that ran before has its images from [`keep`].
+/// Undo of a build: a node that the app is new to keeps no image; one where it ran has its images from [`keep`].
 pub(in crate::exec) async fn discard(step: &StepContext<'_>) -> Result<(), StepError> {
-    if step.deployment.former.is_some() {
+    if step.deployment.former.as_ref().is_some_and(|former| former.master == step.ctx.me) {
         return Ok(());
     }
     remove_built(step).await

@@ -5,7 +5,9 @@ use crate::exec::apply::Done;
 use crate::exec::error::StepError;
 use crate::exec::health;
 use crate::host::compose::Project;
+use crate::host::docker::Container;
 use crate::model::deployment::Step;
+use crate::model::manifest::Manifest;
 
 /// Pulls the images of the new version.
 pub(in crate::exec) async fn pull(step: &StepContext<'_>) -> Result<Done, StepError> {
@@ -24,19 +26,22 @@ pub(in crate::exec) async fn build(step: &StepContext<'_>) -> Result<Done, StepE
     Ok(Done::default())
 }
 
-/// Stops the version that runs, honouring its `stop_grace_period`.
+/// Stops the version that runs, honouring its `stop_grace_period`. A node that restarts does not start it again: from
+/// here on its data may be on its way to another one.
 pub(in crate::exec) async fn stop(step: &StepContext<'_>) -> Result<Done, StepError> {
     let project = running_project(step);
+    for container in containers(step).await? {
+        set_restart(step, &container, "no").await?;
+    }
     step.ctx
         .host
         .compose
         .stop(&project, stop_grace(step, &project).await)
         .await
         .map_err(|e| StepError::from_error(&e))?;
-    let containers = step.ctx.host.containers.of_project(&step.project).await;
-    let containers = containers.map_err(|e| StepError::from_error(&e))?;
+    let left = containers(step).await?;
     let running: Vec<_> =
-        containers.iter().filter(|c| c.state.is_alive()).map(|c| c.name.as_str()).collect();
+        left.iter().filter(|c| c.state.is_alive()).map(|c| c.name.as_str()).collect();
     if running.is_empty() {
         return Ok(Done::default());
     }
@@ -49,8 +54,7 @@ pub(in crate::exec) async fn start_former(step: &StepContext<'_>) -> Result<(), 
         return Ok(());
     };
     super::images::restore(step).await?;
-    step.ctx.host.compose.up(&project).await.map_err(|e| StepError::from_error(&e))?;
-    let manifest = step.manifest(&project).await?;
+    let manifest = start(step, &project).await?;
     health::await_healthy(step.ctx, &step.project, &manifest).await
 }
 
@@ -69,8 +73,38 @@ pub(in crate::exec) async fn update(step: &StepContext<'_>) -> Result<Done, Step
 
 /// Creates and starts the containers of the new version.
 pub(in crate::exec) async fn up(step: &StepContext<'_>) -> Result<Done, StepError> {
-    step.ctx.host.compose.up(&step.new_project()).await.map_err(|e| StepError::from_error(&e))?;
+    start(step, &step.new_project()).await?;
     Ok(Done::default())
+}
+
+/// Brings a version up, and lets Docker restart its containers as its compose file says: those that [`stop`] stopped
+/// may be among them.
+async fn start(step: &StepContext<'_>, project: &Project) -> Result<Manifest, StepError> {
+    step.ctx.host.compose.up(project).await.map_err(|e| StepError::from_error(&e))?;
+    let manifest = step.manifest(project).await?;
+    for container in containers(step).await? {
+        if let Some(service) = manifest.services.get(&container.service) {
+            set_restart(step, &container, &service.restart).await?;
+        }
+    }
+    Ok(manifest)
+}
+
+async fn containers(step: &StepContext<'_>) -> Result<Vec<Container>, StepError> {
+    let found = step.ctx.host.containers.of_project(&step.project).await;
+    found.map_err(|e| StepError::from_error(&e))
+}
+
+async fn set_restart(
+    step: &StepContext<'_>,
+    container: &Container,
+    policy: &str,
+) -> Result<(), StepError> {
+    if container.restart == policy {
+        return Ok(());
+    }
+    let set = step.ctx.host.containers.set_restart(&container.id, policy).await;
+    set.map_err(|e| StepError::from_error(&e))
 }
 
 /// Undo of [`up`] and [`update`]: no container of the new version is left, and no volume that it brought along.
@@ -106,6 +140,25 @@ pub(in crate::exec) async fn remove(step: &StepContext<'_>) -> Result<Done, Step
     left.extend(step.former()?.volumes.iter().cloned());
     volumes::remove(step, left).await?;
     Ok(Done::default())
+}
+
+/// Removes what the old master has of an app that now serves elsewhere. Its BTRFS volumes go where the new master has
+/// verified their last snapshot, which stays here too; volumes of other drivers have no copy, and stay.
+pub(in crate::exec) async fn leave(step: &StepContext<'_>) -> Result<Done, StepError> {
+    volumes::require_snapshots(step).await?;
+    super::transfer::require_received(step)?;
+    let project = running_project(step);
+    let grace = stop_grace(step, &project).await;
+    let compose = &step.ctx.host.compose;
+    compose.down(&project, false, grace).await.map_err(|e| StepError::from_error(&e))?;
+    super::images::remove_built(step).await?;
+    let replicated = volumes::present(step).await?;
+    volumes::remove(step, replicated).await?;
+    let manifest = step.manifest(&project).await.unwrap_or_default();
+    let left = volumes::existing(step, &manifest).await?;
+    let me = &step.ctx.me;
+    let warn = |volume| format!("volume {volume} is not a BTRFS one: it has no copy, and stays on {me}");
+    Ok(Done { warnings: left.into_iter().map(warn).collect(), ..Done::default() })
 }
 
 /// The project whose containers run now: the former version's checkout, or the new one if that is gone.

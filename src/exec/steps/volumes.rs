@@ -41,7 +41,9 @@ pub(in crate::exec) async fn remove(
 }
 
 /// The BTRFS volumes of the app that are on this node: those of its entry, and any other of its project.
-async fn present(step: &StepContext<'_>) -> Result<BTreeSet<String>, StepError> {
+pub(in crate::exec) async fn present(
+    step: &StepContext<'_>,
+) -> Result<BTreeSet<String>, StepError> {
     let all = step.ctx.host.volumes.list().await.map_err(|e| StepError::from_error(&e))?;
     let named = &step.former()?.volumes;
     let own = step.project.volume("");
@@ -66,7 +68,7 @@ pub(in crate::exec) async fn snapshot(step: &StepContext<'_>) -> Result<Done, St
 
 /// Undo of [`snapshot`]: what the new version may have written is set aside, the volumes are as they were.
 pub(in crate::exec) async fn restore(step: &StepContext<'_>) -> Result<(), StepError> {
-    if !step.has_begun(&Step::Up) && !step.has_begun(&Step::Update) {
+    if !step.has_begun_here(&Step::Up) && !step.has_begun_here(&Step::Update) {
         return Ok(());
     }
     for (volume, snapshot) in &step.record.output {
@@ -131,11 +133,8 @@ async fn wanted(step: &StepContext<'_>) -> Result<Vec<(Action, u32)>, StepError>
     let replica = step.deployment.placement.as_ref().and_then(|pair| pair.replica.as_ref());
     let first = match (step.new_role(), replica) {
         (Role::Master, Some(replica)) => {
-            let addresses = step.ctx.addresses().await.map_err(|e| StepError::from_error(&e))?;
-            let address = addresses
-                .get(replica)
-                .ok_or_else(|| StepError::Failed(format!("{replica} has no address in Consul")))?;
-            Some((Action::Replicate(address.clone()), settings.replicate_minutes))
+            let address = step.address_of(replica).await?;
+            Some((Action::Replicate(address), settings.replicate_minutes))
         }
         (Role::Master, None) => Some((Action::Snapshot, settings.snapshot_minutes)),
         (Role::Replica | Role::Bystander, _) => None,

@@ -48,7 +48,13 @@ pub(super) fn id(number: u32) -> DeployId {
 
 /// A deploy on node1.
 pub(super) fn deploy(replica: Option<usize>) -> Request {
-    Request::Deploy { app: app(), master: Some(node(1)), replica: replica.map(node), update: false }
+    to(1, replica)
+}
+
+/// A deploy on another pair.
+pub(super) fn to(master: usize, replica: Option<usize>) -> Request {
+    let (master, replica) = (Some(node(master)), replica.map(node));
+    Request::Deploy { app: app(), master, replica, update: false }
 }
 
 /// A deploy on node1 and node2 with `update.sh`.

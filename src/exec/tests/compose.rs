@@ -62,6 +62,10 @@ impl Compose for LiveCompose {
         self.inner.config(project).await
     }
 
+    async fn hashes(&self, project: &Project) -> Result<BTreeMap<String, String>, ComposeError> {
+        self.inner.hashes(project).await
+    }
+
     async fn pull(&self, project: &Project) -> Result<(), ComposeError> {
         self.inner.pull(project).await?;
         let image = format!("image-db-{}", Self::version(project));

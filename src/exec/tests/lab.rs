@@ -18,10 +18,11 @@ use crate::consul::memory::MemoryConsul;
 use crate::consul::session::Sessions;
 use crate::consul::txn::TxnOp;
 use crate::event::Request;
-use crate::exec::{Acceptance, Cluster, Context, ExecError, Journal, Queue, accept, drive};
+use crate::exec::{Acceptance, Cluster, Context, ExecError, Journal, Queue, accept, drive, settle};
 use crate::host::Host;
 use crate::host::fake::FakeHost;
-use crate::model::deployment::{Deployment, State};
+use crate::host::volume::Wire;
+use crate::model::deployment::{Deployment, State, Status, StepRecord};
 use crate::model::{AppName, AppRecord, DeployId, NodeName, keys};
 
 /// Longer than anything takes: what is not over by then never is.
@@ -70,6 +71,7 @@ impl Node {
             journal: Journal::open(&dir.path().join("data")).await.unwrap(),
             proxies: proxies.clone(),
             session: receiver,
+            busy: Default::default(),
             slots: Semaphore::new(2),
         };
         let context = RwLock::new(Arc::new(context));
@@ -129,6 +131,7 @@ impl Node {
             journal: Journal::open(&old.config.data_dir).await.unwrap(),
             proxies: old.proxies.clone(),
             session: self.session.subscribe(),
+            busy: Default::default(),
             slots: Semaphore::new(2),
         };
         *self.context.write().unwrap() = Arc::new(context);
@@ -186,9 +189,12 @@ impl Lab {
     /// Three nodes, and the app's first version in its repository.
     pub(super) async fn new() -> Self {
         let consul = MemoryConsul::new();
+        let wire = Arc::<Wire>::default();
         let mut nodes = Vec::new();
         for number in 1..=3 {
-            nodes.push(Node::new(&consul, apps::node(number)).await);
+            let node = Node::new(&consul, apps::node(number)).await;
+            node.fakes.volumes.connect(&wire, &node.context().address);
+            nodes.push(node);
         }
         let lab = Self { consul, nodes, app: apps::app().name() };
         lab.push("v1", V1);
@@ -230,6 +236,26 @@ impl Lab {
     pub(super) async fn run(&self, id: &DeployId, request: &Request) -> State {
         self.accept(id, request).await;
         self.work(id).await
+    }
+
+    /// Every node does what it owes.
+    pub(super) async fn settle(&self) {
+        for node in &self.nodes {
+            settle(&node.context(), &self.app, None).await.unwrap();
+        }
+    }
+
+    /// Whether a step is owed by its node.
+    pub(super) async fn owes(&self, step: &StepRecord) -> bool {
+        let prefix = keys::owed_to(&step.node, &self.app);
+        let listing = self.consul.list(&prefix).await.unwrap();
+        let notes = listing.entries.into_iter();
+        let mut notes = notes.map(|entry| serde_json::from_slice::<Deployment>(&entry.value).unwrap());
+        notes.any(|note| {
+            note.steps.iter().any(|s| {
+                (s.stage, &s.node, s.status) == (step.stage, &step.node, Status::Owed)
+            })
+        })
     }
 
     pub(super) async fn record(&self, id: &DeployId) -> Deployment {

@@ -6,7 +6,6 @@ use super::scenarios::When;
 use super::world::World;
 use crate::consul::kv::Kv;
 use crate::consul::txn::TxnOp;
-use crate::event::Request;
 use crate::host::volume::SnapshotName;
 use crate::model::deployment::{State, Step};
 use crate::model::{Role, keys};
@@ -155,17 +154,6 @@ async fn what_others_wrote_into_the_entry_stays() {
     lab.put(keys::app(&lab.app), &entry.to_string()).await;
     lab.run(&id(2), &deploy(None)).await;
     assert_eq!(lab.entry().await.unwrap().other["note"], "mine");
-}
-
-#[tokio::test(start_paused = true)]
-async fn another_master_is_refused_and_nothing_is_touched() {
-    let lab = deployed(Some(2)).await;
-    let before = lab.worlds();
-    let Request::Deploy { app, update, .. } = deploy(None) else { unreachable!() };
-    let request = Request::Deploy { app, master: Some(node(2)), replica: None, update };
-    assert_eq!(lab.run(&id(2), &request).await, State::Refused);
-    assert!(lab.record(&id(2)).await.reason.unwrap().contains("the app runs on node1"));
-    assert_eq!(lab.worlds(), before);
 }
 
 /// `update.sh` starts containers, as `docker compose run` does, and then fails.

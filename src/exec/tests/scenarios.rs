@@ -1,11 +1,13 @@
 //! The deployments that are made to fail or broken off at each of their steps.
 
 use std::os::unix::fs::symlink;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::apps::{V2, app, deploy, destroy, id, update};
+use super::apps::{V2, app, deploy, destroy, id, to, update};
 use super::lab::{Lab, Node};
-use super::seams::{Fault, changes, deletes};
+use super::seams::{Fault, begins, changes, deletes};
+use crate::consul::memory::MemoryConsul;
 use crate::event::Request;
 use crate::host::compose::ComposeError;
 use crate::host::docker::{DockerError, Health, State as Run};
@@ -24,14 +26,23 @@ pub(super) enum Scenario {
     Redeploy,
     Update,
     ReplicaChanged,
+    /// The slave becomes master and the master slave.
+    Swap,
+    /// To a node that had nothing, and without a slave.
+    Third,
+    /// To a node that had nothing, the master becoming slave.
+    Rotate,
     Destroy,
 }
 
-pub(super) const ALL: [Scenario; 5] = [
+pub(super) const ALL: [Scenario; 8] = [
     Scenario::First,
     Scenario::Redeploy,
     Scenario::Update,
     Scenario::ReplicaChanged,
+    Scenario::Swap,
+    Scenario::Third,
+    Scenario::Rotate,
     Scenario::Destroy,
 ];
 
@@ -51,6 +62,9 @@ impl Scenario {
             Scenario::First | Scenario::Redeploy => deploy(Some(2)),
             Scenario::Update => update(),
             Scenario::ReplicaChanged => deploy(Some(3)),
+            Scenario::Swap => to(2, Some(1)),
+            Scenario::Third => to(3, None),
+            Scenario::Rotate => to(3, Some(1)),
             Scenario::Destroy => destroy(),
         }
     }
@@ -61,11 +75,28 @@ impl Scenario {
         lab.record(&id(TESTED)).await
     }
 
+    /// The number of the node that is to run the app.
+    pub(super) fn master(self) -> usize {
+        match self {
+            Scenario::First
+            | Scenario::Redeploy
+            | Scenario::Update
+            | Scenario::ReplicaChanged
+            | Scenario::Destroy => 1,
+            Scenario::Swap => 2,
+            Scenario::Third | Scenario::Rotate => 3,
+        }
+    }
+
     /// What the volume `data` has seen when the deployment has completed.
     pub(super) fn content(self) -> Option<String> {
         match self {
             Scenario::First => Some("v2;".to_owned()),
-            Scenario::Redeploy | Scenario::ReplicaChanged => Some("v1;last;v2;".to_owned()),
+            Scenario::Redeploy
+            | Scenario::ReplicaChanged
+            | Scenario::Swap
+            | Scenario::Third
+            | Scenario::Rotate => Some("v1;last;v2;".to_owned()),
             Scenario::Update => Some("v1;last;updated;v2;".to_owned()),
             Scenario::Destroy => None,
         }
@@ -88,12 +119,23 @@ impl Lab {
     pub(super) fn fail(&self, step: &StepRecord, times: u32, when: When) {
         let node = self.node_of(step);
         match &step.step {
+            Step::Probe { .. } | Step::Seed { .. } | Step::Send { .. } => match when {
+                When::Before => node.fail_volumes(step, "send", times),
+                When::After => node.fail_volumes(step, "send torn", times),
+            },
+            Step::ReceiveProbe | Step::ReceiveSeed | Step::Receive => {
+                node.fail_volumes(step, "facts", times);
+            }
+            Step::Measure => node.fail_volumes(step, "list", times),
+            Step::Room => node.fail_volumes(step, "room", times),
+            Step::Restore => node.fail_volumes(step, "restore", times),
+            Step::Compare => node.fail_compose("hashes", times, When::Before),
             Step::Pull => node.fail_compose("pull", times, when),
             Step::Build => node.fail_compose("build", times, when),
             Step::Stop => node.fail_compose("stop", times, when),
             Step::Update => node.fail_compose("script", times, when),
             Step::Up => node.fail_compose("up", times, when),
-            Step::Remove => node.fail_compose("down", times, when),
+            Step::Remove | Step::Leave => node.fail_compose("down", times, when),
             Step::Check => {
                 *node.proxies.refusal.lock().unwrap() = Some("caddy says no".to_owned());
             }
@@ -112,8 +154,8 @@ impl Lab {
             Step::Checkout => node.fail_checkout(times),
             Step::KeepImages => node.fail_docker("tag_image", times),
             Step::ReleaseImages => node.fail_docker("image_tags", times),
-            Step::Snapshot => node.fail_volumes("snapshot", times),
-            Step::Schedule | Step::Unschedule => node.fail_volumes("schedules", times),
+            Step::Snapshot => node.fail_volumes(step, "snapshot", times),
+            Step::Schedule | Step::Unschedule => node.fail_volumes(step, "schedules", times),
         }
     }
 
@@ -160,9 +202,14 @@ impl Node {
         }
     }
 
-    fn fail_volumes(&self, operation: &str, times: u32) {
-        for _ in 0..times {
-            self.fakes.volumes.fail_next(operation, VolumeError::SchedulerPaused);
-        }
+    /// From when the step begins: earlier ones may call the same.
+    fn fail_volumes(&self, step: &StepRecord, operation: &'static str, times: u32) {
+        let volumes = self.fakes.volumes.clone();
+        let arm = move |_: &MemoryConsul| {
+            for _ in 0..times {
+                volumes.fail_next(operation, VolumeError::SchedulerPaused);
+            }
+        };
+        self.kv.inject(1, Fault::Meanwhile(Arc::new(arm)), begins(step));
     }
 }

@@ -14,7 +14,7 @@ use crate::consul::kv::{Entry, Kv, Listing};
 use crate::consul::memory::MemoryConsul;
 use crate::consul::txn::{Txn, TxnOp};
 use crate::exec::ProxyCheck;
-use crate::model::deployment::{Deployment, Status};
+use crate::model::deployment::{Deployment, Status, StepRecord};
 use crate::model::{AppName, AppRecord, NodeName, keys};
 
 type Condition = Box<dyn Fn(&[TxnOp]) -> bool + Send + Sync>;
@@ -152,18 +152,27 @@ pub(super) fn deletes(prefix: &'static str) -> impl Fn(&[TxnOp]) -> bool + Send 
     }
 }
 
+/// The record that a transaction writes, if it writes one.
+fn record_in(op: &TxnOp) -> Option<Deployment> {
+    let TxnOp::Cas { key, value, .. } = op else { return None };
+    key.starts_with(keys::DEPLOYMENTS).then(|| serde_json::from_slice(value).unwrap())
+}
+
 /// Transactions that write a record in which a step has this status.
 pub(super) fn marks(index: usize, status: Status) -> impl Fn(&[TxnOp]) -> bool + Send + Sync {
     move |ops| {
-        ops.iter().any(|op| {
-            let TxnOp::Cas { key, value, .. } = op else { return false };
-            if !key.starts_with(keys::DEPLOYMENTS) {
-                return false;
-            }
-            let record: Deployment = serde_json::from_slice(value).unwrap();
-            record.steps.get(index).is_some_and(|step| step.status == status)
-        })
+        let mut records = ops.iter().filter_map(record_in);
+        records.any(|record| record.steps.get(index).is_some_and(|step| step.status == status))
     }
+}
+
+/// Transactions that announce a step.
+pub(super) fn begins(step: &StepRecord) -> impl Fn(&[TxnOp]) -> bool + Send + Sync + 'static {
+    let wanted = step.clone();
+    let is_it = move |step: &StepRecord| {
+        (&step.node, &step.step, step.status) == (&wanted.node, &wanted.step, Status::Running)
+    };
+    move |ops| ops.iter().filter_map(record_in).any(|record| record.steps.iter().any(&is_it))
 }
 
 /// A node's catalog; registrations can be made to fail.

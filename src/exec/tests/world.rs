@@ -55,7 +55,7 @@ impl Node {
         let name = lab.app.project().volume(volume);
         let state = self.fakes.machine.state();
         let own = state.snapshots.iter().filter(|(snapshot, _)| snapshot.volume() == name);
-        own.map(|(_, content)| content.clone()).collect()
+        own.map(|(_, found)| found.content.clone()).collect()
     }
 
     /// The content of a BTRFS volume of the app.

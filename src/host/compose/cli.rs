@@ -1,5 +1,6 @@
 //! [`Compose`] by `docker compose`.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -99,6 +100,17 @@ impl Compose for ComposeCli {
         let command = self.command(project, &["config", "--format", "json"]);
         let output = command.secret().keep(MAX_CONFIG).run(self.timeouts.config).await;
         read_config(project, output)
+    }
+
+    async fn hashes(&self, project: &Project) -> Result<BTreeMap<String, String>, ComposeError> {
+        let output = self.command(project, &["config", "--hash", "*"]).run(self.timeouts.config);
+        let printed = output.await.map_err(|source| ComposeError::Failed {
+            operation: "config --hash",
+            project: project.name.clone(),
+            source,
+        })?;
+        let words = printed.stdout.lines().filter_map(|line| line.split_once(' '));
+        Ok(words.map(|(name, hash)| (name.to_owned(), hash.trim().to_owned())).collect())
     }
 
     async fn pull(&self, project: &Project) -> Result<(), ComposeError> {

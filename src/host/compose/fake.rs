@@ -56,6 +56,13 @@ impl FakeCompose {
             .map_err(|error| ComposeError::Invalid { why: error.to_string() })
     }
 
+    /// A service's hash is its definition.
+    fn hash(project: &Project) -> Result<BTreeMap<String, String>, ComposeError> {
+        let config = Self::read(project)?;
+        let services = config.get("services").and_then(Value::as_object);
+        Ok(services.into_iter().flatten().map(|(n, def)| (n.clone(), def.to_string())).collect())
+    }
+
     fn containers(
         &self,
         state: &mut MachineState,
@@ -63,6 +70,7 @@ impl FakeCompose {
         manifest: &Manifest,
     ) -> Vec<Container> {
         let outcomes = lock(&self.outcomes);
+        let hashes = Self::hash(project).unwrap_or_default();
         let running = manifest.services.iter().filter(|(_, s)| s.replicas > 0);
         running
             .map(|(name, service)| {
@@ -87,6 +95,9 @@ impl FakeCompose {
                     probe: None,
                     restart_count: 0,
                     started_at: None,
+                    restart: service.restart.clone(),
+                    config_hash: hashes.get(name).cloned(),
+                    binds: Vec::new(),
                 }
             })
             .collect()
@@ -106,6 +117,11 @@ impl Compose for FakeCompose {
     async fn config(&self, project: &Project) -> Result<Value, ComposeError> {
         self.begin("config", project)?;
         Self::read(project)
+    }
+
+    async fn hashes(&self, project: &Project) -> Result<BTreeMap<String, String>, ComposeError> {
+        self.begin("hashes", project)?;
+        Self::hash(project)
     }
 
     async fn pull(&self, project: &Project) -> Result<(), ComposeError> {

@@ -170,6 +170,9 @@ mod tests {
                 probe: None,
                 restart_count: 0,
                 started_at: None,
+                restart: "no".to_owned(),
+            config_hash: None,
+            binds: Vec::new(),
             };
             change(&mut container);
             let mut state = self.machine.state();

@@ -181,6 +181,16 @@ impl Containers for DockerEngine {
         Ok(listed.into_iter().map(image).collect())
     }
 
+    async fn image_id(&self, reference: &str) -> Result<Option<String>, DockerError> {
+        let operation = format!("inspect image {reference}");
+        let inspected = self.ask(&operation, DEADLINE, |docker| docker.inspect_image(reference));
+        match inspected.await {
+            Ok(image) => Ok(image.id),
+            Err(DockerError::NoSuch { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn tag_image(&self, id: &str, repo: &str, tag: &str) -> Result<(), DockerError> {
         let options = TagImageOptionsBuilder::new().repo(repo).tag(tag).build();
         self.ask(&format!("tag image {id}"), DEADLINE, |docker| docker.tag_image(id, Some(options)))
@@ -197,6 +207,17 @@ impl Containers for DockerEngine {
             Ok(_) | Err(DockerError::NoSuch { .. }) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    async fn set_restart(&self, container: &str, policy: &str) -> Result<(), DockerError> {
+        let update = bollard::models::ContainerUpdateBody {
+            restart_policy: Some(facts::restart_policy(policy)),
+            ..Default::default()
+        };
+        self.ask(&format!("update container {container}"), DEADLINE, |docker| {
+            docker.update_container(container, update)
+        })
+        .await
     }
 
     async fn exec(

@@ -97,6 +97,11 @@ impl Containers for FakeContainers {
         Ok(ids.into_iter().map(image).collect())
     }
 
+    async fn image_id(&self, reference: &str) -> Result<Option<String>, DockerError> {
+        self.failures.take("image_id")?;
+        Ok(self.machine.state().images.get(&full_reference(reference)).cloned())
+    }
+
     async fn tag_image(&self, id: &str, repo: &str, tag: &str) -> Result<(), DockerError> {
         self.machine.note(format!("tag_image {id} {repo}:{tag}"));
         self.failures.take("tag_image")?;
@@ -115,6 +120,16 @@ impl Containers for FakeContainers {
         self.machine.note(format!("remove_image {reference}"));
         self.failures.take("remove_image")?;
         self.machine.state().images.remove(&full_reference(reference));
+        Ok(())
+    }
+
+    async fn set_restart(&self, container: &str, policy: &str) -> Result<(), DockerError> {
+        self.failures.take("set_restart")?;
+        let mut state = self.machine.state();
+        let own = state.containers.values_mut().flatten();
+        for found in own.filter(|own| own.id == container) {
+            found.restart = policy.to_owned();
+        }
         Ok(())
     }
 

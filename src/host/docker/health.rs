@@ -119,6 +119,9 @@ mod tests {
             probe: Some("refused".to_owned()),
             restart_count: 0,
             started_at: None,
+            restart: "no".to_owned(),
+            config_hash: None,
+            binds: Vec::new(),
         }
     }
 

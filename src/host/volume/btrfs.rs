@@ -6,6 +6,8 @@ use std::time::Duration;
 use crate::host::command::{Command, CommandError};
 
 const DEADLINE: Duration = Duration::from_secs(60);
+/// A volume may have millions of files.
+const WALK: Duration = Duration::from_secs(600);
 
 /// The facts of a subvolume that tell a whole copy from a torn one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,6 +37,13 @@ impl Verified {
 pub(super) async fn show(path: &Path) -> Result<Verified, CommandError> {
     let command = Command::new("btrfs").args(["subvolume", "show", "--"]).arg(path);
     Ok(parse(&command.run(DEADLINE).await?.stdout))
+}
+
+/// What `du` counts, in bytes: a walk over every file. What can't be read is counted as nothing.
+pub(super) async fn size(path: &Path) -> Result<u64, CommandError> {
+    let command = Command::new("du").args(["--summarize", "--block-size=1", "--"]).arg(path);
+    let printed = command.run(WALK).await?.stdout;
+    Ok(printed.split_whitespace().next().and_then(|bytes| bytes.parse().ok()).unwrap_or_default())
 }
 
 fn parse(text: &str) -> Verified {

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use serde_json::json;
 
 use super::name::{check_host, check_volume};
+use crate::host::files;
 use super::{Action, Schedule, SnapshotName, Verified, VolumeError, Volumes, btrfs};
 
 /// Where buttervolume is, and how long it may take.
@@ -17,6 +18,8 @@ use super::{Action, Schedule, SnapshotName, Verified, VolumeError, Volumes, btrf
 pub struct ButtervolumeSettings {
     /// Its socket.
     pub socket: PathBuf,
+    /// The directory of the volumes, as this process sees it.
+    pub volumes: PathBuf,
     /// The directory of the snapshots, as this process sees it.
     pub snapshots: PathBuf,
     /// The deadline of everything but sending.
@@ -31,6 +34,7 @@ impl Default for ButtervolumeSettings {
     fn default() -> Self {
         Self {
             socket: PathBuf::from("/run/docker/plugins/btrfs.sock"),
+            volumes: PathBuf::from("/var/lib/buttervolume/volumes"),
             snapshots: PathBuf::from("/var/lib/buttervolume/snapshots"),
             deadline: Duration::from_secs(120),
             send_deadline: Duration::from_secs(12 * 3600),
@@ -59,6 +63,26 @@ impl Volumes for Buttervolume {
         let mut names = self.call(call).await?.names("Volumes")?;
         names.sort();
         Ok(names)
+    }
+
+    async fn create(&self, volume: &str) -> Result<(), VolumeError> {
+        check_volume(volume)?;
+        let body = json!({"Name": volume});
+        let call = self.post("create", volume, "/VolumeDriver.Create", body);
+        self.call(call).await.map(drop)
+    }
+
+    async fn size(&self, volume: &str) -> Result<u64, VolumeError> {
+        check_volume(volume)?;
+        let path = self.settings.volumes.join(volume);
+        btrfs::size(&path).await.map_err(|source| {
+            let volume = volume.to_owned();
+            VolumeError::Measure { volume, source }
+        })
+    }
+
+    async fn room(&self) -> Result<u64, VolumeError> {
+        files::free_bytes(&self.settings.snapshots).await.map_err(VolumeError::Room)
     }
 
     async fn snapshots(&self, volume: &str) -> Result<Vec<SnapshotName>, VolumeError> {

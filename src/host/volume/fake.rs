@@ -1,23 +1,55 @@
-//! [`Volumes`] of a machine in memory.
+//! [`Volumes`] of a machine in memory; machines that share a [`Wire`] can send to each other.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
 use super::name::{check_host, check_volume};
 use super::{Action, Schedule, SnapshotName, Verified, VolumeError, Volumes};
-use crate::host::fake::{Failures, FakeMachine};
+use crate::host::fake::{Failures, FakeMachine, lock};
+
+/// A snapshot on a machine in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FakeSnapshot {
+    /// What the volume held.
+    pub content: String,
+    /// The id that it was taken with: the same on every machine that has it.
+    pub origin: String,
+    /// Whether it came from another machine.
+    pub received: bool,
+    /// Whether only a part of it arrived.
+    pub torn: bool,
+}
+
+/// What connects machines in memory: those that can be sent to, by address, and the clock that they share. What is sent
+/// to another address arrives nowhere.
+#[derive(Debug, Default)]
+pub struct Wire {
+    machines: Mutex<BTreeMap<String, FakeMachine>>,
+    clock: AtomicU64,
+}
 
 /// Keeps volumes and snapshots as texts: a snapshot has the text that its volume had.
 #[derive(Default)]
 pub struct FakeVolumes {
     machine: FakeMachine,
-    /// Failures to come, by method.
+    wire: Mutex<Arc<Wire>>,
+    /// Failures to come, by method. `send torn` breaks a send off half-way.
     pub failures: Failures<VolumeError>,
 }
 
 impl FakeVolumes {
     /// buttervolume on a machine.
     pub fn new(machine: FakeMachine) -> Self {
-        Self { machine, failures: Failures::default() }
+        Self { machine, ..Self::default() }
+    }
+
+    /// Connects the machine, under an address of its own.
+    pub fn connect(&self, wire: &Arc<Wire>, address: &str) {
+        lock(&wire.machines).insert(address.to_owned(), self.machine.clone());
+        *lock(&self.wire) = wire.clone();
     }
 
     /// Makes the next call of a method fail.
@@ -27,8 +59,13 @@ impl FakeVolumes {
 
     /// Puts a snapshot there as if another node had sent it whole.
     pub fn receive(&self, snapshot: &SnapshotName, content: &str) {
-        let mut state = self.machine.state();
-        state.snapshots.insert(snapshot.clone(), content.to_owned());
+        let arrived = FakeSnapshot {
+            content: content.to_owned(),
+            origin: format!("uuid-{snapshot}"),
+            received: true,
+            torn: false,
+        };
+        self.machine.state().snapshots.insert(snapshot.clone(), arrived);
     }
 
     fn begin(&self, operation: &str, subject: &str) -> Result<(), VolumeError> {
@@ -41,11 +78,22 @@ impl FakeVolumes {
         let Some(content) = state.volumes.get(volume).cloned() else {
             return Err(refused("snapshot", volume, "No such volume"));
         };
-        state.counter += 1;
-        let name = format!("{volume}@2025-01-01T00:00:00.{:06}", state.counter);
-        let name = SnapshotName::parse(&name)?;
-        state.snapshots.insert(name.clone(), content);
+        let tick = lock(&self.wire).clock.fetch_add(1, Ordering::Relaxed) + 1;
+        let name = SnapshotName::parse(&format!("{volume}@2025-01-01T00:00:00.{tick:06}"))?;
+        let origin = format!("uuid-{name}");
+        let taken = FakeSnapshot { content, origin, received: false, torn: false };
+        state.snapshots.insert(name.clone(), taken);
         Ok(name)
+    }
+
+    /// What the other end has after a send.
+    fn deliver(&self, snapshot: &SnapshotName, sent: FakeSnapshot, host: &str) {
+        let wire = lock(&self.wire).clone();
+        let target = lock(&wire.machines).get(host).cloned();
+        if let Some(machine) = target {
+            let arrived = FakeSnapshot { received: true, ..sent };
+            machine.state().snapshots.insert(snapshot.clone(), arrived);
+        }
     }
 }
 
@@ -58,6 +106,24 @@ impl Volumes for FakeVolumes {
     async fn list(&self) -> Result<Vec<String>, VolumeError> {
         self.failures.take("list")?;
         Ok(self.machine.state().volumes.keys().cloned().collect())
+    }
+
+    async fn create(&self, volume: &str) -> Result<(), VolumeError> {
+        check_volume(volume)?;
+        self.begin("create", volume)?;
+        self.machine.state().volumes.entry(volume.to_owned()).or_default();
+        Ok(())
+    }
+
+    async fn size(&self, volume: &str) -> Result<u64, VolumeError> {
+        self.failures.take("size")?;
+        let state = self.machine.state();
+        Ok(state.volumes.get(volume).map_or(0, |content| content.len() as u64))
+    }
+
+    async fn room(&self) -> Result<u64, VolumeError> {
+        self.failures.take("room")?;
+        Ok(self.machine.state().room.unwrap_or(u64::MAX))
     }
 
     async fn snapshots(&self, volume: &str) -> Result<Vec<SnapshotName>, VolumeError> {
@@ -78,17 +144,27 @@ impl Volumes for FakeVolumes {
         self.machine.note(format!("send {snapshot} {host}"));
         self.failures.take("send")?;
         let mark = SnapshotName::parse(&format!("{snapshot}@{host}"))?;
-        let mut state = self.machine.state();
-        if state.snapshots.contains_key(&mark) {
+        let (sent, marked) = {
+            let state = self.machine.state();
+            (state.snapshots.get(snapshot).cloned(), state.snapshots.contains_key(&mark))
+        };
+        if marked {
             return Ok(());
         }
-        let Some(content) = state.snapshots.get(snapshot).cloned() else {
+        let Some(sent) = sent else {
             return Err(refused("send", snapshot.as_str(), "No such snapshot"));
         };
+        if let Err(error) = self.failures.take("send torn") {
+            let half = sent.content.chars().take(sent.content.len() / 2).collect();
+            self.deliver(snapshot, FakeSnapshot { content: half, torn: true, ..sent }, host);
+            return Err(error);
+        }
+        self.deliver(snapshot, sent.clone(), host);
         let former =
             |s: &SnapshotName| s.volume() == snapshot.volume() && s.sent_to() == Some(host);
+        let mut state = self.machine.state();
         state.snapshots.retain(|s, _| !former(s));
-        state.snapshots.insert(mark, content);
+        state.snapshots.insert(mark, sent);
         state.sent.push((host.to_owned(), snapshot.clone()));
         Ok(())
     }
@@ -101,14 +177,14 @@ impl Volumes for FakeVolumes {
         check_volume(target)?;
         self.machine.note(format!("restore {snapshot} {target}"));
         self.failures.take("restore")?;
-        let content = self.machine.state().snapshots.get(snapshot).cloned();
-        let Some(content) = content else {
+        let found = self.machine.state().snapshots.get(snapshot).cloned();
+        let Some(found) = found else {
             return Err(refused("restore", snapshot.as_str(), "No such snapshot"));
         };
         let there = self.machine.state().volumes.contains_key(target);
         let backup = if there { Some(self.take_snapshot(target)?) } else { None };
         let mut state = self.machine.state();
-        state.volumes.insert(target.to_owned(), content);
+        state.volumes.insert(target.to_owned(), found.content);
         Ok(backup)
     }
 
@@ -165,14 +241,15 @@ impl Volumes for FakeVolumes {
 
     async fn facts(&self, snapshot: &SnapshotName) -> Result<Option<Verified>, VolumeError> {
         self.failures.take("facts")?;
-        let state = self.machine.state();
-        let id = format!("uuid-{snapshot}");
-        let there = state.snapshots.contains_key(snapshot);
-        Ok(there.then(|| Verified {
-            read_only: true,
-            uuid: Some(id.clone()),
+        let found = self.machine.state().snapshots.get(snapshot).cloned();
+        Ok(found.map(|found| Verified {
+            read_only: !found.torn,
+            uuid: Some(match found.received {
+                true => format!("copy-of-{}", found.origin),
+                false => found.origin.clone(),
+            }),
             parent_uuid: None,
-            received_uuid: Some(id),
+            received_uuid: (found.received && !found.torn).then_some(found.origin),
         }))
     }
 }

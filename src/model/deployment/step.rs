@@ -16,6 +16,17 @@ pub enum Step {
     /// Parses the compose file, checks URLs, ports and the proxies' configurations, and prepares the app's
     /// KV entry. Undo: nothing.
     Check,
+    /// Sends an empty volume to the node that will hold the copies: proves btrfs, ssh and keys in that direction. Undo: nothing.
+    Probe {
+        /// The node that has to be able to receive.
+        to: NodeName,
+    },
+    /// Verifies that what [`Step::Probe`] sent has arrived whole. Undo: nothing.
+    ReceiveProbe,
+    /// Measures the volumes of the running version. Undo: nothing.
+    Measure,
+    /// Makes sure that the volumes to come have room here. Undo: nothing.
+    Room,
     /// Notes the images that the running version uses under names of their own. Undo: gives them their tags back and
     /// drops those names.
     KeepImages,
@@ -23,12 +34,31 @@ pub enum Step {
     Pull,
     /// Builds the images. Undo: an app that is new leaves none; a former version has its kept ones.
     Build,
+    /// Sends snapshots of the volumes that are in use, until what is left to send is small. Undo: nothing.
+    Seed {
+        /// The new master.
+        to: NodeName,
+    },
+    /// Verifies that what [`Step::Seed`] announced has arrived whole. Undo: nothing.
+    ReceiveSeed,
+    /// Compares what runs with what would run; where nothing differs, the steps of the hand-off are skipped. Undo:
+    /// nothing.
+    Compare,
     /// Shows the maintenance page instead of the app. Undo: takes it away.
     BeginMaintenance,
-    /// Stops the app's containers. Undo: starts the former version.
+    /// Stops the app's containers and keeps them from starting by themselves. Undo: starts the former version.
     Stop,
     /// Takes a snapshot of every volume. Undo: restores them, if the new version may have written.
     Snapshot,
+    /// Sends the last snapshots to the new master. Undo: nothing.
+    Send {
+        /// The new master.
+        to: NodeName,
+    },
+    /// Verifies that what [`Step::Send`] announced has arrived whole. Undo: nothing.
+    Receive,
+    /// Makes volumes of the snapshots that [`Step::Receive`] verified. Undo: removes those volumes.
+    Restore,
     /// Runs `update.sh`. Undo: removes what it started; the volumes are restored with their snapshots.
     Update,
     /// Creates and starts the containers. Undo: removes them, and the volumes of an app that is new.
@@ -51,6 +81,9 @@ pub enum Step {
     Unschedule,
     /// Removes containers, networks and volumes; every BTRFS volume has a snapshot by then.
     Remove,
+    /// Removes containers, networks and the BTRFS volumes whose last snapshot the new master verified. Volumes of other
+    /// drivers have no copy, and stay.
+    Leave,
     /// Removes the app's checkouts but the one of this deployment; of every deployment if `keep` is none.
     RemoveCheckouts {
         /// The deployment whose checkout stays.
@@ -63,7 +96,48 @@ pub enum Step {
 impl Step {
     /// Whether the step leaves the app, its volumes and the proxies alone.
     pub fn is_harmless(&self) -> bool {
-        matches!(self, Step::Checkout | Step::Check)
+        match self {
+            Step::Checkout
+            | Step::Check
+            | Step::Probe { .. }
+            | Step::ReceiveProbe
+            | Step::Measure
+            | Step::Room
+            | Step::KeepImages
+            | Step::Pull
+            | Step::Build
+            | Step::Seed { .. }
+            | Step::ReceiveSeed
+            | Step::Compare => true,
+            Step::BeginMaintenance
+            | Step::Stop
+            | Step::Snapshot
+            | Step::Send { .. }
+            | Step::Receive
+            | Step::Restore
+            | Step::Update
+            | Step::Up
+            | Step::AwaitHealthy
+            | Step::Commit
+            | Step::Forget
+            | Step::EndMaintenance
+            | Step::Register
+            | Step::Deregister
+            | Step::Schedule
+            | Step::Unschedule
+            | Step::Remove
+            | Step::Leave
+            | Step::RemoveCheckouts { .. }
+            | Step::ReleaseImages => false,
+        }
+    }
+
+    /// Whether the step has nothing to do where the new version is what runs already.
+    pub(super) fn is_spared_by_comparison(&self) -> bool {
+        matches!(
+            self,
+            Step::BeginMaintenance | Step::Stop | Step::Snapshot | Step::Up | Step::EndMaintenance
+        )
     }
 }
 
@@ -72,6 +146,17 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Step::Checkout => "checkout",
             Step::Check => "check",
+            Step::Probe { to } => return write!(f, "probe {to}"),
+            Step::ReceiveProbe => "receive probe",
+            Step::Measure => "measure",
+            Step::Room => "room",
+            Step::Seed { to } => return write!(f, "seed {to}"),
+            Step::ReceiveSeed => "receive seed",
+            Step::Compare => "compare",
+            Step::Send { to } => return write!(f, "send {to}"),
+            Step::Receive => "receive",
+            Step::Restore => "restore",
+            Step::Leave => "leave",
             Step::KeepImages => "keep images",
             Step::Pull => "pull",
             Step::Build => "build",
@@ -140,6 +225,10 @@ pub enum Status {
     Undone,
     /// Could not be undone.
     Stuck,
+    /// Not needed: the comparison found nothing to change.
+    Skipped,
+    /// Left to a node that is away; it does so when it is back.
+    Owed,
 }
 
 impl Status {
@@ -150,7 +239,7 @@ impl Status {
 
     /// Whether it ended, one way or another.
     pub fn is_over(self) -> bool {
-        matches!(self, Status::Done | Status::Failed | Status::Undone | Status::Stuck)
+        !matches!(self, Status::Pending | Status::Running | Status::Undoing)
     }
 
     /// Whether going backward still has to deal with it.
@@ -169,6 +258,8 @@ impl fmt::Display for Status {
             Status::Undoing => "undoing",
             Status::Undone => "undone",
             Status::Stuck => "stuck",
+            Status::Skipped => "skipped",
+            Status::Owed => "owed",
         })
     }
 }
@@ -188,6 +279,10 @@ pub enum Mark {
     Undone,
     /// Its undo failed for good, for this reason.
     Stuck(String),
+    /// It is not needed.
+    Skipped,
+    /// Its node is away, for this reason: it, or its undo, is left to that node.
+    Owed(String),
 }
 
 /// A mark that a step's status does not allow: a bug or a record edited by hand.
@@ -230,6 +325,8 @@ impl StepRecord {
             Mark::Undoing => Status::Undoing,
             Mark::Undone => Status::Undone,
             Mark::Stuck(_) => Status::Stuck,
+            Mark::Skipped => Status::Skipped,
+            Mark::Owed(_) => Status::Owed,
         };
         if !self.status.leads_to(to) {
             return Err(Illegal::Transition { from: self.status, to });
@@ -241,7 +338,10 @@ impl StepRecord {
             }
             Mark::Done(output) => self.output.clone_from(output),
             Mark::Failed(why) | Mark::Stuck(why) => self.error = Some(why.clone()),
-            Mark::Undoing | Mark::Undone => {}
+            Mark::Owed(why) => {
+                self.error.get_or_insert_with(|| why.clone());
+            }
+            Mark::Undoing | Mark::Undone | Mark::Skipped => {}
         }
         if to != Status::Running {
             self.ended_at = Some(at.to_owned());
@@ -252,15 +352,15 @@ impl StepRecord {
 
 impl Status {
     fn leads_to(self, to: Status) -> bool {
+        use Status::{Done, Failed, Owed, Pending, Running, Skipped, Stuck, Undoing, Undone};
         match self {
-            Status::Pending => matches!(to, Status::Running | Status::Failed),
-            Status::Running => matches!(
-                to,
-                Status::Running | Status::Done | Status::Failed | Status::Undoing | Status::Stuck
-            ),
-            Status::Done | Status::Failed => matches!(to, Status::Undoing | Status::Stuck),
-            Status::Undoing => matches!(to, Status::Undoing | Status::Undone | Status::Stuck),
-            Status::Undone | Status::Stuck => false,
+            Pending => matches!(to, Running | Failed | Skipped | Owed),
+            Running => matches!(to, Running | Done | Failed | Undoing | Stuck | Owed),
+            Done | Failed => matches!(to, Undoing | Stuck | Owed),
+            Undoing => matches!(to, Undoing | Undone | Stuck | Owed),
+            // A debt is paid by doing or by undoing.
+            Owed => matches!(to, Done | Undone),
+            Undone | Stuck | Skipped => false,
         }
     }
 }

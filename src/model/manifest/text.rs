@@ -88,6 +88,22 @@ pub(super) fn list_of_urls(
         .collect()
 }
 
+/// A service's restart policy as `restart` writes it; `deploy.restart_policy` counts where both are given, as in Compose.
+pub(super) fn restart(service: &Value) -> String {
+    let policy = service.pointer("/deploy/restart_policy");
+    let condition = policy.and_then(|policy| policy.get("condition")).and_then(Value::as_str);
+    let plain = service.get("restart").and_then(Value::as_str);
+    match condition {
+        Some("any") => "always".to_owned(),
+        Some("none") => "no".to_owned(),
+        Some(other) => {
+            let tries = policy.and_then(|policy| policy.get("max_attempts")).and_then(Value::as_u64);
+            tries.map_or_else(|| other.to_owned(), |tries| format!("{other}:{tries}"))
+        }
+        None => plain.unwrap_or("no").to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use bollard::models::{
     ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status, ContainerSummary,
-    Health as DockerHealth, HealthStatusEnum,
+    Health as DockerHealth, HealthStatusEnum, MountPoint, RestartPolicy, RestartPolicyNameEnum,
 };
 
 use crate::host::docker::{Container, Health, State};
@@ -20,7 +20,8 @@ pub(super) fn is_one_off(summary: &ContainerSummary) -> bool {
 pub(super) fn container(facts: ContainerInspectResponse) -> Container {
     let (image, labels) =
         facts.config.map(|config| (config.image, config.labels)).unwrap_or_default();
-    let service = labels.and_then(|mut labels| labels.remove("com.docker.compose.service"));
+    let mut labels = labels.unwrap_or_default();
+    let service = labels.remove("com.docker.compose.service");
     let name = facts.name.unwrap_or_default();
     let docker_state = facts.state.unwrap_or_default();
     let (health, probe) = health(docker_state.health.as_ref());
@@ -38,7 +39,38 @@ pub(super) fn container(facts: ContainerInspectResponse) -> Container {
             .and_then(|count| u64::try_from(count).ok())
             .unwrap_or_default(),
         started_at: docker_state.started_at,
+        config_hash: labels.remove("com.docker.compose.config-hash"),
+        binds: facts.mounts.map(binds).unwrap_or_default(),
+        restart: restart(facts.host_config.and_then(|config| config.restart_policy)),
     }
+}
+
+fn binds(mounts: Vec<MountPoint>) -> Vec<String> {
+    let bound = mounts.into_iter().filter(|mount| mount.typ.as_deref() == Some("bind"));
+    bound.filter_map(|mount| mount.source).collect()
+}
+
+fn restart(policy: Option<RestartPolicy>) -> String {
+    let policy = policy.unwrap_or_default();
+    match (policy.name, policy.maximum_retry_count) {
+        (Some(name @ RestartPolicyNameEnum::ON_FAILURE), Some(count)) if count > 0 => {
+            format!("{name}:{count}")
+        }
+        (Some(RestartPolicyNameEnum::EMPTY) | None, _) => "no".to_owned(),
+        (Some(name), _) => name.to_string(),
+    }
+}
+
+/// A compose file's `restart` in Docker's shape; what is not known means no.
+pub(super) fn restart_policy(text: &str) -> RestartPolicy {
+    let (name, count) = text.split_once(':').unwrap_or((text, ""));
+    let name = match name {
+        "always" => RestartPolicyNameEnum::ALWAYS,
+        "unless-stopped" => RestartPolicyNameEnum::UNLESS_STOPPED,
+        "on-failure" => RestartPolicyNameEnum::ON_FAILURE,
+        _ => RestartPolicyNameEnum::NO,
+    };
+    RestartPolicy { name: Some(name), maximum_retry_count: count.parse().ok() }
 }
 
 fn state(state: &ContainerState) -> State {
@@ -102,6 +134,15 @@ mod tests {
         );
         assert_eq!(it.started_at.as_deref(), Some("2025-01-01T00:00:00Z"));
         assert_eq!((it.health, it.probe), (Health::None, None));
+    }
+
+    #[test]
+    fn restart_policies_are_read_as_compose_files_write_them() {
+        let policy = restart_policy("on-failure:3");
+        assert_eq!(policy.name, Some(RestartPolicyNameEnum::ON_FAILURE));
+        assert_eq!(policy.maximum_retry_count, Some(3));
+        assert_eq!(restart_policy("no").name, Some(RestartPolicyNameEnum::NO));
+        assert_eq!(restart_policy("always").name, Some(RestartPolicyNameEnum::ALWAYS));
     }
 
     #[test]

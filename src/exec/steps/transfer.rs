@@ -1,0 +1,224 @@
+//! The way of the data from the old master to the new one: measured, sent, verified by the receiver, restored.
+
+mod announced;
+
+use std::collections::BTreeMap;
+
+use tokio::time::{Duration, Instant};
+use tracing::{info, warn};
+
+use self::announced::Announced;
+use super::{StepContext, volumes};
+use crate::exec::apply::Done;
+use crate::exec::error::StepError;
+use crate::host::volume::{SnapshotName, VolumeError};
+use crate::model::NodeName;
+use crate::model::deployment::Step;
+
+/// What has to stay free beside the volumes, in bytes: a full btrfs can't even delete.
+const RESERVE: u64 = 128 << 20;
+/// Rounds of sending what changed meanwhile: an app that writes faster than the network has to be stopped all the same.
+const ROUNDS: u32 = 5;
+/// A round that took no longer left little to send.
+const SMALL: Duration = Duration::from_secs(2);
+/// Tries of a send: a connection breaks now and then.
+const TRIES: u32 = 2;
+
+/// Notes how large each volume is. One that can't be measured is left out: the send will tell.
+pub(in crate::exec) async fn measure(step: &StepContext<'_>) -> Result<Done, StepError> {
+    let mut done = Done::default();
+    for volume in volumes::present(step).await? {
+        match step.ctx.host.volumes.size(&volume).await {
+            Ok(bytes) => {
+                done.output.insert(volume, bytes.to_string());
+            }
+            Err(error) => done.warnings.push(crate::error::chain(&error)),
+        }
+    }
+    Ok(done)
+}
+
+/// Refuses volumes that don't fit. Of a volume that has a copy here only changes will come.
+pub(in crate::exec) async fn room(step: &StepContext<'_>) -> Result<Done, StepError> {
+    let mut needed = 0_u64;
+    for (volume, bytes) in step.noted(|step| *step == Step::Measure) {
+        if newest_copy(step, &volume).await?.is_none() {
+            needed = needed.saturating_add(bytes.parse().unwrap_or_default());
+        }
+    }
+    let free = step.ctx.host.volumes.room().await.map_err(|e| StepError::from_error(&e))?;
+    if free >= needed.saturating_add(RESERVE) {
+        return Ok(Done::default());
+    }
+    let (needed, free, me) = (mebibytes(needed + RESERVE), mebibytes(free), &step.ctx.me);
+    Err(StepError::Failed(format!(
+        "no room on {me}: the volumes need {needed} MiB with the reserve, {free} MiB are free"
+    )))
+}
+
+fn mebibytes(bytes: u64) -> u64 {
+    bytes >> 20
+}
+
+/// The newest whole copy of a volume that this node has.
+async fn newest_copy(
+    step: &StepContext<'_>,
+    volume: &str,
+) -> Result<Option<SnapshotName>, StepError> {
+    let seam = &step.ctx.host.volumes;
+    let names = seam.snapshots(volume).await.map_err(|e| StepError::from_error(&e))?;
+    for name in names.into_iter().rev().filter(|name| name.sent_to().is_none()) {
+        let facts = seam.facts(&name).await.map_err(|e| StepError::from_error(&e))?;
+        if facts.is_some_and(|facts| facts.is_whole_copy()) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// Sends snapshots of the running app, again and again until a round is short: the last one, for which the app has to
+/// stop, then is short too.
+pub(in crate::exec) async fn seed(
+    step: &StepContext<'_>,
+    to: &NodeName,
+) -> Result<Done, StepError> {
+    let address = step.address_of(to).await?;
+    let mut output = BTreeMap::new();
+    for round in 1..=ROUNDS {
+        let started = Instant::now();
+        for volume in volumes::present(step).await? {
+            let snapshot = step.ctx.host.volumes.snapshot(&volume).await;
+            let snapshot = snapshot.map_err(|e| StepError::from_error(&e))?;
+            let announced = deliver(step, snapshot, &address).await?;
+            output.insert(volume, announced.to_string());
+        }
+        let seconds = started.elapsed().as_secs_f32();
+        info!(round, seconds, to = %to, "volumes sent ahead");
+        if started.elapsed() < SMALL {
+            break;
+        }
+    }
+    Ok(Done { output, ..Done::default() })
+}
+
+/// Sends the snapshots that were taken when the app had stopped.
+pub(in crate::exec) async fn send(
+    step: &StepContext<'_>,
+    to: &NodeName,
+) -> Result<Done, StepError> {
+    let address = step.address_of(to).await?;
+    let mut output = BTreeMap::new();
+    for (volume, snapshot) in step.output_of(&Step::Snapshot) {
+        let snapshot = SnapshotName::parse(&snapshot).map_err(|e| StepError::from_error(&e))?;
+        output.insert(volume, deliver(step, snapshot, &address).await?.to_string());
+    }
+    Ok(Done { output, ..Done::default() })
+}
+
+async fn deliver(
+    step: &StepContext<'_>,
+    snapshot: SnapshotName,
+    address: &str,
+) -> Result<Announced, StepError> {
+    let seam = &step.ctx.host.volumes;
+    let facts = seam.facts(&snapshot).await.map_err(|e| StepError::from_error(&e))?;
+    let origin = facts.and_then(|facts| facts.origin().map(str::to_owned));
+    let origin = origin.ok_or_else(|| StepError::Failed(format!("{snapshot} has no UUID")))?;
+    let mut tried = 0;
+    loop {
+        tried += 1;
+        match seam.send(&snapshot, address).await {
+            Ok(()) => return Ok(Announced { snapshot, origin }),
+            Err(error @ VolumeError::Refused { .. }) if tried < TRIES => {
+                warn!(%snapshot, error = %crate::error::chain(&error), "not sent; trying again");
+            }
+            Err(error) => return Err(StepError::from_error(&error)),
+        }
+    }
+}
+
+/// What the sender announced, by volume.
+fn announced(step: &StepContext<'_>) -> Result<Vec<(String, Announced)>, StepError> {
+    let seed = step.record.step == Step::ReceiveSeed;
+    let noted = step.noted(|step| match step {
+        Step::Seed { .. } => seed,
+        Step::Send { .. } => !seed,
+        _ => false,
+    });
+    let parsed = noted.into_iter().map(|(volume, text)| Some((volume, Announced::parse(&text)?)));
+    parsed.collect::<Option<_>>().ok_or_else(|| {
+        StepError::Lost("the record does not say which snapshots were sent".to_owned())
+    })
+}
+
+/// Verifies what was announced: by name and origin, read-only, received whole. "The newest" is nothing to rely on.
+pub(in crate::exec) async fn receive(step: &StepContext<'_>) -> Result<Done, StepError> {
+    let mut output = BTreeMap::new();
+    for (volume, announced) in announced(step)? {
+        let facts = step.ctx.host.volumes.facts(&announced.snapshot).await;
+        let facts = facts.map_err(|e| StepError::from_error(&e))?;
+        announced.verify(facts.as_ref()).map_err(|why| {
+            let (snapshot, me) = (&announced.snapshot, &step.ctx.me);
+            StepError::Failed(format!("{snapshot} on {me} is not the copy that was sent: {why}"))
+        })?;
+        output.insert(volume, announced.to_string());
+    }
+    Ok(Done { output, ..Done::default() })
+}
+
+/// Undo of [`receive`]: what arrived in part only is of no use to anyone.
+pub(in crate::exec) async fn drop_torn(step: &StepContext<'_>) -> Result<(), StepError> {
+    let seam = &step.ctx.host.volumes;
+    for (_, announced) in announced(step).unwrap_or_default() {
+        let facts = seam.facts(&announced.snapshot).await.map_err(|e| StepError::from_error(&e))?;
+        if facts.is_some_and(|facts| !facts.is_whole_copy()) {
+            let removed = seam.remove_snapshot(&announced.snapshot).await;
+            removed.map_err(|e| StepError::from_error(&e))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes volumes of the verified snapshots.
+pub(in crate::exec) async fn restore(step: &StepContext<'_>) -> Result<Done, StepError> {
+    let mut done = Done::default();
+    let before = step.output_of(&Step::Check);
+    for (volume, text) in step.output_of(&Step::Receive) {
+        let announced = Announced::parse(&text)
+            .ok_or_else(|| StepError::Lost(format!("{text:?} names no snapshot")))?;
+        let restored = step.ctx.host.volumes.restore(&announced.snapshot, &volume).await;
+        let backup = restored.map_err(|e| StepError::from_error(&e))?;
+        // What a resumed step replaces is what it restored itself.
+        let was_here = before.contains_key(&format!("volume {volume}"));
+        if let Some(backup) = backup.filter(|_| was_here) {
+            done.warnings.push(format!(
+                "volume {volume} was left on {}; what it held is in {backup}",
+                step.ctx.me
+            ));
+        }
+        done.output.insert(volume, announced.snapshot.to_string());
+    }
+    Ok(done)
+}
+
+/// Undo of [`restore`]: no volume is left that was not here before. The old master has the data.
+pub(in crate::exec) async fn take_back(step: &StepContext<'_>) -> Result<(), StepError> {
+    let before = step.output_of(&Step::Check);
+    let restored = step.output_of(&Step::Receive).into_keys();
+    let new = restored.filter(|volume| !before.contains_key(&format!("volume {volume}")));
+    volumes::remove(step, new).await
+}
+
+/// Nothing is removed on the old master whose copy the new one has not verified.
+pub(in crate::exec) fn require_received(step: &StepContext<'_>) -> Result<(), StepError> {
+    let received = step.noted(|step| *step == Step::Receive);
+    for (volume, snapshot) in step.output_of(&Step::Snapshot) {
+        let copy = received.get(&volume).and_then(|text| Announced::parse(text));
+        if copy.is_none_or(|copy| copy.snapshot.as_str() != snapshot) {
+            return Err(StepError::Failed(format!(
+                "volume {volume} has no verified copy of {snapshot}; it is not removed"
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! Apps change masters, and take their data along.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+use super::apps::{V2, deploy, destroy, id, node, to};
+use super::lab::Lab;
+use super::scenarios::{Scenario, TESTED};
+use super::seams::{Fault, marks};
+use super::world::World;
+use crate::host::volume::VolumeError;
+use crate::model::deployment::{Deployment, State, Status, Step};
+use crate::model::keys;
+
+fn schedules(world: &World) -> BTreeSet<String> {
+    world.schedules.iter().map(|(_, action, _)| action.clone()).collect()
+}
+
+fn position(record: &Deployment, wanted: impl Fn(&Step) -> bool) -> usize {
+    record.steps.iter().position(|step| wanted(&step.step)).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn slave_and_master_change_places() {
+    let lab = Scenario::Swap.lab().await;
+    assert_eq!(lab.run(&id(TESTED), &to(2, Some(1))).await, State::Completed);
+    let (old, new) = (lab.node(1).world(&lab), lab.node(2).world(&lab));
+    assert_eq!(lab.node(2).volume(&lab, "data").as_deref(), Some("v1;last;v2;"));
+    assert!(old.volumes.is_empty() && old.containers.is_empty(), "{old:#?}");
+    assert!(new.containers.iter().all(|(_, _, up)| *up) && new.containers.len() == 3);
+    let snapshots = lab.node(1).snapshots(&lab, "data");
+    assert!(snapshots.contains(&"v1;last;".to_owned()), "{snapshots:?}");
+    assert_eq!(old.checkouts, new.checkouts);
+    assert_eq!(old.checkouts.len(), 1);
+    assert_eq!((old.services.len(), new.services.len()), (0, 1));
+    let purge = "purge:1h:1d:1w:4w:1y".to_owned();
+    assert_eq!(schedules(&old), [purge.clone()].into());
+    assert_eq!(schedules(&new), [purge, "replicate:10.77.0.1".to_owned()].into());
+    let entry = lab.entry().await.unwrap();
+    assert_eq!((entry.master, entry.slave), (node(2), Some(node(1))));
+    lab.assert_idle("swap").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn to_a_third_node_alone() {
+    let lab = Scenario::Third.lab().await;
+    assert_eq!(lab.run(&id(TESTED), &to(3, None)).await, State::Completed);
+    assert_eq!(lab.node(3).volume(&lab, "data").as_deref(), Some("v1;last;v2;"));
+    for left in [1, 2] {
+        let world = lab.node(left).world(&lab);
+        let images = world.images.clone();
+        // A local volume has no copy: it stays where it is.
+        let labelled = world.labelled.clone();
+        assert_eq!(world, World { images, labelled, ..World::default() });
+        assert_eq!(lab.node(left).world(&lab).labelled.len(), 2 - left);
+    }
+    let warnings = lab.record(&id(TESTED)).await.warnings;
+    assert!(warnings.iter().any(|warning| warning.contains("it has no copy, and stays")));
+}
+
+/// Every pair after every other: the data has seen each version once, in order.
+#[tokio::test(start_paused = true)]
+async fn round_and_round() {
+    let lab = Lab::new().await;
+    assert_eq!(lab.run(&id(1), &deploy(Some(2))).await, State::Completed);
+    let pairs = [(2, Some(1)), (3, Some(2)), (3, None), (1, Some(3)), (2, Some(3)), (1, None)];
+    let mut expected = "v1;".to_owned();
+    for (number, (master, replica)) in pairs.into_iter().enumerate() {
+        let version = format!("w{number}");
+        lab.push(&version, V2);
+        let id = id(10 + u32::try_from(number).unwrap());
+        let state = lab.run(&id, &to(master, replica)).await;
+        assert_eq!(state, State::Completed, "{:#?}", lab.record(&id).await);
+        expected.push_str(&format!("last;{version};"));
+        assert_eq!(lab.node(master).volume(&lab, "data"), Some(expected.clone()), "{number}");
+        let running = (1..=3).filter(|n| !lab.node(*n).world(&lab).containers.is_empty());
+        assert_eq!(running.collect::<Vec<_>>(), [master], "{number}");
+        lab.assert_idle(&version).await;
+    }
+    assert_eq!(lab.run(&id(99), &destroy()).await, State::Completed);
+    assert!(lab.nodes.iter().all(|node| node.world(&lab).volumes.is_empty()));
+}
+
+/// A send that breaks off leaves half a snapshot under the announced name: it is never restored, and it goes.
+#[tokio::test(start_paused = true)]
+async fn a_torn_copy_is_not_a_copy() {
+    let lab = Scenario::Swap.lab().await;
+    Scenario::Swap.accepted(&lab).await;
+    let why = || VolumeError::SchedulerPaused;
+    lab.node(1).fakes.volumes.fail_next("send torn", why());
+    assert_eq!(lab.work(&id(TESTED)).await, State::Refused);
+    assert_eq!(lab.node(1).volume(&lab, "data").as_deref(), Some("v1;"));
+    assert!(lab.node(1).world(&lab).containers.iter().all(|(_, _, up)| *up));
+    assert!(lab.node(2).world(&lab).volumes.is_empty());
+}
+
+/// The receiver dies for good when the app has stopped: the former version serves again without waiting for it, and
+/// what is left on the dead node goes when it is back.
+#[tokio::test(start_paused = true)]
+async fn a_new_master_that_dies_in_the_hand_off_is_not_waited_for() {
+    for step in [Step::Receive, Step::Restore, Step::Up, Step::AwaitHealthy, Step::Commit] {
+        let lab = Scenario::Swap.lab().await;
+        let before = lab.node(2).world(&lab);
+        let record = Scenario::Swap.accepted(&lab).await;
+        let receiver = lab.node(2);
+        receiver.stays_dead.store(true, Ordering::Relaxed);
+        let index = position(&record, |other| *other == step);
+        receiver.kv.inject(1, Fault::DieAfter, marks(index, Status::Running));
+        assert_eq!(lab.work(&id(TESTED)).await, State::Undone, "{step}");
+        lab.assert_idle(&format!("{step}")).await;
+        assert_eq!(lab.node(1).volume(&lab, "data").as_deref(), Some("v1;last;v1;"), "{step}");
+        assert_eq!(lab.entry().await.unwrap().deploy_id, id(1).as_str(), "{step}");
+        receiver.restart().await;
+        lab.settle().await;
+        let mut after = receiver.world(&lab);
+        after.images.clone_from(&before.images);
+        assert_eq!(after, before, "{step}");
+        assert_eq!(lab.run(&id(3), &to(2, Some(1))).await, State::Completed, "{step}");
+    }
+}
+
+/// The old master dies for good behind the commit: the deployment ends without it, and what it has of the app goes when
+/// it is back, before it takes part in anything newer.
+#[tokio::test(start_paused = true)]
+async fn an_old_master_that_dies_behind_the_commit_cleans_up_when_it_is_back() {
+    for newer in [false, true] {
+        let lab = Scenario::Swap.lab().await;
+        let record = Scenario::Swap.accepted(&lab).await;
+        let old = lab.node(1);
+        old.stays_dead.store(true, Ordering::Relaxed);
+        let index = position(&record, |step| *step == Step::Deregister);
+        old.kv.inject(1, Fault::DieAfter, marks(index, Status::Running));
+        assert_eq!(lab.work(&id(TESTED)).await, State::Completed);
+        assert_eq!(lab.entry().await.unwrap().master, node(2));
+        assert!(!old.world(&lab).volumes.is_empty());
+        old.restart().await;
+        if newer {
+            assert_eq!(lab.run(&id(3), &to(1, Some(2))).await, State::Completed);
+            assert_eq!(lab.node(1).volume(&lab, "data").as_deref(), Some("v1;last;v2;last;v2;"));
+        } else {
+            lab.settle().await;
+            assert!(old.world(&lab).volumes.is_empty() && old.world(&lab).containers.is_empty());
+        }
+        let owed = lab.value(&keys::owed(&node(1), &lab.app, &id(TESTED))).await;
+        assert_eq!(owed, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_without_room_is_refused_while_the_app_serves() {
+    let lab = Scenario::Third.lab().await;
+    lab.node(3).fakes.machine.state().room = Some(1 << 20);
+    let before = lab.worlds();
+    assert_eq!(lab.run(&id(TESTED), &to(3, None)).await, State::Refused);
+    let reason = lab.record(&id(TESTED)).await.reason.unwrap();
+    assert!(reason.contains("no room on node3"), "{reason}");
+    let after = lab.worlds();
+    for (before, after) in before.iter().zip(after) {
+        assert_eq!(before.containers, after.containers);
+        assert_eq!(before.checkouts, after.checkouts);
+    }
+}
+
+/// An app that is deployed as it is goes on running.
+#[tokio::test(start_paused = true)]
+async fn what_has_not_changed_is_not_touched() {
+    let lab = Lab::new().await;
+    const PLAIN: &str = "services:\n  db: {image: \"registry:5000/db:1\"}\n";
+    lab.push("v1", PLAIN);
+    assert_eq!(lab.run(&id(1), &deploy(None)).await, State::Completed);
+    let before = lab.node(1).world(&lab).containers;
+    assert_eq!(lab.run(&id(2), &deploy(None)).await, State::Completed);
+    let record = lab.record(&id(2)).await;
+    let skipped = record.steps.iter().filter(|step| step.status == Status::Skipped);
+    let skipped: Vec<_> = skipped.map(|step| step.step.to_string()).collect();
+    assert_eq!(skipped, ["begin maintenance", "stop", "snapshot", "up", "end maintenance"]);
+    assert_eq!(lab.node(1).world(&lab).containers, before);
+    assert!(!lab.node(1).fakes.machine.calls().iter().any(|call| call.starts_with("stop")));
+    assert_eq!(lab.entry().await.unwrap().deploy_id, id(2).as_str());
+}
