@@ -6,6 +6,7 @@ mod events;
 mod follow;
 mod handlers;
 mod keeper;
+mod measure;
 mod presence;
 mod proxies;
 mod wiring;

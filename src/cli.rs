@@ -1,6 +1,7 @@
 //! The commands: each needs nothing but Consul, save the agent itself.
 
 mod agent;
+mod drain;
 mod follow;
 mod handle;
 mod logging;
@@ -46,6 +47,8 @@ enum Command {
     Handle(handle::HandleArgs),
     Status(status::StatusArgs),
     Follow(follow::FollowArgs),
+    Drain(drain::DrainArgs),
+    Undrain(drain::UndrainArgs),
 }
 
 /// Parses the arguments, runs the command, and turns its failure into text and an exit code.
@@ -71,6 +74,8 @@ async fn run(command: Command) -> Result<(), CommandFailure> {
         Command::Handle(args) => handle::run(args, client).await,
         Command::Status(args) => status::run(&args, &client, &mut Printer::stdout()).await,
         Command::Follow(args) => follow::run(&args, &client, &mut Printer::stdout()).await,
+        Command::Drain(args) => drain::drain(&args, &client, &client, &mut Printer::stdout()).await,
+        Command::Undrain(args) => drain::undrain(&args, &client, &mut Printer::stdout()).await,
     }
 }
 
@@ -93,4 +98,21 @@ fn report(failure: &CommandFailure) -> ExitCode {
     // Nobody is left to tell if this fails too.
     let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
     failure.exit_code()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Args::command().debug_assert();
+        assert!(Args::try_parse_from(["tandem", "drain", "node1", "new disk"]).is_ok());
+        assert!(Args::try_parse_from(["tandem", "undrain", "node1"]).is_ok());
+        for wrong in ["", "../node1", "-x", "a b"] {
+            assert!(Args::try_parse_from(["tandem", "drain", wrong]).is_err(), "{wrong:?}");
+        }
+    }
 }

@@ -1,10 +1,13 @@
 //! From what Consul delivers to a validated request. Pure: [`decode`] neither reads nor writes anything.
 
+mod wanted;
 mod wire;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{AppId, DeployId, NodeName};
+
+pub use wanted::Wanted;
 
 /// An event as Consul delivered it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,9 +30,9 @@ pub enum Request {
         app: AppId,
         /// The node that is to run it; none: to be picked.
         master: Option<NodeName>,
-        /// The node that is to hold copies, if any.
-        #[serde(rename = "slave")]
-        replica: Option<NodeName>,
+        /// The node that is to hold copies.
+        #[serde(rename = "slave", default, skip_serializing_if = "Wanted::is_unsaid")]
+        replica: Wanted,
         /// Whether `update.sh` runs before the app starts.
         update: bool,
     },

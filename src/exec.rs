@@ -11,6 +11,7 @@ mod health;
 mod intake;
 mod journal;
 mod lease;
+mod nodes;
 mod owed;
 mod queue;
 mod steps;
@@ -24,6 +25,7 @@ pub use error::{ExecError, StepError};
 pub use intake::{NodeInfo, Rejection, gather, reject};
 pub use journal::{Journal, JournalError};
 pub use lease::SessionKeeper;
+pub use nodes::{Room, node_facts};
 pub use owed::settle;
 pub use queue::{Acceptance, Queue, accept, promote};
 

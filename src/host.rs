@@ -5,6 +5,7 @@ pub mod compose;
 pub mod docker;
 pub mod files;
 pub mod repository;
+pub mod resources;
 pub mod unix_http;
 pub mod volume;
 
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use compose::Compose;
 use docker::Containers;
 use repository::Repositories;
+use resources::Resources;
 use volume::Volumes;
 
 /// Everything that a deployment does to a machine goes through one of these.
@@ -29,6 +31,8 @@ pub struct Host {
     pub containers: Arc<dyn Containers>,
     /// BTRFS volumes.
     pub volumes: Arc<dyn Volumes>,
+    /// Disk and memory.
+    pub resources: Arc<dyn Resources>,
 }
 
 #[cfg(any(test, feature = "testing"))]
@@ -41,6 +45,7 @@ impl Host {
             compose: fakes.compose.clone(),
             containers: fakes.containers.clone(),
             volumes: fakes.volumes.clone(),
+            resources: fakes.resources.clone(),
         };
         (host, fakes)
     }

@@ -6,7 +6,9 @@ pub mod keys;
 pub mod manifest;
 pub mod placement;
 pub mod record;
+pub mod room;
 
 pub use app::{AppId, AppName, Branch, DeployId, ProjectName, Repo};
 pub use placement::{NodeName, Placement, Role};
 pub use record::AppRecord;
+pub use room::Amount;

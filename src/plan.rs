@@ -4,11 +4,13 @@ pub mod check;
 mod deploy;
 mod destroy;
 mod facts;
+mod pick;
 mod transition;
 
 use std::collections::BTreeMap;
 
-pub use facts::{Facts, NodeFacts};
+pub use facts::{Facts, NodeFacts, RoomFacts};
+pub use pick::{Choice, Unfit};
 
 use crate::event::Request;
 use crate::model::deployment::{StepRecord, Transition};
@@ -23,6 +25,8 @@ pub struct Plan {
     pub transitions: BTreeMap<NodeName, Transition>,
     /// The steps, ordered by stage.
     pub steps: Vec<StepRecord>,
+    /// How the pair came about.
+    pub choice: Choice,
 }
 
 /// The planner's reasoned "no": nothing was touched.
@@ -39,11 +43,9 @@ pub enum Refusal {
     /// The node is a member, but does not answer.
     #[error("{0} is not alive: Consul does not reach it")]
     NodeAway(NodeName),
-    /// Picking a pair is not available.
-    #[error(
-        "no master is named: add \"master\":\"NODE\" to the event (picking one is not available in this version)"
-    )]
-    NoMaster,
+    /// The event leaves the master open, and each node has a reason against it.
+    #[error("no node can be picked as the master: {0}; one that is named is taken all the same")]
+    NoMaster(String),
     /// The app would have to leave a master that is away, and with it the newest data.
     #[error(
         "the app's newest data is on its master {0}, which Consul does not reach: bring {0} back first"
@@ -67,8 +69,9 @@ pub fn plan(id: &DeployId, request: &Request, facts: &Facts) -> Result<Plan, Ref
     }
     match request {
         Request::Deploy { master, replica, update, .. } => {
-            let master = master.clone().ok_or(Refusal::NoMaster)?;
-            deploy::plan(id, Placement { master, replica: replica.clone() }, *update, facts)
+            let (placement, choice) = pick::pick(master.as_ref(), replica, facts)?;
+            let plan = deploy::plan(id, placement, *update, facts)?;
+            Ok(Plan { choice, ..plan })
         }
         Request::Destroy { .. } => destroy::plan(facts),
         Request::Migrate { .. } => Err(Refusal::NoMigrate),

@@ -29,6 +29,12 @@ fn told(folder: &Path) -> String {
 
 fn listing(plan: &Plan) -> String {
     let mut text = String::new();
+    if let Some(choice) = &plan.choice.reason {
+        writeln!(text, "picked: {choice}").unwrap();
+    }
+    for warning in &plan.choice.warnings {
+        writeln!(text, "warning: {warning}").unwrap();
+    }
     for (node, transition) in &plan.transitions {
         writeln!(text, "{node}: {} -> {}", transition.from, transition.to).unwrap();
     }

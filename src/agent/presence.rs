@@ -6,17 +6,28 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::warn;
 
+use super::measure::measure;
 use crate::consul::txn::{Txn, TxnOp};
 use crate::error::chain;
-use crate::exec::{Context, NodeInfo};
+use crate::exec::{Context, NodeInfo, Room};
 use crate::model::keys;
 
 /// How often the key is looked after when nothing happens: somebody may have deleted it by hand.
 const REFRESH: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Publishes this node for ever: at once with a new session, and when its problems change.
-pub(super) async fn publish(ctx: Arc<Context>, mut problems: watch::Receiver<Vec<String>>) {
+/// Publishes this node for ever: at once with a new session, and when its problems or its room change.
+pub(super) async fn publish(ctx: Arc<Context>, problems: watch::Receiver<Vec<String>>) {
+    let (measured, room) = watch::channel(None);
+    let resources = ctx.host.resources.clone();
+    tokio::join!(measure(resources.as_ref(), measured), tell(&ctx, problems, room));
+}
+
+async fn tell(
+    ctx: &Context,
+    mut problems: watch::Receiver<Vec<String>>,
+    mut room: watch::Receiver<Option<Room>>,
+) {
     let since = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
     let mut session = ctx.session.clone();
     loop {
@@ -26,9 +37,10 @@ pub(super) async fn publish(ctx: Arc<Context>, mut problems: watch::Receiver<Vec
             address: ctx.address.clone(),
             since: since.clone(),
             problems: problems.borrow_and_update().clone(),
+            room: room.borrow_and_update().clone(),
         };
         let published = match id {
-            Some(id) => put(&ctx, &info, id).await,
+            Some(id) => put(ctx, &info, id).await,
             // The session's return wakes this.
             None => true,
         };
@@ -36,6 +48,7 @@ pub(super) async fn publish(ctx: Arc<Context>, mut problems: watch::Receiver<Vec
         tokio::select! {
             _ = session.changed() => {}
             _ = problems.changed() => {}
+            _ = room.changed() => {}
             () = tokio::time::sleep(wait) => {}
         }
     }

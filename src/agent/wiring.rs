@@ -17,6 +17,7 @@ use crate::host::Host;
 use crate::host::compose::{ComposeCli, ComposeTimeouts};
 use crate::host::docker::DockerEngine;
 use crate::host::repository::{GitRepositories, GitSettings, HostKeyPolicy};
+use crate::host::resources::Machine;
 use crate::host::volume::{Buttervolume, ButtervolumeSettings};
 use crate::model::{AppName, AppRecord, NodeName};
 
@@ -85,6 +86,7 @@ fn host(config: &Config) -> Host {
         repositories: Arc::new(GitRepositories::new(git)),
         compose: Arc::new(ComposeCli { timeouts, ..ComposeCli::default() }),
         containers: Arc::new(DockerEngine::new()),
+        resources: Arc::new(Machine { volumes: volumes.snapshots.clone() }),
         volumes: Arc::new(Buttervolume::new(volumes)),
     }
 }

@@ -49,7 +49,7 @@ pub(super) async fn run(
             return Err(CommandFailure::new(ErrorKind::Failed, text));
         }
     };
-    let mut view = View { out, json: args.json, shown: Vec::new() };
+    let mut view = View { out, json: args.json, shown: Vec::new(), chosen: false };
     view.heading(&deployment)?;
     let last = view.until_outcome(client, &key, deployment).await?;
     outcome(&last)
@@ -87,6 +87,7 @@ struct View<'a, 'b> {
     out: &'a mut Printer<'b>,
     json: bool,
     shown: Vec<StepRecord>,
+    chosen: bool,
 }
 
 #[derive(Serialize)]
@@ -140,6 +141,11 @@ impl View<'_, '_> {
     }
 
     fn changes(&mut self, deployment: &Deployment) -> Result<(), CommandFailure> {
+        // A deployment that waits has its pair when its turn comes.
+        if let Some(choice) = deployment.choice.as_ref().filter(|_| !self.chosen && !self.json) {
+            self.out.line(&format!("picked: {choice}"))?;
+            self.chosen = true;
+        }
         for (index, step) in deployment.steps.iter().enumerate() {
             let before = self.shown.get(index);
             if before.is_some_and(|before| before.status == step.status)

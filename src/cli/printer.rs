@@ -15,6 +15,12 @@ impl Printer<'_> {
         Self(Box::new(io::stdout()))
     }
 
+    /// To memory.
+    #[cfg(test)]
+    pub(super) fn to(buffer: &mut Vec<u8>) -> Printer<'_> {
+        Printer(Box::new(buffer))
+    }
+
     /// One line.
     pub(super) fn line(&mut self, text: &str) -> Result<(), CommandFailure> {
         writeln!(self.0, "{text}").and_then(|()| self.0.flush()).map_err(|error| failure(&error))

@@ -8,12 +8,12 @@ use serde::Serialize;
 use super::consul_failure;
 use super::printer::Printer;
 use super::records;
-use crate::consul::catalog::Catalog;
 use crate::consul::{Client, ConsulError};
 use crate::error::CommandFailure;
-use crate::exec::{Queue, Rejection};
+use crate::exec::{NodeInfo, Queue, Rejection, node_facts};
 use crate::model::deployment::{Deployment, State};
-use crate::model::{AppRecord, keys};
+use crate::model::{Amount, AppRecord, keys};
+use crate::plan::NodeFacts;
 
 /// Outcomes shown: enough to see what just went wrong.
 const RECENT: usize = 5;
@@ -52,6 +52,11 @@ struct NodeStatus {
     agent: Option<String>,
     masters: usize,
     slaves: usize,
+    disk: Option<Amount>,
+    memory: Option<Amount>,
+    draining: bool,
+    /// Why nothing is picked to go there.
+    unfit: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,23 +101,11 @@ async fn gather(client: &Client) -> Result<Status, ConsulError> {
             rejection.event, rejection.at, rejection.reason
         )
     }));
-    let nodes = client.members().await?.into_iter().map(|member| {
-        let name = member.name.to_string();
-        NodeStatus {
-            address: member.address,
-            alive: member.alive,
-            agent: agents.get(&name).map(|agent| agent.version.clone()),
-            masters: apps.values.values().filter(|app| app.master.as_str() == name).count(),
-            slaves: apps
-                .values
-                .values()
-                .filter(|app| app.slave.as_ref().is_some_and(|s| s.as_str() == name))
-                .count(),
-            name,
-        }
-    });
+    let nodes = node_facts(client, client, None).await?.into_iter();
     Ok(Status {
-        nodes: nodes.collect(),
+        nodes: nodes
+            .map(|(name, facts)| node_status(name.to_string(), facts, &agents, &apps.values))
+            .collect(),
         apps: apps
             .values
             .into_iter()
@@ -121,6 +114,28 @@ async fn gather(client: &Client) -> Result<Status, ConsulError> {
         deployments: recent(deployments.values),
         problems,
     })
+}
+
+fn node_status(
+    name: String,
+    facts: NodeFacts,
+    agents: &BTreeMap<String, NodeInfo>,
+    apps: &BTreeMap<String, AppRecord>,
+) -> NodeStatus {
+    let is_slave =
+        |app: &&AppRecord| app.slave.as_ref().is_some_and(|slave| slave.as_str() == name);
+    NodeStatus {
+        unfit: facts.unfit().map(|why| why.to_string()),
+        address: facts.address,
+        alive: facts.alive,
+        agent: agents.get(&name).map(|agent| agent.version.clone()),
+        masters: apps.values().filter(|app| app.master.as_str() == name).count(),
+        slaves: apps.values().filter(is_slave).count(),
+        disk: facts.room.map(|room| room.disk),
+        memory: facts.room.map(|room| room.memory),
+        draining: facts.draining.is_some(),
+        name,
+    }
 }
 
 fn app_status(
@@ -169,7 +184,17 @@ fn print(status: &Status, out: &mut Printer<'_>) -> Result<(), CommandFailure> {
         vec![app.name.clone(), app.master.clone(), slave, app.health.clone(), app.urls.clone()]
     }))?;
     out.line("")?;
-    let heading = ["NODE", "ADDRESS", "CONSUL", "AGENT", "MASTERS", "SLAVES"];
+    let heading = [
+        "NODE",
+        "ADDRESS",
+        "CONSUL",
+        "AGENT",
+        "MASTERS",
+        "SLAVES",
+        "DISK FREE",
+        "MEMORY FREE",
+        "IS PICKED",
+    ];
     out.table(&table(&heading, &status.nodes, |node| {
         vec![
             node.name.clone(),
@@ -178,6 +203,9 @@ fn print(status: &Status, out: &mut Printer<'_>) -> Result<(), CommandFailure> {
             node.agent.clone().unwrap_or_else(|| "away".to_owned()),
             node.masters.to_string(),
             node.slaves.to_string(),
+            left(node.disk),
+            left(node.memory),
+            node.unfit.as_ref().map_or("yes".to_owned(), |why| format!("no: it {why}")),
         ]
     }))?;
     out.line("")?;
@@ -193,6 +221,10 @@ fn print(status: &Status, out: &mut Printer<'_>) -> Result<(), CommandFailure> {
         out.line("PROBLEMS")?;
     }
     status.problems.iter().try_for_each(|problem| out.line(&format!("  {problem}")))
+}
+
+fn left(amount: Option<Amount>) -> String {
+    amount.map_or("?".to_owned(), |amount| amount.to_string())
 }
 
 /// A heading and a row per item.

@@ -25,16 +25,34 @@ fn a_deploy_with_a_pair() {
     };
     assert_eq!(app.repo.as_str(), "ssh://git@h/app");
     assert_eq!(master.unwrap().as_str(), "node1");
-    assert_eq!(replica.unwrap().as_str(), "node2");
+    assert_eq!(replica.node().unwrap().as_str(), "node2");
     assert!(!update);
 }
 
 #[test]
-fn null_empty_and_absent_slaves_are_none() {
-    for slave in [r#""slave":null,"#, r#""slave":"","#, ""] {
+fn no_slave_is_another_thing_than_nothing_said_of_it_also_in_the_record() {
+    let node2 = NodeName::parse("node2").unwrap();
+    for (slave, wanted) in [
+        (r#""slave":null,"#, Wanted::Nobody),
+        (r#""slave":"","#, Wanted::Nobody),
+        ("", Wanted::Unsaid),
+        (r#""slave":"node2","#, Wanted::Node(node2)),
+    ] {
         let text = format!(r#"{{{slave}"master":"node1","branch":"main","repo":"git://h/app"}}"#);
-        let Request::Deploy { replica, .. } = request("deploy", &text) else { panic!() };
-        assert_eq!(replica, None);
+        let request = request("deploy", &text);
+        let Request::Deploy { replica, .. } = &request else { panic!() };
+        assert_eq!(*replica, wanted, "{slave}");
+        let stored = serde_json::to_string(&request).unwrap();
+        assert_eq!(serde_json::from_str::<Request>(&stored).unwrap(), request, "{stored}");
+    }
+}
+
+#[test]
+fn a_master_that_is_null_empty_or_absent_is_left_open() {
+    for master in [r#""master":null,"#, r#""master":"","#, ""] {
+        let text = format!(r#"{{{master}"slave":"node1","branch":"main","repo":"git://h/app"}}"#);
+        let Request::Deploy { master, .. } = request("deploy", &text) else { panic!() };
+        assert_eq!(master, None);
     }
 }
 

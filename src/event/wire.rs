@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{DecodeError, Decoded, Request};
+use super::{DecodeError, Decoded, Request, Wanted};
 use crate::model::app::NameError;
 use crate::model::{AppId, Branch, DeployId, NodeName, Repo};
 
@@ -40,8 +40,12 @@ fn app(fields: &Map<String, Value>) -> Result<AppId, DecodeError> {
 
 fn deploy(app: AppId, fields: &Map<String, Value>) -> Result<Request, DecodeError> {
     let master = node(fields, "master")?;
-    let replica = node(fields, "slave")?;
-    if master.is_some() && master == replica {
+    let replica = match node(fields, "slave")? {
+        Some(name) => Wanted::Node(name),
+        None if fields.contains_key("slave") => Wanted::Nobody,
+        None => Wanted::Unsaid,
+    };
+    if master.is_some() && master.as_ref() == replica.node() {
         let problem = "is the master too; a pair has two nodes".to_owned();
         return Err(DecodeError::Value { field: "slave", problem });
     }
@@ -102,7 +106,7 @@ fn optional<'a>(
     }
 }
 
-/// A node's name; null and the empty text count as absent.
+/// A node's name; null and the empty text name none.
 fn node(fields: &Map<String, Value>, field: &'static str) -> Result<Option<NodeName>, DecodeError> {
     match optional(fields, field, field)? {
         None | Some("") => Ok(None),

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::context::Context;
 use super::error::StepError;
 use super::steps::{
-    StepContext, check, checkouts, compare, images, keys, probe, project, services, transfer, volumes,
+    StepContext, check, checkouts, compare, images, keys, probe, project, services, transfer,
+    volumes,
 };
 use crate::model::AppRecord;
 use crate::model::deployment::{Deployment, Step};

@@ -183,7 +183,9 @@ impl Driver<'_> {
         step: &Step,
     ) -> Result<apply::Done, StepError> {
         let owed = owed::settle(self.ctx, self.app, Some(self.id)).await;
-        owed.map_err(|error| StepError::Failed(format!("left from an earlier deployment: {error}")))?;
+        owed.map_err(|error| {
+            StepError::Failed(format!("left from an earlier deployment: {error}"))
+        })?;
         let _slot = self.slot(step).await;
         let _busy = self.ctx.busy.with(self.app).await;
         apply::apply(self.ctx, deployment, index).await

@@ -1,16 +1,15 @@
 //! Facts for the planner, and the record of what could not be understood.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::{Deserialize, Serialize};
 
 use super::context::{Context, now};
 use super::error::ExecError;
+use super::nodes::{Room, node_facts};
 use super::store::encode;
 use crate::consul::txn::TxnOp;
 use crate::event::RawEvent;
 use crate::model::{AppName, AppRecord, NodeName, keys};
-use crate::plan::{Facts, NodeFacts};
+use crate::plan::Facts;
 
 /// Rejections kept, all events together.
 const REJECTIONS_KEPT: usize = 50;
@@ -29,6 +28,9 @@ pub struct NodeInfo {
     /// What this node's proxies left out, one line each.
     #[serde(default)]
     pub problems: Vec<String>,
+    /// The room that the node has; none: it can't be measured.
+    #[serde(default)]
+    pub room: Option<Room>,
 }
 
 /// An event that could not be decoded: `tandem/rejected/{event id}`.
@@ -49,16 +51,7 @@ pub struct Rejection {
 /// Gathers the facts that a plan for `app` is made from. Reads only.
 pub async fn gather(ctx: &Context, app: &AppName) -> Result<Facts, ExecError> {
     let kv = ctx.cluster.kv.as_ref();
-    let agents: BTreeSet<String> =
-        kv.list(keys::NODES).await?.entries.into_iter().map(|entry| entry.key).collect();
-    let members = ctx.cluster.catalog.members().await?;
-    let nodes: BTreeMap<_, _> = members
-        .into_iter()
-        .map(|member| {
-            let agent = agents.contains(&keys::node(&member.name));
-            (member.name, NodeFacts { address: member.address, alive: member.alive, agent })
-        })
-        .collect();
+    let nodes = node_facts(kv, ctx.cluster.catalog.as_ref(), Some(app)).await?;
     let entry = kv.get(&keys::app(app)).await?;
     let parsed = entry.map(|entry| serde_json::from_slice::<AppRecord>(&entry.value)).transpose();
     Ok(match parsed {

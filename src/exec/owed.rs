@@ -28,8 +28,10 @@ pub(super) fn notes(
     before: &BTreeSet<usize>,
 ) -> Vec<TxnOp> {
     let new = debts(deployment);
-    let nodes: BTreeSet<&NodeName> =
-        new.difference(before).filter_map(|index| Some(&deployment.steps.get(*index)?.node)).collect();
+    let nodes: BTreeSet<&NodeName> = new
+        .difference(before)
+        .filter_map(|index| Some(&deployment.steps.get(*index)?.node))
+        .collect();
     let note = |node: &NodeName| TxnOp::Set {
         key: keys::owed(node, app, &deployment.id),
         value: encode(deployment),
@@ -41,11 +43,7 @@ pub(super) fn notes(
 ///
 /// # Errors
 /// The first thing that can't be done; what is done is noted, and the rest stays owed.
-pub async fn settle(
-    ctx: &Context,
-    app: &AppName,
-    but: Option<&DeployId>,
-) -> Result<(), StepError> {
+pub async fn settle(ctx: &Context, app: &AppName, but: Option<&DeployId>) -> Result<(), StepError> {
     let _busy = ctx.busy.with(app).await;
     let kv = ctx.cluster.kv.as_ref();
     let prefix = keys::owed_to(&ctx.me, app);
@@ -104,9 +102,7 @@ async fn pay(
 
 /// After the commit the steps' own order, before it the order of an undo.
 fn next(deployment: &Deployment, me: &NodeName) -> Option<usize> {
-    let is_mine = |index: &usize| {
-        deployment.steps.get(*index).is_some_and(|step| step.node == *me)
-    };
+    let is_mine = |index: &usize| deployment.steps.get(*index).is_some_and(|step| step.node == *me);
     let mut mine = debts(deployment).into_iter().filter(is_mine);
     if deployment.committed { mine.next() } else { mine.next_back() }
 }

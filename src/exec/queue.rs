@@ -168,6 +168,8 @@ async fn begin(
             deployment.placement = plan.placement;
             deployment.transitions = plan.transitions;
             deployment.steps = plan.steps;
+            deployment.choice = plan.choice.reason;
+            deployment.warnings = plan.choice.warnings;
             let after = Queue { epoch, running: Some(id.clone()), ..queue.clone() };
             Ok((deployment, after))
         }

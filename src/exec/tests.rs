@@ -14,5 +14,6 @@ mod intake;
 mod interruptions;
 mod lease;
 mod moves;
+mod pick;
 mod queue;
 mod redeploy;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::compose::FakeCompose;
 use super::docker::{Container, FakeContainers};
 use super::repository::FakeRepositories;
+use super::resources::FakeResources;
 use super::volume::{FakeSnapshot, FakeVolumes, Schedule, SnapshotName};
 
 /// Errors that the next calls of an operation are to return.
@@ -102,6 +103,8 @@ pub struct FakeHost {
     pub containers: Arc<FakeContainers>,
     /// buttervolume.
     pub volumes: Arc<FakeVolumes>,
+    /// Disk and memory.
+    pub resources: Arc<FakeResources>,
 }
 
 impl Default for FakeHost {
@@ -112,6 +115,7 @@ impl Default for FakeHost {
             compose: Arc::new(FakeCompose::new(machine.clone())),
             containers: Arc::new(FakeContainers::new(machine.clone())),
             volumes: Arc::new(FakeVolumes::new(machine.clone())),
+            resources: Arc::default(),
             machine,
         }
     }

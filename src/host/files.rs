@@ -7,6 +7,8 @@ use std::path::{Component, Path, PathBuf};
 
 use tokio::task::spawn_blocking;
 
+use crate::model::Amount;
+
 /// Why a file or directory could not be read, replaced or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -83,11 +85,17 @@ pub async fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
 
 /// How many bytes can still be written where `path` is.
 pub async fn free_bytes(path: &Path) -> Result<u64, FileError> {
+    Ok(space(path).await?.free)
+}
+
+/// The size of the file system where `path` is, and how much can still be written there.
+pub async fn space(path: &Path) -> Result<Amount, FileError> {
     let path = path.to_owned();
     blocking(move || {
         let facts = nix::sys::statvfs::statvfs(&path)
             .map_err(|errno| failed("measure", &path)(errno.into()))?;
-        Ok(facts.blocks_available().saturating_mul(facts.fragment_size()))
+        let bytes = |blocks: u64| blocks.saturating_mul(facts.fragment_size());
+        Ok(Amount { free: bytes(facts.blocks_available()), total: bytes(facts.blocks()) })
     })
     .await
 }
@@ -174,6 +182,8 @@ mod tests {
 
     #[tokio::test]
     async fn room_is_told() {
+        let room = space(Path::new("/")).await.unwrap();
+        assert!(0 < room.free && room.free <= room.total);
         assert!(free_bytes(Path::new("/")).await.unwrap() > 0);
         assert!(free_bytes(Path::new("/no/such/dir")).await.is_err());
     }

@@ -16,6 +16,8 @@ pub const DEPLOYMENTS: &str = "tandem/deployments/";
 pub const LEASES: &str = "tandem/leases/";
 /// What a node still has to do for deployments that went on without it.
 pub const OWED: &str = "tandem/owed/";
+/// Present: nothing is picked to go to the node. Set and deleted by operators.
+pub const DRAINING: &str = "tandem/draining/";
 /// What each agent says of its node; gone with the agent's session.
 pub const NODES: &str = "tandem/nodes/";
 /// Events that could not be decoded.
@@ -71,6 +73,11 @@ pub fn owed(node: &NodeName, app: &AppName, id: &DeployId) -> String {
 /// `tandem/nodes/{node}`.
 pub fn node(node: &NodeName) -> String {
     format!("{NODES}{node}")
+}
+
+/// `tandem/draining/{node}`.
+pub fn draining(node: &NodeName) -> String {
+    format!("{DRAINING}{node}")
 }
 
 /// `tandem/rejected/{event id}`.

@@ -1,7 +1,7 @@
 //! The steps of a deployment: where nobody has the app, where its master stays, and where it moves with its data.
 
 use super::transition::transitions;
-use super::{Facts, Plan, Refusal, Steps};
+use super::{Choice, Facts, Plan, Refusal, Steps};
 use crate::model::deployment::Step;
 use crate::model::{DeployId, NodeName, Placement};
 
@@ -36,6 +36,7 @@ pub(super) fn plan(
         transitions: transitions(old.as_ref(), Some(&new)),
         placement: Some(new),
         steps: steps.steps,
+        choice: Choice::default(),
     })
 }
 

@@ -1,7 +1,7 @@
 //! The steps that remove an app and keep its volume snapshots.
 
 use super::transition::transitions;
-use super::{Facts, Plan, Refusal, Steps};
+use super::{Choice, Facts, Plan, Refusal, Steps};
 use crate::model::deployment::Step;
 
 pub(super) fn plan(facts: &Facts) -> Result<Plan, Refusal> {
@@ -9,8 +9,7 @@ pub(super) fn plan(facts: &Facts) -> Result<Plan, Refusal> {
     let old = app.placement();
     facts.require(&old.master)?;
     let mut steps = Steps::default();
-    for step in
-        [Step::BeginMaintenance, Step::Stop, Step::Snapshot, Step::Forget, Step::Deregister]
+    for step in [Step::BeginMaintenance, Step::Stop, Step::Snapshot, Step::Forget, Step::Deregister]
     {
         steps.one(&old.master, step);
     }
@@ -18,5 +17,10 @@ pub(super) fn plan(facts: &Facts) -> Result<Plan, Refusal> {
     steps.one(&old.master, Step::Remove);
     steps.stage(old.nodes().map(|node| (node.clone(), Step::RemoveCheckouts { keep: None })));
     steps.one(&old.master, Step::EndMaintenance);
-    Ok(Plan { placement: None, transitions: transitions(Some(&old), None), steps: steps.steps })
+    Ok(Plan {
+        placement: None,
+        transitions: transitions(Some(&old), None),
+        steps: steps.steps,
+        choice: Choice::default(),
+    })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Refusal;
-use crate::model::{AppRecord, NodeName};
+use crate::model::{Amount, AppRecord, NodeName};
 
 /// What is known when a request is planned.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ pub struct Facts {
 }
 
 /// What is known of a node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeFacts {
     /// Its address in Consul's catalog.
     pub address: String,
@@ -29,6 +29,27 @@ pub struct NodeFacts {
     pub alive: bool,
     /// Whether its agent runs.
     pub agent: bool,
+    /// The operator's reason, perhaps empty, why nothing is to be picked to go there; none: it is not draining.
+    #[serde(default)]
+    pub draining: Option<String>,
+    /// Of how many other apps it is the master, or is becoming it.
+    #[serde(default)]
+    pub masters: u32,
+    /// The room that it has; none: its agent can't tell.
+    #[serde(default)]
+    pub room: Option<RoomFacts>,
+}
+
+/// The room that a node has, as its agent told it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomFacts {
+    /// The file system of the BTRFS volumes.
+    pub disk: Amount,
+    /// Memory that can be had without swapping.
+    pub memory: Amount,
+    /// Seconds since it was told.
+    #[serde(default)]
+    pub age: u64,
 }
 
 impl Facts {

@@ -7,7 +7,7 @@ fn node(name: &str) -> NodeName {
 }
 
 fn facts(app: Option<(&str, Option<&str>)>) -> Facts {
-    let there = NodeFacts { address: "10.0.0.1".to_owned(), alive: true, agent: true };
+    let there = NodeFacts { alive: true, agent: true, ..NodeFacts::default() };
     let nodes = ["node1", "node2", "node3"].map(|name| (node(name), there.clone()));
     Facts {
         nodes: nodes.into(),
@@ -28,7 +28,12 @@ fn app() -> AppId {
 }
 
 fn deploy(master: Option<&str>, replica: Option<&str>, update: bool) -> Request {
-    Request::Deploy { app: app(), master: master.map(node), replica: replica.map(node), update }
+    Request::Deploy {
+        app: app(),
+        master: master.map(node),
+        replica: replica.map(node).into(),
+        update,
+    }
 }
 
 fn planned(request: &Request, facts: &Facts) -> Result<Plan, Refusal> {
@@ -134,7 +139,7 @@ fn refusals_say_what_is_wrong() {
             "no node named node9 (there are node1, node2, node3)",
         ),
         (deploy(Some("node2"), None, false), &dead, "Consul does not reach it"),
-        (deploy(None, None, false), &here, "no master is named"),
+        (deploy(None, None, false), &here, "no node can be picked as the master: node1 "),
         (
             deploy(Some("node2"), None, false),
             &super::tests::facts(Some(("node1", None))),

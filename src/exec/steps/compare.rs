@@ -17,8 +17,7 @@ pub(in crate::exec) async fn compare(step: &StepContext<'_>) -> Result<Done, Ste
     let manifest = step.manifest(&project).await?;
     let hashes = step.ctx.host.compose.hashes(&project).await;
     let hashes = hashes.map_err(|e| StepError::from_error(&e))?;
-    let running =
-        docker.of_project(&step.project).await.map_err(|e| StepError::from_error(&e))?;
+    let running = docker.of_project(&step.project).await.map_err(|e| StepError::from_error(&e))?;
     let mut images = BTreeMap::new();
     for container in &running {
         let id = docker.image_id(&container.image).await.map_err(|e| StepError::from_error(&e))?;

@@ -157,7 +157,8 @@ pub(in crate::exec) async fn leave(step: &StepContext<'_>) -> Result<Done, StepE
     let manifest = step.manifest(&project).await.unwrap_or_default();
     let left = volumes::existing(step, &manifest).await?;
     let me = &step.ctx.me;
-    let warn = |volume| format!("volume {volume} is not a BTRFS one: it has no copy, and stays on {me}");
+    let warn =
+        |volume| format!("volume {volume} is not a BTRFS one: it has no copy, and stays on {me}");
     Ok(Done { warnings: left.into_iter().map(warn).collect(), ..Done::default() })
 }
 

@@ -53,13 +53,18 @@ pub(super) fn deploy(replica: Option<usize>) -> Request {
 
 /// A deploy on another pair.
 pub(super) fn to(master: usize, replica: Option<usize>) -> Request {
-    let (master, replica) = (Some(node(master)), replica.map(node));
+    let (master, replica) = (Some(node(master)), replica.map(node).into());
     Request::Deploy { app: app(), master, replica, update: false }
 }
 
 /// A deploy on node1 and node2 with `update.sh`.
 pub(super) fn update() -> Request {
-    Request::Deploy { app: app(), master: Some(node(1)), replica: Some(node(2)), update: true }
+    Request::Deploy {
+        app: app(),
+        master: Some(node(1)),
+        replica: Some(node(2)).into(),
+        update: true,
+    }
 }
 
 pub(super) fn destroy() -> Request {

@@ -250,11 +250,12 @@ impl Lab {
         let prefix = keys::owed_to(&step.node, &self.app);
         let listing = self.consul.list(&prefix).await.unwrap();
         let notes = listing.entries.into_iter();
-        let mut notes = notes.map(|entry| serde_json::from_slice::<Deployment>(&entry.value).unwrap());
+        let mut notes =
+            notes.map(|entry| serde_json::from_slice::<Deployment>(&entry.value).unwrap());
         notes.any(|note| {
-            note.steps.iter().any(|s| {
-                (s.stage, &s.node, s.status) == (step.stage, &step.node, Status::Owed)
-            })
+            note.steps
+                .iter()
+                .any(|s| (s.stage, &s.node, s.status) == (step.stage, &step.node, Status::Owed))
         })
     }
 

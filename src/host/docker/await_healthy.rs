@@ -171,8 +171,8 @@ mod tests {
                 restart_count: 0,
                 started_at: None,
                 restart: "no".to_owned(),
-            config_hash: None,
-            binds: Vec::new(),
+                config_hash: None,
+                binds: Vec::new(),
             };
             change(&mut container);
             let mut state = self.machine.state();

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use serde_json::json;
 
 use super::name::{check_host, check_volume};
-use crate::host::files;
 use super::{Action, Schedule, SnapshotName, Verified, VolumeError, Volumes, btrfs};
+use crate::host::files;
 
 /// Where buttervolume is, and how long it may take.
 #[derive(Debug, Clone)]

@@ -15,7 +15,7 @@ fn node(name: &str) -> NodeName {
 fn deployment(old: Option<Option<usize>>, new: Option<Option<usize>>, update: bool) -> Deployment {
     let app =
         AppId { repo: Repo::parse("git://h/app").unwrap(), branch: Branch::parse("main").unwrap() };
-    let there = NodeFacts { address: "10.0.0.1".to_owned(), alive: true, agent: true };
+    let there = NodeFacts { alive: true, agent: true, ..NodeFacts::default() };
     let former: Option<AppRecord> = old.map(|replica| {
         serde_json::from_value(serde_json::json!({
             "repo_url": "git://h/app", "branch": "main", "deploy_id": "former",
@@ -27,7 +27,7 @@ fn deployment(old: Option<Option<usize>>, new: Option<Option<usize>>, update: bo
         Some(replica) => Request::Deploy {
             app,
             master: Some(node("node1")),
-            replica: replica.map(|n| node(NODES[n])),
+            replica: replica.map(|n| node(NODES[n])).into(),
             update,
         },
         None => Request::Destroy { app },

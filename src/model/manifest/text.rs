@@ -97,7 +97,8 @@ pub(super) fn restart(service: &Value) -> String {
         Some("any") => "always".to_owned(),
         Some("none") => "no".to_owned(),
         Some(other) => {
-            let tries = policy.and_then(|policy| policy.get("max_attempts")).and_then(Value::as_u64);
+            let tries =
+                policy.and_then(|policy| policy.get("max_attempts")).and_then(Value::as_u64);
             tries.map_or_else(|| other.to_owned(), |tries| format!("{other}:{tries}"))
         }
         None => plain.unwrap_or("no").to_owned(),

@@ -47,8 +47,11 @@ impl Repo {
     }
 
     pub(crate) fn deploy(&self, master: &str, slave: Option<&str>) -> String {
-        let slave = slave.map(|slave| format!(r#","slave":"{slave}""#)).unwrap_or_default();
-        format!(r#"{{"repo":"{}","branch":"master","master":"{master}"{slave}}}"#, self.url)
+        let slave = slave.map_or("null".to_owned(), |slave| format!(r#""{slave}""#));
+        format!(
+            r#"{{"repo":"{}","branch":"master","master":"{master}","slave":{slave}}}"#,
+            self.url
+        )
     }
 
     pub(crate) fn destroy(&self) -> String {
