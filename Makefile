@@ -13,7 +13,7 @@ help: ## What there is
 demo: build ## Three real nodes on this machine, an app deployed, its page fetched through each node (as root)
 	@fixtures/demo
 
-test: fmt lint test-unit test-docs test-scripts test-lab-itself test-lab ## Everything (as root: it starts a lab)
+test: fmt lint test-unit test-docs test-scripts test-lab-itself test-lab test-matrix ## Everything (as root: it starts a lab)
 
 deps: ## Install what building takes (Debian packages; says which)
 	@fixtures/build-deps
@@ -43,6 +43,15 @@ test-lab-itself: ## The lab's own test: every part and every fault, without Tand
 test-lab: build ## The tests on a real cluster of three nodes (as root)
 	@fixtures/with-lab cargo test --features lab --test lab -- --test-threads=1
 
+test-matrix matrix: export LAB := tandem-matrix
+test-matrix: build ## The fixed part of the matrix, under 20 minutes (as root)
+	cargo build --features lab --example matrix
+	@$(TARGET)/debug/examples/matrix --sample --evidence $(TARGET)/matrix/sample
+
+matrix: build ## Every case under every fault at every step, for hours; goes on where it was broken off (as root; ARGS=--help)
+	cargo build --features lab --example matrix
+	@$(TARGET)/debug/examples/matrix --resume $(TARGET)/matrix/results.jsonl --output docs/matrix.md --evidence $(TARGET)/matrix $(ARGS)
+
 bench: PROFILE := debug
 bench: export LAB := tandem-bench
 bench: export TANDEM_BIN = $(TARGET)/$(PROFILE)/tandem
@@ -56,6 +65,6 @@ deny: ## Licences, bans and sources of the dependencies (compiles cargo-deny the
 	cargo deny check licenses bans sources
 
 clean-lab: ## End the demo's and the tests' labs and remove what they left
-	@$(LAB) down; LAB=tandem-test $(LAB) down; LAB=tandem-bench $(LAB) down
+	@$(LAB) down; LAB=tandem-test $(LAB) down; LAB=tandem-bench $(LAB) down; LAB=tandem-matrix $(LAB) down
 
-.PHONY: help demo test deps build fmt lint test-unit test-docs test-scripts test-lab-itself test-lab bench deny clean-lab
+.PHONY: help demo test deps build fmt lint test-unit test-docs test-scripts test-lab-itself test-lab test-matrix matrix bench deny clean-lab

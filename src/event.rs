@@ -61,6 +61,14 @@ impl Request {
         }
     }
 
+    /// Of a migration, the app that the volumes come from.
+    pub fn source(&self) -> Option<&AppId> {
+        match self {
+            Request::Migrate { app, .. } => Some(app),
+            Request::Deploy { .. } | Request::Destroy { .. } => None,
+        }
+    }
+
     /// `deploy`, `destroy` or `migrate`.
     pub fn verb(&self) -> &'static str {
         match self {

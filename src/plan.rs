@@ -4,6 +4,7 @@ pub mod check;
 mod deploy;
 mod destroy;
 mod facts;
+mod migrate;
 mod pick;
 mod transition;
 
@@ -14,7 +15,7 @@ pub use pick::{Choice, Unfit};
 
 use crate::event::Request;
 use crate::model::deployment::{StepRecord, Transition};
-use crate::model::{DeployId, NodeName, Placement};
+use crate::model::{AppName, DeployId, NodeName, Placement};
 
 /// The planner's answer: who changes from what to what, and the steps in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,9 +58,9 @@ pub enum Refusal {
     /// The app's KV entry can't be read.
     #[error("the app's KV entry can't be read: {0}; repair it first")]
     Unreadable(String),
-    /// Migrations are not available.
-    #[error("migrate is not available in this version")]
-    NoMigrate,
+    /// Nothing to migrate from.
+    #[error("there is no app {0} to migrate from: it has no entry in KV")]
+    NoSuchSource(AppName),
 }
 
 /// Plans a request. Total and deterministic: the same request and facts give the same plan on every node.
@@ -74,7 +75,7 @@ pub fn plan(id: &DeployId, request: &Request, facts: &Facts) -> Result<Plan, Ref
             Ok(Plan { choice, ..plan })
         }
         Request::Destroy { .. } => destroy::plan(facts),
-        Request::Migrate { .. } => Err(Refusal::NoMigrate),
+        Request::Migrate { app: source, update, .. } => migrate::plan(source, *update, facts),
     }
 }
 

@@ -177,7 +177,7 @@ impl Intake {
 
     /// The master to be; of a destroy, the master; where that can't be told or is away, the first node with an agent.
     async fn concerned_most(&self, request: &Request) -> bool {
-        let Ok(facts) = gather(&self.ctx, &request.app().name()).await else {
+        let Ok(facts) = gather(&self.ctx, request).await else {
             return true;
         };
         let asked: Option<&NodeName> = match request {

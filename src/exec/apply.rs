@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::context::Context;
 use super::error::StepError;
 use super::steps::{
-    StepContext, check, checkouts, compare, images, keys, probe, project, services, transfer,
-    volumes,
+    StepContext, check, checkouts, compare, images, keys, migrate, probe, project, services,
+    transfer, volumes,
 };
 use crate::model::AppRecord;
 use crate::model::deployment::{Deployment, Step};
@@ -42,8 +42,14 @@ pub(super) async fn apply(
         Step::Pull => project::pull(&step).await,
         Step::Build => project::build(&step).await,
         Step::Seed { to } => transfer::seed(&step, to).await,
-        Step::ReceiveSeed | Step::Receive => transfer::receive(&step).await,
+        Step::ReceiveSeed | Step::ReceiveCopy | Step::Receive => transfer::receive(&step).await,
         Step::Compare => compare::compare(&step).await,
+        Step::Offer => migrate::offer(&step).await,
+        Step::Match => migrate::match_volumes(&step).await,
+        Step::Copy { to } => migrate::copy(&step, to).await,
+        Step::Replace => migrate::replace(&step).await,
+        Step::PostMigrate => migrate::post_migrate(&step).await,
+        Step::DropCopies => migrate::drop_copies(&step).await,
         Step::BeginMaintenance => keys::begin_maintenance(&step).await,
         Step::Stop => project::stop(&step).await,
         Step::Snapshot => volumes::snapshot(&step).await,

@@ -6,8 +6,9 @@ use super::context::{Context, now};
 use super::error::ExecError;
 use super::nodes::{Room, node_facts};
 use super::store::encode;
+use crate::consul::kv::Kv;
 use crate::consul::txn::TxnOp;
-use crate::event::RawEvent;
+use crate::event::{RawEvent, Request};
 use crate::model::{AppName, AppRecord, NodeName, keys};
 use crate::plan::Facts;
 
@@ -48,16 +49,28 @@ pub struct Rejection {
     pub at: String,
 }
 
-/// Gathers the facts that a plan for `app` is made from. Reads only.
-pub async fn gather(ctx: &Context, app: &AppName) -> Result<Facts, ExecError> {
-    let kv = ctx.cluster.kv.as_ref();
-    let nodes = node_facts(kv, ctx.cluster.catalog.as_ref(), Some(app)).await?;
+/// Gathers the facts that a plan for a request is made from. Reads only.
+pub async fn gather(ctx: &Context, request: &Request) -> Result<Facts, ExecError> {
+    let (kv, app) = (ctx.cluster.kv.as_ref(), request.app().name());
+    let nodes = node_facts(kv, ctx.cluster.catalog.as_ref(), Some(&app)).await?;
+    let mut facts = Facts { nodes, ..Facts::default() };
+    let source = match request.source() {
+        Some(source) => entry_of(kv, &source.name()).await?,
+        None => Ok(None),
+    };
+    match (entry_of(kv, &app).await?, source) {
+        (Ok(app), Ok(source)) => (facts.app, facts.source) = (app, source),
+        (Err(error), _) | (_, Err(error)) => facts.unreadable = Some(error.to_string()),
+    }
+    Ok(facts)
+}
+
+async fn entry_of(
+    kv: &dyn Kv,
+    app: &AppName,
+) -> Result<Result<Option<AppRecord>, serde_json::Error>, ExecError> {
     let entry = kv.get(&keys::app(app)).await?;
-    let parsed = entry.map(|entry| serde_json::from_slice::<AppRecord>(&entry.value)).transpose();
-    Ok(match parsed {
-        Ok(app) => Facts { nodes, app, unreadable: None },
-        Err(error) => Facts { nodes, app: None, unreadable: Some(error.to_string()) },
-    })
+    Ok(entry.map(|entry| serde_json::from_slice(&entry.value)).transpose())
 }
 
 /// Writes a rejection down where the sender can see it; the first node that does so wins.

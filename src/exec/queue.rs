@@ -159,12 +159,13 @@ async fn begin(
     queue: &Queue,
 ) -> Result<(Deployment, Queue), ExecError> {
     let app = request.app().name();
-    let facts = gather(ctx, &app).await?;
+    let facts = gather(ctx, request).await?;
     let epoch = queue.epoch.max(ctx.journal.epoch(&app).await) + 1;
     let mut deployment = blank(ctx, id, request, epoch, State::Running);
     match plan::plan(id, request, &facts) {
         Ok(plan) => {
             deployment.former = facts.app;
+            deployment.source = facts.source;
             deployment.placement = plan.placement;
             deployment.transitions = plan.transitions;
             deployment.steps = plan.steps;
@@ -196,6 +197,7 @@ fn blank(ctx: &Context, id: &DeployId, request: &Request, epoch: u64, state: Sta
         reason: None,
         choice: None,
         former: None,
+        source: None,
         placement: None,
         prepared: None,
         transitions: std::collections::BTreeMap::new(),

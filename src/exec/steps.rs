@@ -5,6 +5,7 @@ pub(super) mod checkouts;
 pub(super) mod compare;
 pub(super) mod images;
 pub(super) mod keys;
+pub(super) mod migrate;
 pub(super) mod probe;
 pub(super) mod project;
 pub(super) mod services;
@@ -56,8 +57,13 @@ impl<'a> StepContext<'a> {
         self.ctx.checkout(&self.app, &self.deployment.id)
     }
 
-    /// The new version as a compose project.
+    /// The new version as a compose project; of a migration's target, the version that it has.
     pub(super) fn new_project(&self) -> Project {
+        if self.deployment.request.source().is_some()
+            && let Some(project) = self.former_project()
+        {
+            return project;
+        }
         Project { name: self.project.clone(), dir: self.checkout() }
     }
 
@@ -120,6 +126,6 @@ impl<'a> StepContext<'a> {
         let compose = &self.ctx.host.compose;
         let config = compose.config(project).await.map_err(|e| StepError::from_error(&e))?;
         let drivers = &self.ctx.config.volumes.drivers;
-        Manifest::parse(&config, &self.project, drivers).map_err(|e| StepError::from_error(&e))
+        Manifest::parse(&config, &project.name, drivers).map_err(|e| StepError::from_error(&e))
     }
 }

@@ -13,6 +13,7 @@ mod first;
 mod intake;
 mod interruptions;
 mod lease;
+mod migrate;
 mod moves;
 mod pick;
 mod queue;

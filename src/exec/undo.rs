@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::error::StepError;
-use super::steps::{StepContext, checkouts, images, keys, project, transfer, volumes};
+use super::steps::{StepContext, checkouts, images, keys, migrate, project, transfer, volumes};
 use crate::model::deployment::{Deployment, Step};
 
 /// Undoes the step with this index.
@@ -23,8 +23,12 @@ pub(super) async fn undo(
         Step::Stop => project::start_former(&step).await,
         Step::Snapshot => volumes::restore(&step).await,
         // update.sh may have started containers and made volumes, too.
-        Step::Update | Step::Up => project::take_down(&step).await,
+        Step::PostMigrate | Step::Update | Step::Up => project::take_down(&step).await,
         Step::Restore => transfer::take_back(&step).await,
+        Step::ReceiveCopy => {
+            transfer::drop_torn(&step).await?;
+            migrate::drop_copies(&step).await.map(drop)
+        }
         // A copy that arrived whole is worth keeping; a torn one is not.
         Step::ReceiveSeed | Step::Receive => transfer::drop_torn(&step).await,
         // These leave nothing behind that another step's undo does not take away.
@@ -35,6 +39,10 @@ pub(super) async fn undo(
         | Step::Room
         | Step::Pull
         | Step::Seed { .. }
+        | Step::Offer
+        | Step::Match
+        | Step::Copy { .. }
+        | Step::Replace
         | Step::Compare
         | Step::Send { .. }
         | Step::AwaitHealthy => Ok(()),
@@ -46,6 +54,7 @@ pub(super) async fn undo(
         | Step::Deregister
         | Step::Schedule
         | Step::Unschedule
+        | Step::DropCopies
         | Step::Remove
         | Step::Leave
         | Step::RemoveCheckouts { .. }

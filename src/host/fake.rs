@@ -46,8 +46,6 @@ pub struct MachineState {
     pub volumes: BTreeMap<String, String>,
     /// Snapshots with their content.
     pub snapshots: BTreeMap<SnapshotName, FakeSnapshot>,
-    /// How many bytes of volumes fit; none: any number.
-    pub room: Option<u64>,
     /// Snapshots that were sent, as (host, snapshot).
     pub sent: Vec<(String, SnapshotName)>,
     /// The scheduler's table.

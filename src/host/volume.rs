@@ -34,9 +34,6 @@ pub trait Volumes: Send + Sync {
     /// How many bytes the files of a volume take.
     async fn size(&self, volume: &str) -> Result<u64, VolumeError>;
 
-    /// How many bytes are free for more.
-    async fn room(&self) -> Result<u64, VolumeError>;
-
     /// The snapshots of a volume, oldest first. Among them are the marks of what was sent where
     /// ([`SnapshotName::sent_to`]). Not every one is complete: see [`Volumes::facts`].
     async fn snapshots(&self, volume: &str) -> Result<Vec<SnapshotName>, VolumeError>;
@@ -148,9 +145,6 @@ pub enum VolumeError {
         /// The cause.
         source: CommandError,
     },
-    /// The free space could not be told.
-    #[error("cannot tell the room for volumes")]
-    Room(#[source] super::files::FileError),
     /// The work was not done in time, whatever became of it.
     #[error("buttervolume did not {operation} {subject} within {after:?}")]
     TimedOut {

@@ -45,6 +45,9 @@ pub struct Deployment {
     /// The app's KV entry when the deployment began: where the old roles come from.
     #[serde(default)]
     pub former: Option<AppRecord>,
+    /// Of a migration, the KV entry of the app that the volumes come from.
+    #[serde(default)]
+    pub source: Option<AppRecord>,
     /// The pair to be; none for a destroy.
     #[serde(default)]
     pub placement: Option<Placement>,

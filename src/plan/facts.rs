@@ -15,6 +15,9 @@ pub struct Facts {
     /// The app's KV entry; none: nobody has the app.
     #[serde(default)]
     pub app: Option<AppRecord>,
+    /// The KV entry of the app that a migration takes its volumes from.
+    #[serde(default)]
+    pub source: Option<AppRecord>,
     /// Why the app's KV entry can't be read, if there is one that can't.
     #[serde(default)]
     pub unreadable: Option<String>,

@@ -12,7 +12,7 @@ fn facts(app: Option<(&str, Option<&str>)>) -> Facts {
     Facts {
         nodes: nodes.into(),
         app: app.map(|(master, slave)| record(master, slave)),
-        unreadable: None,
+        ..Facts::default()
     }
 }
 

@@ -113,6 +113,10 @@ pub(in crate::exec) async fn take_down(step: &StepContext<'_>) -> Result<(), Ste
     let grace = stop_grace(step, &project).await;
     let compose = &step.ctx.host.compose;
     compose.down(&project, false, grace).await.map_err(|e| StepError::from_error(&e))?;
+    if step.deployment.request.source().is_some() {
+        // The target of a migration had all its volumes before.
+        return Ok(());
+    }
     let before = step.output_of(&Step::Check);
     let manifest = step.manifest(&project).await?;
     let existing = volumes::existing(step, &manifest).await?;

@@ -1,13 +1,13 @@
 //! The way of the data from the old master to the new one: measured, sent, verified by the receiver, restored.
 
-mod announced;
+pub(super) mod announced;
 
 use std::collections::BTreeMap;
 
 use tokio::time::{Duration, Instant};
 use tracing::{info, warn};
 
-use self::announced::Announced;
+pub(super) use self::announced::Announced;
 use super::{StepContext, volumes};
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
@@ -46,11 +46,24 @@ pub(in crate::exec) async fn room(step: &StepContext<'_>) -> Result<Done, StepEr
             needed = needed.saturating_add(bytes.parse().unwrap_or_default());
         }
     }
-    let free = step.ctx.host.volumes.room().await.map_err(|e| StepError::from_error(&e))?;
-    if free >= needed.saturating_add(RESERVE) {
-        return Ok(Done::default());
+    let warnings = require_room(step, needed).await?;
+    Ok(Done { warnings, ..Done::default() })
+}
+
+/// Refuses so many bytes if there is no room for them. Where that can't be told, the send will tell.
+pub(super) async fn require_room(
+    step: &StepContext<'_>,
+    bytes: u64,
+) -> Result<Vec<String>, StepError> {
+    let free = match step.ctx.host.resources.disk().await {
+        Ok(disk) => disk.free,
+        Err(error) => return Ok(vec![crate::error::chain(&error)]),
+    };
+    let needed = bytes.saturating_add(RESERVE);
+    if free >= needed {
+        return Ok(Vec::new());
     }
-    let (needed, free, me) = (mebibytes(needed + RESERVE), mebibytes(free), &step.ctx.me);
+    let (needed, free, me) = (mebibytes(needed), mebibytes(free), &step.ctx.me);
     Err(StepError::Failed(format!(
         "no room on {me}: the volumes need {needed} MiB with the reserve, {free} MiB are free"
     )))
@@ -115,20 +128,31 @@ pub(in crate::exec) async fn send(
     Ok(Done { output, ..Done::default() })
 }
 
-async fn deliver(
+/// A snapshot with the id that every copy of it will have.
+pub(super) async fn announce(
+    step: &StepContext<'_>,
+    snapshot: SnapshotName,
+) -> Result<Announced, StepError> {
+    let facts = step.ctx.host.volumes.facts(&snapshot).await;
+    let facts = facts.map_err(|e| StepError::from_error(&e))?;
+    let origin = facts.and_then(|facts| facts.origin().map(str::to_owned));
+    let origin = origin.ok_or_else(|| StepError::Failed(format!("{snapshot} has no UUID")))?;
+    Ok(Announced { snapshot, origin })
+}
+
+/// Sends a snapshot.
+pub(super) async fn deliver(
     step: &StepContext<'_>,
     snapshot: SnapshotName,
     address: &str,
 ) -> Result<Announced, StepError> {
-    let seam = &step.ctx.host.volumes;
-    let facts = seam.facts(&snapshot).await.map_err(|e| StepError::from_error(&e))?;
-    let origin = facts.and_then(|facts| facts.origin().map(str::to_owned));
-    let origin = origin.ok_or_else(|| StepError::Failed(format!("{snapshot} has no UUID")))?;
+    let announced = announce(step, snapshot).await?;
+    let snapshot = &announced.snapshot;
     let mut tried = 0;
     loop {
         tried += 1;
-        match seam.send(&snapshot, address).await {
-            Ok(()) => return Ok(Announced { snapshot, origin }),
+        match step.ctx.host.volumes.send(snapshot, address).await {
+            Ok(()) => return Ok(announced),
             Err(error @ VolumeError::Refused { .. }) if tried < TRIES => {
                 warn!(%snapshot, error = %crate::error::chain(&error), "not sent; trying again");
             }
@@ -139,10 +163,11 @@ async fn deliver(
 
 /// What the sender announced, by volume.
 fn announced(step: &StepContext<'_>) -> Result<Vec<(String, Announced)>, StepError> {
-    let seed = step.record.step == Step::ReceiveSeed;
-    let noted = step.noted(|step| match step {
-        Step::Seed { .. } => seed,
-        Step::Send { .. } => !seed,
+    let receives = &step.record.step;
+    let noted = step.noted(|sends| match sends {
+        Step::Seed { .. } => *receives == Step::ReceiveSeed,
+        Step::Copy { .. } => *receives == Step::ReceiveCopy,
+        Step::Send { .. } => *receives == Step::Receive,
         _ => false,
     });
     let parsed = noted.into_iter().map(|(volume, text)| Some((volume, Announced::parse(&text)?)));
@@ -157,7 +182,13 @@ pub(in crate::exec) async fn receive(step: &StepContext<'_>) -> Result<Done, Ste
     for (volume, announced) in announced(step)? {
         let facts = step.ctx.host.volumes.facts(&announced.snapshot).await;
         let facts = facts.map_err(|e| StepError::from_error(&e))?;
-        announced.verify(facts.as_ref()).map_err(|why| {
+        // What a migration took on this very node was never sent.
+        let taken_here = step.deployment.source.as_ref().is_some_and(|s| s.master == step.ctx.me);
+        let verified = match taken_here {
+            true => announced.verify_own(facts.as_ref()),
+            false => announced.verify(facts.as_ref()),
+        };
+        verified.map_err(|why| {
             let (snapshot, me) = (&announced.snapshot, &step.ctx.me);
             StepError::Failed(format!("{snapshot} on {me} is not the copy that was sent: {why}"))
         })?;

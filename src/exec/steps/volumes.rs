@@ -68,7 +68,8 @@ pub(in crate::exec) async fn snapshot(step: &StepContext<'_>) -> Result<Done, St
 
 /// Undo of [`snapshot`]: what the new version may have written is set aside, the volumes are as they were.
 pub(in crate::exec) async fn restore(step: &StepContext<'_>) -> Result<(), StepError> {
-    if !step.has_begun_here(&Step::Up) && !step.has_begun_here(&Step::Update) {
+    let writes = [Step::Up, Step::Update, Step::Replace, Step::PostMigrate];
+    if !writes.iter().any(|writer| step.has_begun_here(writer)) {
         return Ok(());
     }
     for (volume, snapshot) in &step.record.output {

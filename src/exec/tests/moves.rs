@@ -10,7 +10,7 @@ use super::seams::{Fault, marks};
 use super::world::World;
 use crate::host::volume::VolumeError;
 use crate::model::deployment::{Deployment, State, Status, Step};
-use crate::model::keys;
+use crate::model::{Amount, keys};
 
 fn schedules(world: &World) -> BTreeSet<String> {
     world.schedules.iter().map(|(_, action, _)| action.clone()).collect()
@@ -149,7 +149,8 @@ async fn an_old_master_that_dies_behind_the_commit_cleans_up_when_it_is_back() {
 #[tokio::test(start_paused = true)]
 async fn a_receiver_without_room_is_refused_while_the_app_serves() {
     let lab = Scenario::Third.lab().await;
-    lab.node(3).fakes.machine.state().room = Some(1 << 20);
+    let little = Amount { free: 1 << 20, total: 1 << 30 };
+    lab.node(3).fakes.resources.set(Some((little, little)));
     let before = lab.worlds();
     assert_eq!(lab.run(&id(TESTED), &to(3, None)).await, State::Refused);
     let reason = lab.record(&id(TESTED)).await.reason.unwrap();

@@ -131,7 +131,7 @@ async fn masters_are_counted_without_the_app_that_is_planned() {
     let lab = equal().await;
     assert_eq!(lab.run(&id(1), &deploy(Some(2))).await, State::Completed);
     let context = lab.node(3).context();
-    let masters = async |app| gather(&context, app).await.unwrap().nodes[&node(1)].masters;
-    assert_eq!(masters(&lab.app).await, 0);
-    assert_eq!(masters(&app(9).name()).await, 1);
+    let masters = async |request| gather(&context, &request).await.unwrap().nodes[&node(1)].masters;
+    assert_eq!(masters(deploy(None)).await, 0);
+    assert_eq!(masters(Request::Destroy { app: app(9) }).await, 1);
 }

@@ -127,7 +127,14 @@ impl Lab {
                 node.fail_volumes(step, "facts", times);
             }
             Step::Measure => node.fail_volumes(step, "list", times),
-            Step::Room => node.fail_volumes(step, "room", times),
+            Step::Room => node.fail_volumes(step, "snapshots", times),
+            Step::Offer => node.fail_compose("config", times, When::Before),
+            Step::Match => node.fail_compose("config", times, When::Before),
+            Step::Copy { .. } => node.fail_volumes(step, "snapshot", times),
+            Step::ReceiveCopy => node.fail_volumes(step, "facts", times),
+            Step::Replace => node.fail_volumes(step, "restore", times),
+            Step::PostMigrate => node.fail_compose("script", times, when),
+            Step::DropCopies => node.fail_volumes(step, "remove_snapshot", times),
             Step::Restore => node.fail_volumes(step, "restore", times),
             Step::Compare => node.fail_compose("hashes", times, When::Before),
             Step::Pull => node.fail_compose("pull", times, when),

@@ -11,7 +11,6 @@ use serde_json::json;
 
 use super::name::{check_host, check_volume};
 use super::{Action, Schedule, SnapshotName, Verified, VolumeError, Volumes, btrfs};
-use crate::host::files;
 
 /// Where buttervolume is, and how long it may take.
 #[derive(Debug, Clone)]
@@ -79,10 +78,6 @@ impl Volumes for Buttervolume {
             let volume = volume.to_owned();
             VolumeError::Measure { volume, source }
         })
-    }
-
-    async fn room(&self) -> Result<u64, VolumeError> {
-        files::free_bytes(&self.settings.snapshots).await.map_err(VolumeError::Room)
     }
 
     async fn snapshots(&self, volume: &str) -> Result<Vec<SnapshotName>, VolumeError> {

@@ -121,11 +121,6 @@ impl Volumes for FakeVolumes {
         Ok(state.volumes.get(volume).map_or(0, |content| content.len() as u64))
     }
 
-    async fn room(&self) -> Result<u64, VolumeError> {
-        self.failures.take("room")?;
-        Ok(self.machine.state().room.unwrap_or(u64::MAX))
-    }
-
     async fn snapshots(&self, volume: &str) -> Result<Vec<SnapshotName>, VolumeError> {
         self.failures.take("snapshots")?;
         let state = self.machine.state();

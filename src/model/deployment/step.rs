@@ -44,6 +44,17 @@ pub enum Step {
     /// Compares what runs with what would run; where nothing differs, the steps of the hand-off are skipped. Undo:
     /// nothing.
     Compare,
+    /// Notes which volumes of the app that is migrated from may leave it. Undo: nothing.
+    Offer,
+    /// Notes which of them the target has too, and that there is room. Undo: nothing.
+    Match,
+    /// Takes snapshots of those volumes and sends them to the target's master. Undo: nothing.
+    Copy {
+        /// The target's master.
+        to: NodeName,
+    },
+    /// Verifies that what [`Step::Copy`] announced has arrived whole. Undo: removes it.
+    ReceiveCopy,
     /// Shows the maintenance page instead of the app. Undo: takes it away.
     BeginMaintenance,
     /// Stops the app's containers and keeps them from starting by themselves. Undo: starts the former version.
@@ -59,6 +70,12 @@ pub enum Step {
     Receive,
     /// Makes volumes of the snapshots that [`Step::Receive`] verified. Undo: removes those volumes.
     Restore,
+    /// Puts copies of the source's volumes in place of the target's. Undo: the snapshots' undo restores those.
+    Replace,
+    /// Runs `post_migrate.sh`. Undo: removes what it started; the volumes are restored with their snapshots.
+    PostMigrate,
+    /// Removes the copies that a migration needed.
+    DropCopies,
     /// Runs `update.sh`. Undo: removes what it started; the volumes are restored with their snapshots.
     Update,
     /// Creates and starts the containers. Undo: removes them, and the volumes of an app that is new.
@@ -108,13 +125,20 @@ impl Step {
             | Step::Build
             | Step::Seed { .. }
             | Step::ReceiveSeed
-            | Step::Compare => true,
+            | Step::Compare
+            | Step::Offer
+            | Step::Match
+            | Step::Copy { .. }
+            | Step::ReceiveCopy => true,
             Step::BeginMaintenance
             | Step::Stop
             | Step::Snapshot
             | Step::Send { .. }
             | Step::Receive
             | Step::Restore
+            | Step::Replace
+            | Step::PostMigrate
+            | Step::DropCopies
             | Step::Update
             | Step::Up
             | Step::AwaitHealthy
@@ -154,6 +178,13 @@ impl fmt::Display for Step {
             Step::ReceiveSeed => "receive seed",
             Step::Compare => "compare",
             Step::Send { to } => return write!(f, "send {to}"),
+            Step::Offer => "offer",
+            Step::Match => "match",
+            Step::Copy { to } => return write!(f, "copy to {to}"),
+            Step::ReceiveCopy => "receive copy",
+            Step::Replace => "replace",
+            Step::PostMigrate => "post_migrate.sh",
+            Step::DropCopies => "drop copies",
             Step::Receive => "receive",
             Step::Restore => "restore",
             Step::Leave => "leave",

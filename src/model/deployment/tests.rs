@@ -35,7 +35,7 @@ fn deployment(old: Option<Option<usize>>, new: Option<Option<usize>>, update: bo
     let facts = Facts {
         nodes: NODES.map(|name| (node(name), there.clone())).into(),
         app: former.clone(),
-        unreadable: None,
+        ..Facts::default()
     };
     let id = DeployId::parse("new").unwrap();
     let planned = plan(&id, &request, &facts).unwrap();
@@ -51,6 +51,7 @@ fn deployment(old: Option<Option<usize>>, new: Option<Option<usize>>, update: bo
         reason: None,
         choice: None,
         former,
+        source: None,
         placement: planned.placement,
         prepared: None,
         transitions: planned.transitions,

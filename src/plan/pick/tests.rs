@@ -31,7 +31,7 @@ fn record(master: usize, slave: Option<usize>) -> AppRecord {
 
 fn facts(nodes: impl IntoIterator<Item = NodeFacts>, app: Option<AppRecord>) -> Facts {
     let nodes = nodes.into_iter().enumerate().map(|(index, node)| (name(index + 1), node));
-    Facts { nodes: nodes.collect(), app, unreadable: None }
+    Facts { nodes: nodes.collect(), app, ..Facts::default() }
 }
 
 fn picked(master: Option<usize>, replica: &Wanted, facts: &Facts) -> Result<Placement, Refusal> {

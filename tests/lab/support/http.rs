@@ -18,10 +18,25 @@ pub(crate) struct Reply {
     pub(crate) body: String,
 }
 
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ask<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) host: &'a str,
+    pub(crate) path: &'a str,
+    /// JSON, or nothing.
+    pub(crate) body: &'a str,
+}
+
 /// One request on a connection of its own.
 pub(crate) fn get(ip: &str, host: &str, path: &str) -> Result<Reply, String> {
-    let mut connection = connect(ip, 80)?;
-    exchange(&mut connection, host, path, "close")
+    ask(ip, 80, Ask { method: "GET", host, path, body: "" }, TIMEOUT)
+}
+
+/// As [`get`], with any method, to any port, and with a deadline for the connection and each read.
+pub(crate) fn ask(ip: &str, port: u16, ask: Ask<'_>, deadline: Duration) -> Result<Reply, String> {
+    let mut connection = connect(ip, port, deadline)?;
+    exchange(&mut connection, ask, "close")
 }
 
 /// One request by HTTPS that trusts the authority in `ca` alone.
@@ -42,27 +57,33 @@ pub(crate) fn get_tls(ip: &str, host: &str, path: &str, ca: &str) -> Result<Repl
 
 /// The first line that a tcp service says.
 pub(crate) fn tcp_line(ip: &str, port: u16) -> Result<String, String> {
-    let mut connection = connect(ip, port)?;
+    let mut connection = connect(ip, port, TIMEOUT)?;
     let mut line = String::new();
     connection.read_line(&mut line).map_err(|error| error.to_string())?;
     if line.is_empty() { Err("closed without a word".to_owned()) } else { Ok(line) }
 }
 
-fn connect(ip: &str, port: u16) -> Result<BufReader<TcpStream>, String> {
+fn connect(ip: &str, port: u16, deadline: Duration) -> Result<BufReader<TcpStream>, String> {
     let address = format!("{ip}:{port}").parse().map_err(|error| format!("{error}"))?;
-    let stream = TcpStream::connect_timeout(&address, TIMEOUT)
+    let stream = TcpStream::connect_timeout(&address, deadline)
         .map_err(|error| format!("connect: {error}"))?;
-    stream.set_read_timeout(Some(TIMEOUT)).map_err(|error| error.to_string())?;
+    stream.set_read_timeout(Some(deadline)).map_err(|error| error.to_string())?;
     Ok(BufReader::new(stream))
 }
 
 fn exchange(
     connection: &mut BufReader<TcpStream>,
-    host: &str,
-    path: &str,
+    ask: Ask<'_>,
     mode: &str,
 ) -> Result<Reply, String> {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: {mode}\r\n\r\n");
+    let Ask { method, host, path, body: content } = ask;
+    let length = match content.len() {
+        0 => String::new(),
+        length => format!("Content-Type: application/json\r\nContent-Length: {length}\r\n"),
+    };
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: {mode}\r\n{length}\r\n{content}"
+    );
     connection
         .get_mut()
         .write_all(request.as_bytes())
@@ -168,15 +189,16 @@ fn one(
     host: &str,
     path: &str,
 ) -> Result<Reply, String> {
+    let ask = Ask { method: "GET", host, path, body: "" };
     if let Some(mut connection) = kept.take() {
-        match exchange(&mut connection, host, path, "keep-alive") {
+        match exchange(&mut connection, ask, "keep-alive") {
             Err(error) if error == IDLE || error.starts_with("write:") => {}
             Ok(reply) => return keep(kept, connection, reply),
             Err(error) => return Err(error),
         }
     }
-    let mut connection = connect(ip, 80)?;
-    let reply = exchange(&mut connection, host, path, "keep-alive")?;
+    let mut connection = connect(ip, 80, TIMEOUT)?;
+    let reply = exchange(&mut connection, ask, "keep-alive")?;
     keep(kept, connection, reply)
 }
 

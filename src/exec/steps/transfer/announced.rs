@@ -6,17 +6,26 @@ use crate::host::volume::{SnapshotName, Verified};
 
 /// A snapshot by its name and by the id that every copy of it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Announced {
-    pub(super) snapshot: SnapshotName,
-    pub(super) origin: String,
+pub(in crate::exec) struct Announced {
+    pub(in crate::exec) snapshot: SnapshotName,
+    pub(in crate::exec) origin: String,
 }
 
 impl Announced {
     /// Reads what [`fmt::Display`] wrote into the record.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(in crate::exec) fn parse(text: &str) -> Option<Self> {
         let (name, origin) = text.split_once(' ')?;
         let snapshot = SnapshotName::parse(name).ok()?;
         Some(Self { snapshot, origin: origin.to_owned() })
+    }
+
+    /// Whether these are the facts of the announced snapshot itself, on the node that took it.
+    pub(super) fn verify_own(&self, found: Option<&Verified>) -> Result<(), String> {
+        match found {
+            Some(found) if found.read_only && found.origin() == Some(&self.origin) => Ok(()),
+            Some(_) => Err("it is another one, or writable".to_owned()),
+            None => Err("it is gone".to_owned()),
+        }
     }
 
     /// Whether these are the facts of a whole copy of just this snapshot.

@@ -1,0 +1,190 @@
+//! The matrix: each case of a deployment under each fault at each step, on a real lab of three nodes. `make matrix`.
+//!
+//! A run begins with the guestbook where the case begins, fires the event, strikes when the record says that the step is
+//! running, mends the fault, and looks whether all is well: no acknowledged row is lost, one master runs, everything is
+//! as the roles say, and a deployment right after succeeds. It ends with 1 if a run did not survive.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::wildcard_enum_match_arm,
+    reason = "it drives the lab's own command as the tests do, and what fails ends a run"
+)]
+
+mod app;
+mod book;
+mod case;
+mod check;
+mod consul;
+mod evidence;
+mod fault;
+mod list;
+mod overlap;
+mod process;
+mod report;
+mod run;
+mod sample;
+mod state;
+mod strike;
+mod writer;
+
+/// The lab as the tests see it.
+#[allow(dead_code, unused_imports, reason = "the tests use more of it")]
+#[path = "../../tests/lab"]
+mod lab {
+    pub(crate) mod support;
+}
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+
+pub(crate) use lab::support;
+
+use book::{Book, Entry};
+use list::Run;
+use run::{Bench, Seen};
+use support::Lab;
+
+/// Agents that settle soon: the runs are many.
+const SETTINGS: [&str; 6] = [
+    "TANDEM_SETTLE=1s",
+    "TANDEM_NODE_GRACE=20s",
+    "TANDEM_SESSION_TTL=10s",
+    "TANDEM_HEALTHY_TIMEOUT=20s",
+    "TANDEM_CLONE_TIMEOUT=10s",
+    "TANDEM_UP_TIMEOUT=60s",
+];
+
+/// Runs cases × faults on a lab of its own.
+#[derive(Parser)]
+struct Args {
+    /// Only cases whose name contains this (may be repeated)
+    #[arg(long)]
+    case: Vec<String>,
+    /// Only faults of this name (may be repeated)
+    #[arg(long)]
+    fault: Vec<String>,
+    /// Only moments that contain this: STEP@NODE or before (may be repeated)
+    #[arg(long)]
+    step: Vec<String>,
+    /// Only the fixed sample that `make test` runs
+    #[arg(long)]
+    sample: bool,
+    /// Only each Nth run, from the Ith on: I/N
+    #[arg(long, value_parser = shard)]
+    shard: Option<(usize, usize)>,
+    /// Print the names of the runs and end
+    #[arg(long)]
+    list: bool,
+    /// Print a JSON line per run
+    #[arg(long)]
+    json: bool,
+    /// Keep results in this file, and skip what is in it
+    #[arg(long)]
+    resume: Option<PathBuf>,
+    /// Write the table to this file
+    #[arg(long)]
+    output: Option<PathBuf>,
+    /// Where logs and records of failed runs go
+    #[arg(long, default_value = "target/matrix")]
+    evidence: PathBuf,
+}
+
+fn shard(text: &str) -> Result<(usize, usize), String> {
+    let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    parts.filter(|(i, n)| (1..=*n).contains(i)).ok_or_else(|| "I/N with I from 1 to N".to_owned())
+}
+
+impl Args {
+    fn wanted(&self, run: &Run) -> bool {
+        let any = |filters: &[String], is: &dyn Fn(&str) -> bool| {
+            filters.is_empty() || filters.iter().any(|filter| is(filter))
+        };
+        any(&self.case, &|filter| run.case.name().contains(filter))
+            && any(&self.fault, &|filter| run.fault.name() == filter)
+            && any(&self.step, &|filter| run.moment.to_string().contains(filter))
+    }
+
+    fn runs(&self) -> Vec<Run> {
+        let all = list::all();
+        let chosen = if self.sample { sample::of(all) } else { all };
+        let wanted = chosen.into_iter().filter(|run| self.wanted(run)).enumerate();
+        let (first, of) = self.shard.unwrap_or((1, 1));
+        wanted.filter(|(place, _)| place % of == first - 1).map(|(_, run)| run).collect()
+    }
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let runs = args.runs();
+    if args.list {
+        runs.iter().for_each(|run| println!("{run}"));
+        return ExitCode::SUCCESS;
+    }
+    let mut book = Book::open(args.resume.as_deref());
+    let known = book.known();
+    let left: Vec<_> = runs.iter().filter(|run| !known.contains(&run.to_string())).collect();
+    let lab = Lab::unchecked();
+    let mut bench = None;
+    for (place, run) in left.iter().enumerate() {
+        let entry = carry_out(&args, &mut bench, run);
+        if args.json {
+            println!("{}", serde_json::to_string(&entry).unwrap());
+        } else {
+            println!("{:>4}/{} {}", place + 1, left.len(), entry.line());
+        }
+        book.add(entry);
+    }
+    lab.run(&["down"]);
+    let version = format!("Tandem {}", env!("CARGO_PKG_VERSION"));
+    let date = chrono::Utc::now().format("%Y-%m-%d").to_string();
+    let text = report::report(&book.entries, &version, &date);
+    match &args.output {
+        Some(path) => std::fs::write(path, text).unwrap(),
+        None if !args.json => print!("\n{text}"),
+        None => {}
+    }
+    let survived = book.entries.iter().all(|entry| entry.survived);
+    if survived { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// One run; the lab is made anew before the first one and after one that did not survive.
+fn carry_out(args: &Args, bench: &mut Option<Bench>, run: &Run) -> Entry {
+    let (began, at) = (Instant::now(), chrono::Utc::now().to_rfc3339());
+    let mut seen = Seen::default();
+    let tried = catch_unwind(AssertUnwindSafe(|| {
+        bench.get_or_insert_with(fresh).run(run, &mut seen);
+    }));
+    if let Err(panic) = tried {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        seen.findings.push(text.unwrap_or_else(|| "a panic".to_owned()));
+    }
+    let entry = Entry::new(run, &seen, began.elapsed().as_secs_f64(), at);
+    if !entry.survived
+        && let Some(bench) = bench.take()
+    {
+        let kept =
+            catch_unwind(AssertUnwindSafe(|| evidence::keep(&args.evidence, &bench, run, &seen)));
+        match kept {
+            Ok(folder) => eprintln!("kept: {}", folder.display()),
+            Err(_) => eprintln!("the logs could not be kept"),
+        }
+    }
+    entry
+}
+
+/// A new lab, healthy and without apps.
+fn fresh() -> Bench {
+    let lab = Lab::unchecked();
+    lab.run(&["down"]);
+    let settings = SETTINGS.iter().flat_map(|setting| ["--agent-env", setting]);
+    lab.run(&["up", "3"].into_iter().chain(settings).collect::<Vec<_>>());
+    Bench::new(lab)
+}

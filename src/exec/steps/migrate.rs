@@ -1,0 +1,155 @@
+//! The volumes of one app into another: what both have, copied, verified, put in place of the target's.
+
+use std::collections::BTreeMap;
+
+use super::StepContext;
+use super::transfer::{self, Announced};
+use crate::exec::apply::Done;
+use crate::exec::error::StepError;
+use crate::host::compose::Project;
+use crate::host::volume::SnapshotName;
+use crate::model::deployment::Step;
+use crate::model::manifest::{Manifest, Volume};
+use crate::model::{AppId, AppRecord, DeployId, NodeName};
+
+/// Notes the source's volumes that may leave it: key in the compose file → volume, and how large it is.
+pub(in crate::exec) async fn offer(step: &StepContext<'_>) -> Result<Done, StepError> {
+    let (app, record) = source(step)?;
+    let id = DeployId::parse(&record.deploy_id).map_err(|e| StepError::from_error(&e))?;
+    let name = app.name();
+    let project = Project { name: name.project(), dir: step.ctx.checkout(&name, &id) };
+    let manifest = step.manifest(&project).await?;
+    let there = step.ctx.host.volumes.list().await.map_err(|e| StepError::from_error(&e))?;
+    let mut done = Done::default();
+    for volume in movable(&manifest) {
+        if there.contains(&volume.name) {
+            let bytes = step.ctx.host.volumes.size(&volume.name).await.unwrap_or_default();
+            done.output.insert(volume.key.clone(), format!("{} {bytes}", volume.name));
+        }
+    }
+    Ok(done)
+}
+
+/// Notes which of them the target has too: the source's volume → the target's. They have to fit beside the target's.
+pub(in crate::exec) async fn match_volumes(step: &StepContext<'_>) -> Result<Done, StepError> {
+    let offered = step.noted(|step| *step == Step::Offer);
+    let manifest = step.manifest(&step.new_project()).await?;
+    let (mut output, mut needed) = (BTreeMap::new(), 0_u64);
+    for volume in movable(&manifest) {
+        if let Some((name, bytes)) = offered.get(&volume.key).and_then(|o| o.split_once(' ')) {
+            output.insert(name.to_owned(), volume.name.clone());
+            needed = needed.saturating_add(bytes.parse().unwrap_or_default());
+        }
+    }
+    if output.is_empty() {
+        let keys: Vec<&str> = offered.keys().map(String::as_str).collect();
+        return Err(StepError::Failed(format!(
+            "the apps have no BTRFS volume of the same name that may be migrated (the source has: {})",
+            if keys.is_empty() { "none".to_owned() } else { keys.join(", ") }
+        )));
+    }
+    let (_, record) = source(step)?;
+    let warnings = match record.master == step.ctx.me {
+        // On one disk a copy takes no room of its own.
+        true => Vec::new(),
+        false => transfer::require_room(step, needed).await?,
+    };
+    let prepared = Some(step.former()?.clone());
+    Ok(Done { output, prepared, warnings, recorded: false })
+}
+
+fn movable(manifest: &Manifest) -> impl Iterator<Item = &Volume> {
+    manifest.replicated_volumes().filter(|volume| volume.migratable)
+}
+
+/// Takes a snapshot of each matched volume of the source, and sends it where the target is.
+pub(in crate::exec) async fn copy(
+    step: &StepContext<'_>,
+    to: &NodeName,
+) -> Result<Done, StepError> {
+    let address = step.address_of(to).await?;
+    let mut output = BTreeMap::new();
+    for volume in step.noted(|step| *step == Step::Match).into_keys() {
+        let snapshot = step.ctx.host.volumes.snapshot(&volume).await;
+        let snapshot = snapshot.map_err(|e| StepError::from_error(&e))?;
+        // A send to the node itself would remove the snapshot.
+        let announced = match *to == step.ctx.me {
+            true => transfer::announce(step, snapshot).await?,
+            false => transfer::deliver(step, snapshot, &address).await?,
+        };
+        output.insert(volume, announced.to_string());
+    }
+    Ok(Done { output, ..Done::default() })
+}
+
+/// Puts the verified copies in place of the target's volumes; those have their snapshots.
+pub(in crate::exec) async fn replace(step: &StepContext<'_>) -> Result<Done, StepError> {
+    let targets = step.output_of(&Step::Match);
+    let kept = step.output_of(&Step::Snapshot);
+    let mut output = BTreeMap::new();
+    for (volume, text) in step.output_of(&Step::ReceiveCopy) {
+        let copy = Announced::parse(&text)
+            .ok_or_else(|| StepError::Lost(format!("{text:?} names no snapshot")))?;
+        let target = targets
+            .get(&volume)
+            .ok_or_else(|| StepError::Lost(format!("no volume of the target for {volume}")))?;
+        if !kept.contains_key(target) {
+            return Err(StepError::Failed(format!(
+                "volume {target} has no snapshot of this migration; it is not replaced"
+            )));
+        }
+        let restored = step.ctx.host.volumes.restore(&copy.snapshot, target).await;
+        restored.map_err(|e| StepError::from_error(&e))?;
+        output.insert(target.clone(), copy.snapshot.to_string());
+    }
+    Ok(Done { output, ..Done::default() })
+}
+
+/// Runs the target's `post_migrate.sh`, if it has one.
+pub(in crate::exec) async fn post_migrate(step: &StepContext<'_>) -> Result<Done, StepError> {
+    let ((from, _), to) = (source(step)?, step.deployment.request.app());
+    let args = [
+        "-R",
+        from.repo.as_str(),
+        "-B",
+        from.branch.as_str(),
+        "-r",
+        to.repo.as_str(),
+        "-b",
+        to.branch.as_str(),
+    ]
+    .map(str::to_owned);
+    let compose = &step.ctx.host.compose;
+    let ran = compose.script(&step.new_project(), "post_migrate.sh", &args).await;
+    ran.map_err(|e| StepError::from_error(&e))?;
+    Ok(Done::default())
+}
+
+/// Removes the copies that came for this migration. A node that holds copies of the source anyway keeps them, and the
+/// source keeps its snapshot; the mark that it was sent goes where no more will be sent.
+pub(in crate::exec) async fn drop_copies(step: &StepContext<'_>) -> Result<Done, StepError> {
+    let (_, record) = source(step)?;
+    let target = &step.former()?.master;
+    if record.placement().nodes().any(|node| node == target) {
+        return Ok(Done::default());
+    }
+    let seam = &step.ctx.host.volumes;
+    let address = step.address_of(target).await?;
+    for text in step.noted(|step| matches!(step, Step::Copy { .. })).into_values() {
+        let Some(copy) = Announced::parse(&text) else { continue };
+        let name = match step.ctx.me == record.master {
+            true => SnapshotName::parse(&format!("{}@{address}", copy.snapshot)),
+            false => Ok(copy.snapshot),
+        };
+        let name = name.map_err(|e| StepError::from_error(&e))?;
+        seam.remove_snapshot(&name).await.map_err(|e| StepError::from_error(&e))?;
+    }
+    Ok(Done::default())
+}
+
+/// The app that the volumes come from, and its entry when the migration began.
+fn source<'a>(step: &StepContext<'a>) -> Result<(&'a AppId, &'a AppRecord), StepError> {
+    let lost = || StepError::Lost("the record names no source".to_owned());
+    let app = step.deployment.request.source().ok_or_else(lost)?;
+    Ok((app, step.deployment.source.as_ref().ok_or_else(lost)?))
+}
