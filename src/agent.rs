@@ -9,11 +9,13 @@ mod keeper;
 mod measure;
 mod presence;
 mod proxies;
+mod replicas;
 mod wiring;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -63,15 +65,9 @@ pub async fn run(config: Config, client: Client) -> Result<(), AgentError> {
     let context = wiring::context(config, cluster, handle, session, me, address).await?;
     let context = Arc::new(context);
     info!(node = %context.me, address = context.address, "agent runs");
-    let (problems, seen_problems) = tokio::sync::watch::channel(Vec::new());
-    let mut tasks = JoinSet::new();
-    tasks.spawn(keeper.run());
-    tasks.spawn(presence::publish(context.clone(), seen_problems));
+    let (problems, seen_problems) = watch::channel(Vec::new());
+    let mut tasks = parts(&context, keeper, seen_problems);
     tasks.spawn(proxies.follow(context.clone(), problems));
-    tasks.spawn(events::follow(context.clone()));
-    tasks.spawn(dispatch::dispatch(context.clone()));
-    tasks.spawn(keeper::keep(context.clone()));
-    tasks.spawn(debts::pay(context.clone()));
     let ended = tokio::select! {
         ended = tasks.join_next() => Some(ended),
         () = signals.next() => None,
@@ -83,6 +79,23 @@ pub async fn run(config: Config, client: Client) -> Result<(), AgentError> {
         Some(Some(Err(error))) => Err(AgentError::Ended(error.to_string())),
         Some(_) => Err(AgentError::Ended("without an error".to_owned())),
     }
+}
+
+/// Starts the parts of an agent but its proxies. None of them ends; with the set, all of them do.
+pub fn parts(
+    context: &Arc<Context>,
+    keeper: SessionKeeper,
+    problems: watch::Receiver<Vec<String>>,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(keeper.run());
+    tasks.spawn(presence::publish(context.clone(), problems));
+    tasks.spawn(events::follow(context.clone()));
+    tasks.spawn(dispatch::dispatch(context.clone()));
+    tasks.spawn(keeper::keep(context.clone()));
+    tasks.spawn(debts::pay(context.clone()));
+    tasks.spawn(replicas::look_after(context.clone()));
+    tasks
 }
 
 /// Ends the session, so that leases are free at once.

@@ -7,6 +7,7 @@ mod handle;
 mod logging;
 mod printer;
 mod records;
+mod replica;
 mod status;
 
 use std::process::ExitCode;

@@ -63,6 +63,8 @@ pub struct VolumeConfig {
     pub replicate_minutes: u32,
     /// Minutes between snapshots, where there is none.
     pub snapshot_minutes: u32,
+    /// Time between two looks at the copies on this node.
+    pub replica_interval: Duration,
     /// Minutes between purges.
     pub purge_minutes: u32,
     /// What a purge keeps, in buttervolume's words.
@@ -179,6 +181,10 @@ fn read_volumes(r: &mut Reader) -> Option<VolumeConfig> {
     let socket = r.path("buttervolume-socket");
     let minutes = ["replicate-minutes", "snapshot-minutes", "purge-minutes"]
         .map(|key| r.count(key, 1, 1_000_000));
+    let replica_interval = r.duration("replica-interval");
+    if replica_interval.is_some_and(|time| !(1..=3600).contains(&time.as_secs())) {
+        r.wrong("replica-interval", "must be between 1s and 1h");
+    }
     let purge_pattern = r.parsed("purge-pattern", |text| {
         let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || c == ':');
         if plain && text.contains(':') {
@@ -193,6 +199,7 @@ fn read_volumes(r: &mut Reader) -> Option<VolumeConfig> {
         socket: socket?,
         replicate_minutes: replicate?,
         snapshot_minutes: snapshot?,
+        replica_interval: replica_interval?,
         purge_minutes: purge?,
         purge_pattern: purge_pattern?,
     })

@@ -13,6 +13,7 @@
 
 pub mod agent;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod consul;
 pub mod error;
@@ -22,3 +23,4 @@ pub mod host;
 pub mod model;
 pub mod plan;
 pub mod proxy;
+pub mod replication;

@@ -33,6 +33,7 @@ pub(super) async fn pay(ctx: Arc<Context>) {
             }
         }
         tokio::select! {
+            biased;
             Ok(()) = entries.changed() => {}
             () = tokio::time::sleep(RETRY), if failed => {}
         }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::follow::follow;
@@ -29,6 +30,7 @@ pub(super) async fn dispatch(ctx: Arc<Context>) {
     let mut tasks: JoinSet<()> = JoinSet::new();
     loop {
         tokio::select! {
+            biased;
             Ok(()) = entries.changed() => {
                 queues = read(entries.borrow_and_update().as_deref().unwrap_or_default());
             }
@@ -113,17 +115,23 @@ async fn concerns(ctx: &Context, app: &AppName, id: &DeployId) -> Result<bool, E
     Ok(!over && (record.transitions.contains_key(&ctx.me) || record.accepted_by == ctx.me))
 }
 
+/// Whether what runs has a record; what can't be told counts as yes.
+async fn is_at_work(ctx: &Context, app: &AppName, queue: &Queue) -> bool {
+    let Some(running) = &queue.running else { return false };
+    let record = ctx.cluster.kv.get(&keys::deployment(app, running)).await;
+    !matches!(record, Ok(None))
+}
+
 /// Begins what waits behind nothing: the node that should have done so is gone.
 async fn adopt_orphans(
     ctx: &Context,
     queues: &BTreeMap<AppName, Queue>,
     orphans: &mut BTreeMap<AppName, Instant>,
 ) {
-    orphans.retain(|app, _| {
-        queues.get(app).is_some_and(|queue| queue.running.is_none() && queue.waiting.is_some())
-    });
+    orphans.retain(|app, _| queues.get(app).is_some_and(|queue| queue.waiting.is_some()));
     for (app, queue) in queues {
-        if queue.running.is_some() || queue.waiting.is_none() {
+        if queue.waiting.is_none() || is_at_work(ctx, app, queue).await {
+            orphans.remove(app);
             continue;
         }
         let since = *orphans.entry(app.clone()).or_insert_with(Instant::now);

@@ -25,6 +25,7 @@ pub(super) fn follow(kv: Arc<dyn Kv>, prefix: impl Into<String>) -> Entries {
         let mut watcher = Watcher::new(kv, prefix.as_str(), WAIT);
         while !sender.is_closed() {
             let next = tokio::select! {
+                biased;
                 next = watcher.next() => next,
                 () = sender.closed() => return,
             };

@@ -68,9 +68,9 @@ async fn start(ctx: &Context, app: &AppName, record: &AppRecord) {
     }
 }
 
-/// Whether a deployment may be at work; what can't be told counts as yes, because starting what it just stopped would
-/// write to volumes behind its snapshot.
-async fn is_being_deployed(kv: &dyn Kv, app: &AppName) -> bool {
+/// Whether a deployment may be at work; what can't be told counts as yes, because whoever asks would work against it:
+/// starting what it just stopped would write to volumes behind its snapshot.
+pub(super) async fn is_being_deployed(kv: &dyn Kv, app: &AppName) -> bool {
     match kv.get(&keys::queue(app)).await {
         Ok(None) => false,
         Ok(Some(entry)) => serde_json::from_slice::<Queue>(&entry.value)

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use tracing::warn;
 
+use crate::clock;
 use crate::error::chain;
 use crate::exec::Room;
 use crate::host::resources::{ResourceError, Resources};
@@ -28,7 +29,7 @@ pub(super) async fn measure(resources: &dyn Resources, told: watch::Sender<Optio
         let room = match look(resources).await {
             Ok((disk, memory)) => {
                 failing = false;
-                let now = Utc::now();
+                let now = clock::now();
                 before.filter(|room| still_true(room, disk, memory, now)).or_else(|| {
                     epoch += 1;
                     let at = now.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::measure::measure;
+use crate::clock;
 use crate::consul::txn::{Txn, TxnOp};
 use crate::error::chain;
 use crate::exec::{Context, NodeInfo, Room};
@@ -28,7 +29,7 @@ async fn tell(
     mut problems: watch::Receiver<Vec<String>>,
     mut room: watch::Receiver<Option<Room>>,
 ) {
-    let since = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let since = clock::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
     let mut session = ctx.session.clone();
     loop {
         let id = session.borrow_and_update().clone();
@@ -46,6 +47,7 @@ async fn tell(
         };
         let wait = if published { REFRESH } else { RETRY };
         tokio::select! {
+            biased;
             _ = session.changed() => {}
             _ = problems.changed() => {}
             _ = room.changed() => {}

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use chrono::Utc;
 use clap::Args;
 use serde::Serialize;
 
 use super::consul_failure;
 use super::printer::Printer;
 use super::records;
+use super::replica::{self, ReplicaStatus};
 use crate::consul::{Client, ConsulError};
 use crate::error::CommandFailure;
 use crate::exec::{NodeInfo, Queue, Rejection, node_facts};
 use crate::model::deployment::{Deployment, State};
 use crate::model::{Amount, AppRecord, keys};
 use crate::plan::NodeFacts;
+use crate::replication::ReplicaState;
 
 /// Outcomes shown: enough to see what just went wrong.
 const RECENT: usize = 5;
@@ -39,6 +42,7 @@ struct AppStatus {
     name: String,
     master: String,
     slave: Option<String>,
+    replica: Option<ReplicaStatus>,
     health: String,
     urls: String,
     deploy_id: String,
@@ -84,12 +88,17 @@ async fn gather(client: &Client) -> Result<Status, ConsulError> {
     let queues = records::values::<Queue>(client, keys::QUEUES).await?;
     let deployments = records::values::<Deployment>(client, keys::DEPLOYMENTS).await?;
     let rejections = records::values::<Rejection>(client, keys::REJECTED).await?;
+    let replicas = records::values::<ReplicaState>(client, keys::REPLICAS).await?;
     let agents = records::agents(client).await?;
     let health = client.service_health().await?;
     let maintenance = records::keys(client, keys::MAINTENANCE).await?;
     let mut problems: Vec<String> = apps.unreadable.clone();
     problems.extend(queues.unreadable);
     problems.extend(deployments.unreadable);
+    problems.extend(replicas.unreadable);
+    let now = Utc::now();
+    let replicas = replica::statuses(&apps.values, &replicas.values, now);
+    problems.extend(replicas.iter().flat_map(|(app, replica)| replica.problems(app)));
     for (node, info) in &agents {
         problems.extend(info.problems.iter().map(|problem| format!("{node}: {problem}")));
     }
@@ -109,7 +118,10 @@ async fn gather(client: &Client) -> Result<Status, ConsulError> {
         apps: apps
             .values
             .into_iter()
-            .map(|(name, record)| app_status(name, record, &health, &maintenance))
+            .map(|(name, record)| {
+                let replica = replicas.get(&name).cloned();
+                AppStatus { replica, ..app_status(name, record, &health, &maintenance) }
+            })
             .collect(),
         deployments: recent(deployments.values),
         problems,
@@ -149,6 +161,7 @@ fn app_status(
         health: if maintenance.contains(&name) { "maintenance".to_owned() } else { checked },
         master: record.master.to_string(),
         slave: record.slave.map(|slave| slave.to_string()),
+        replica: None,
         urls: record.urls,
         deploy_id: record.deploy_id,
         name,
@@ -179,9 +192,12 @@ fn deployment_status(deployment: Deployment) -> DeploymentStatus {
 }
 
 fn print(status: &Status, out: &mut Printer<'_>) -> Result<(), CommandFailure> {
-    out.table(&table(&["APP", "MASTER", "SLAVE", "HEALTH", "URLS"], &status.apps, |app| {
+    let heading = ["APP", "MASTER", "SLAVE", "REPLICA", "HEALTH", "URLS"];
+    out.table(&table(&heading, &status.apps, |app| {
         let slave = app.slave.clone().unwrap_or_else(|| "-".to_owned());
-        vec![app.name.clone(), app.master.clone(), slave, app.health.clone(), app.urls.clone()]
+        let replica = app.replica.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        let (name, master) = (app.name.clone(), app.master.clone());
+        vec![name, master, slave, replica, app.health.clone(), app.urls.clone()]
     }))?;
     out.line("")?;
     let heading = [

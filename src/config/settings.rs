@@ -55,6 +55,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("buttervolume-socket", "/run/docker/plugins/btrfs.sock", "buttervolume's socket"),
     setting("replicate-minutes", "60", "Minutes between replications, where there is a slave"),
     setting("snapshot-minutes", "60", "Minutes between snapshots, where there is none"),
+    setting(
+        "replica-interval",
+        "60s",
+        "How often the copies of volumes on this node are looked at",
+    ),
     setting("purge-minutes", "1440", "Minutes between purges of snapshots"),
     setting("purge-pattern", "1h:1d:1w:4w:1y", "Which snapshots a purge keeps"),
     setting(
@@ -81,7 +86,11 @@ pub const SETTINGS: &[Setting] = &[
         "How long this node's leases outlive its agent (Consul adds as much again)",
     ),
     setting("node-grace", "60s", "How long a node may be away before a deployment gives up on it"),
-    setting("settle", "5s", "How long a new version has to run undisturbed to count as healthy"),
+    setting(
+        "settle",
+        "5s",
+        "How long a container without a health check has to run undisturbed to count as healthy",
+    ),
     setting("check-interval", "60s", "Period of the HTTP checks registered with Consul"),
     setting(
         "parallel",

@@ -1,5 +1,6 @@
 //! The catalog: who is in the cluster and which services this node offers.
 
+mod report;
 mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,7 @@ use serde_json::Value;
 use super::transport::{Call, Reply};
 use super::{Client, ConsulError};
 use crate::model::placement::NodeName;
+pub use report::Report;
 pub use service::{HttpCheck, ServiceDefinition, ServiceInfo};
 pub(super) use service::{Registration, parse_services};
 
@@ -68,6 +70,18 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// [`ConsulError::Argument`] if the id is one that no path can carry, else any.
     async fn deregister_service(&self, id: &str) -> Result<(), ConsulError>;
+
+    /// Registers a report with the local agent, in place of one with the same id, and says what it says.
+    ///
+    /// # Errors
+    /// Any of [`ConsulError`].
+    async fn register_report(&self, report: &Report) -> Result<(), ConsulError>;
+
+    /// Says what a report says, for another while; false if it isn't registered. [`Catalog::deregister_service`] ends it.
+    ///
+    /// # Errors
+    /// Any of [`ConsulError`].
+    async fn renew_report(&self, report: &Report) -> Result<bool, ConsulError>;
 
     /// The services of the local agent by id.
     ///
@@ -129,6 +143,20 @@ impl Catalog for Client {
         Ok(())
     }
 
+    async fn register_report(&self, report: &Report) -> Result<(), ConsulError> {
+        register(self, report.registration()).await?;
+        renew(self, report).await?.success().map(drop)
+    }
+
+    async fn renew_report(&self, report: &Report) -> Result<bool, ConsulError> {
+        let reply = renew(self, report).await?;
+        // Consul 1.8 answers 500 for a check that isn't there, later ones 404.
+        if matches!(reply.status, 404 | 500) {
+            return Ok(false);
+        }
+        reply.success().map(|_| true)
+    }
+
     async fn services(&self) -> Result<BTreeMap<String, ServiceInfo>, ConsulError> {
         let reply = self.send(Call::get("agent/services")).await?.success()?;
         parse_services(reply.json()?).map_err(|error| ConsulError::decode(reply.call(), error))
@@ -151,6 +179,12 @@ async fn members_with(client: &Client, health: &Reply) -> Result<Vec<Member>, Co
     let call = Call::get("catalog/nodes").consistent();
     let nodes = client.send(call).await?.success()?;
     Ok(join(nodes.json()?, health.json()?))
+}
+
+async fn renew(client: &Client, report: &Report) -> Result<Reply, ConsulError> {
+    let path = format!("agent/check/update/{}", report.id);
+    let body = report.update().to_string().into_bytes();
+    client.send(Call::put(path, body)).await
 }
 
 async fn register(client: &Client, registration: Registration) -> Result<(), ConsulError> {

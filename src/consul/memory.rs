@@ -87,10 +87,15 @@ impl MemoryConsul {
         self.cluster.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the cluster from outside and wakes whoever waits.
+    /// Changes the cluster and, if that did change something, wakes whoever waits.
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let result = change(&mut self.lock());
-        self.cluster.changed.notify_waiters();
+        let mut state = self.lock();
+        let result = change(&mut state);
+        let changed = state.takes_change();
+        drop(state);
+        if changed {
+            self.cluster.changed.notify_waiters();
+        }
         result
     }
 
@@ -106,13 +111,14 @@ impl MemoryConsul {
         })
     }
 
-    /// A blocking call: `read` gives an index and the answer; it is given when the index isn't `after`, or in the end.
+    /// A blocking call: the answer is given when the index isn't `after`, or in the end.
     async fn blocking<T>(
         &self,
         name: &str,
         after: Option<u64>,
         wait: Duration,
-        read: impl Fn(&State) -> (u64, T) + Send,
+        index: impl Fn(&State) -> u64 + Send,
+        answer: impl Fn(&State) -> T + Send,
     ) -> Result<T, ConsulError> {
         let deadline = Instant::now() + wait;
         self.call(name, |_| Ok(()))?;
@@ -122,9 +128,8 @@ impl MemoryConsul {
             {
                 let state = self.lock();
                 state.check_link(self.node.as_ref(), name)?;
-                let (index, answer) = read(&state);
-                if over || Some(index) != after {
-                    return Ok(answer);
+                if over || Some(index(&state)) != after {
+                    return Ok(answer(&state));
                 }
             }
             over = tokio::time::timeout_at(deadline, changed).await.is_err();

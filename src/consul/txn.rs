@@ -140,14 +140,25 @@ struct WireRequest<'a> {
     kv: WireOp<'a>,
 }
 
+fn within(what: &'static str, size: usize, limit: usize) -> Result<(), ConsulError> {
+    if size <= limit {
+        return Ok(());
+    }
+    Err(ConsulError::TooLarge { call: CALL.to_owned(), what, size, limit })
+}
+
+/// Consul's limits, without the work of [`encode`] where it is clear that they are kept.
+#[cfg(any(test, feature = "testing"))]
+pub(super) fn check_size(ops: &[TxnOp]) -> Result<(), ConsulError> {
+    let bytes: usize = ops.iter().filter_map(TxnOp::value).map(<[u8]>::len).sum();
+    if ops.len() <= MAX_OPS && bytes < MAX_BODY / 2 {
+        return Ok(());
+    }
+    encode(ops).map(drop)
+}
+
 /// The request's body, within Consul's limits.
 pub(super) fn encode(ops: &[TxnOp]) -> Result<Vec<u8>, ConsulError> {
-    let within = |what, size, limit| {
-        if size <= limit {
-            return Ok(());
-        }
-        Err(ConsulError::TooLarge { call: CALL.to_owned(), what, size, limit })
-    };
     within("operations", ops.len(), MAX_OPS)?;
     for value in ops.iter().filter_map(TxnOp::value) {
         within("a value in bytes", value.len(), MAX_VALUE)?;

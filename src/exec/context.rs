@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::{Semaphore, watch};
 
 use super::journal::Journal;
+use crate::clock;
 use crate::config::Config;
 use crate::consul::catalog::Catalog;
 use crate::consul::event::Events;
@@ -92,5 +93,5 @@ impl Context {
 
 /// The time, as records hold it: RFC 3339 in UTC with milliseconds.
 pub(super) fn now() -> String {
-    chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+    clock::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }

@@ -193,12 +193,10 @@ impl Driver<'_> {
 
     /// Heavy steps take a slot, so that twenty deployments at once don't build twenty images at once.
     async fn slot(&self, step: &Step) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        match step {
-            Step::Checkout | Step::Check | Step::Pull | Step::Build | Step::Seed { .. } => {
-                self.ctx.slots.acquire().await.ok()
-            }
-            _ => None,
+        if !step.is_heavy() {
+            return None;
         }
+        self.ctx.slots.acquire().await.ok()
     }
 
     async fn record_done(&self, index: usize, done: apply::Done) -> Result<(), ExecError> {

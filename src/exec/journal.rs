@@ -1,11 +1,11 @@
 //! What this node remembers on disk: the events that it has handled and the highest epoch seen per app.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use tokio::fs;
 use tokio::sync::Mutex;
 
 use crate::host::files::{self, FileError};
@@ -62,16 +62,15 @@ pub struct Journal {
 impl Journal {
     /// Opens the journal below `dir`, creating it.
     pub async fn open(dir: &Path) -> Result<Self, JournalError> {
-        let handled = dir.join("handled");
-        let is_new = !fs::try_exists(&handled).await.map_err(at(&handled))?;
-        fs::create_dir_all(dir).await.map_err(at(dir))?;
-        let path = dir.join("epochs.json");
-        let epochs = match files::read_optional(&path).await? {
-            Some(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|source| JournalError::Damaged { path, source })?,
-            None => BTreeMap::new(),
-        };
-        Ok(Self { dir: dir.to_owned(), is_new, epochs: Mutex::new(epochs) })
+        let dir = dir.to_owned();
+        files::off_thread(move || {
+            let handled = dir.join("handled");
+            let is_new = !fs::exists(&handled).map_err(at(&handled))?;
+            fs::create_dir_all(&dir).map_err(at(&dir))?;
+            let epochs = read_epochs(&dir)?;
+            Ok(Self { dir, is_new, epochs: Mutex::new(epochs) })
+        })
+        .await
     }
 
     /// Whether this node never handled an event before: what Consul still lists is then history, not news.
@@ -82,45 +81,21 @@ impl Journal {
     /// Notes that this node has seen what Consul lists: from now on an event that is not noted is news, also after a
     /// restart.
     pub async fn settle(&self) -> Result<(), JournalError> {
-        let handled = self.dir.join("handled");
-        fs::create_dir_all(&handled).await.map_err(at(&handled))
+        let handled = self.folder();
+        files::off_thread(move || fs::create_dir_all(&handled).map_err(at(&handled))).await
     }
 
     /// Whether the event has been handled.
     pub async fn is_handled(&self, id: &DeployId) -> bool {
-        fs::try_exists(self.handled(id)).await.unwrap_or(false)
+        let path = self.folder().join(id.as_str());
+        let exists = files::off_thread(move || fs::exists(&path).map_err(at(&path))).await;
+        exists.unwrap_or(false)
     }
 
     /// Notes an event as handled, on disk before this returns; false if somebody did so before.
     pub async fn claim(&self, id: &DeployId) -> Result<bool, JournalError> {
-        self.settle().await?;
-        let path = self.handled(id);
-        let created = fs::OpenOptions::new().write(true).create_new(true).open(&path).await;
-        match created {
-            Ok(file) => file.sync_all().await.map_err(at(&path))?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
-            Err(source) => return Err(JournalError::File { path, source }),
-        }
-        let folder = fs::File::open(self.dir.join("handled")).await.map_err(at(&path))?;
-        folder.sync_all().await.map_err(at(&path))?;
-        self.forget_oldest().await?;
-        Ok(true)
-    }
-
-    async fn forget_oldest(&self) -> Result<(), JournalError> {
-        let dir = self.dir.join("handled");
-        let mut entries = fs::read_dir(&dir).await.map_err(at(&dir))?;
-        let mut found: Vec<(SystemTime, PathBuf)> = Vec::new();
-        while let Some(entry) = entries.next_entry().await.map_err(at(&dir))? {
-            let metadata = entry.metadata().await.map_err(at(&dir))?;
-            found.push((metadata.modified().map_err(at(&dir))?, entry.path()));
-        }
-        found.sort();
-        let spare = found.len().saturating_sub(HANDLED_KEPT);
-        for (_, path) in found.into_iter().take(spare) {
-            fs::remove_file(&path).await.map_err(at(&path))?;
-        }
-        Ok(())
+        let (folder, id) = (self.folder(), id.clone());
+        files::off_thread(move || claim(&folder, &id)).await
     }
 
     /// The highest epoch seen for an app; 0 for none.
@@ -148,9 +123,47 @@ impl Journal {
         Ok(())
     }
 
-    fn handled(&self, id: &DeployId) -> PathBuf {
-        self.dir.join("handled").join(id.as_str())
+    fn folder(&self) -> PathBuf {
+        self.dir.join("handled")
     }
+}
+
+fn read_epochs(dir: &Path) -> Result<BTreeMap<String, u64>, JournalError> {
+    let path = dir.join("epochs.json");
+    match files::read(&path)? {
+        Some(bytes) => {
+            serde_json::from_slice(&bytes).map_err(|source| JournalError::Damaged { path, source })
+        }
+        None => Ok(BTreeMap::new()),
+    }
+}
+
+fn claim(folder: &Path, id: &DeployId) -> Result<bool, JournalError> {
+    fs::create_dir_all(folder).map_err(at(folder))?;
+    let path = folder.join(id.as_str());
+    match fs::OpenOptions::new().write(true).create_new(true).open(&path) {
+        Ok(file) => file.sync_all().map_err(at(&path))?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        Err(source) => return Err(JournalError::File { path, source }),
+    }
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(&path))?;
+    forget_oldest(folder)?;
+    Ok(true)
+}
+
+fn forget_oldest(folder: &Path) -> Result<(), JournalError> {
+    let mut found: Vec<(SystemTime, PathBuf)> = Vec::new();
+    for entry in fs::read_dir(folder).map_err(at(folder))? {
+        let entry = entry.map_err(at(folder))?;
+        let modified = entry.metadata().and_then(|facts| facts.modified());
+        found.push((modified.map_err(at(folder))?, entry.path()));
+    }
+    found.sort();
+    let spare = found.len().saturating_sub(HANDLED_KEPT);
+    for (_, path) in found.into_iter().take(spare) {
+        fs::remove_file(&path).map_err(at(&path))?;
+    }
+    Ok(())
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> JournalError + use<> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::intake::NodeInfo;
 use super::queue::Queue;
+use crate::clock;
 use crate::consul::ConsulError;
 use crate::consul::catalog::Catalog;
 use crate::consul::kv::Kv;
@@ -52,7 +53,7 @@ pub async fn node_facts(
     let agents = values(kv, keys::NODES).await?;
     let draining = values(kv, keys::DRAINING).await?;
     let masters = masters(kv, except).await?;
-    let now = Utc::now();
+    let now = clock::now();
     let members = catalog.members().await?.into_iter().map(|member| {
         let name = member.name.as_str();
         let info = agents.get(name).map(|value| serde_json::from_slice::<NodeInfo>(value).ok());

@@ -86,10 +86,17 @@ fn remember(queue: &mut Queue, id: &DeployId) {
     queue.recent.drain(..spare);
 }
 
-/// Begins the waiting deployment of an app if nothing runs.
+/// Begins the waiting deployment of an app if nothing runs. A running one whose record somebody deleted is given up:
+/// that is how an operator ends one that waits for a node that will not come back.
 pub async fn promote(ctx: &Context, app: &AppName) -> Result<(), ExecError> {
     for _ in 0..TRIES {
-        let queue = read_queue(ctx, app).await?;
+        let mut queue = read_queue(ctx, app).await?;
+        if let Some(running) = &queue.value.running
+            && ctx.cluster.kv.get(&keys::deployment(app, running)).await?.is_none()
+        {
+            warn!(app = %app, deployment = %running, "its record is gone: given up");
+            queue.value.running = None;
+        }
         let (None, Some(id)) = (&queue.value.running, &queue.value.waiting) else {
             return Ok(());
         };

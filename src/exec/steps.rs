@@ -5,6 +5,7 @@ pub(super) mod checkouts;
 pub(super) mod compare;
 pub(super) mod images;
 pub(super) mod keys;
+mod local;
 pub(super) mod migrate;
 pub(super) mod probe;
 pub(super) mod project;

@@ -8,6 +8,7 @@ mod health;
 mod fake;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,6 +32,9 @@ pub trait Containers: Send + Sync {
 
     /// Whether Docker knows a volume of that name, of any driver.
     async fn volume_exists(&self, name: &str) -> Result<bool, DockerError>;
+
+    /// The directory of a volume of the driver `local`; none for any other volume, and for one that is gone.
+    async fn local_volume(&self, name: &str) -> Result<Option<PathBuf>, DockerError>;
 
     /// Removes a volume that no container uses; one that is gone already is fine.
     async fn remove_volume(&self, name: &str) -> Result<(), DockerError>;

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use chrono::{DateTime, Utc};
+
 use super::compose::FakeCompose;
 use super::docker::{Container, FakeContainers};
 use super::repository::FakeRepositories;
 use super::resources::FakeResources;
-use super::volume::{FakeSnapshot, FakeVolumes, Schedule, SnapshotName};
+use super::volume::{FakeSnapshot, FakeVolumes, Schedule, SnapshotName, Verified};
 
 /// Errors that the next calls of an operation are to return.
 #[derive(Debug)]
@@ -46,6 +48,12 @@ pub struct MachineState {
     pub volumes: BTreeMap<String, String>,
     /// Snapshots with their content.
     pub snapshots: BTreeMap<SnapshotName, FakeSnapshot>,
+    /// What the file system is to say of snapshots, where that is not what their names and contents tell.
+    pub facts: BTreeMap<SnapshotName, Verified>,
+    /// Snapshots that are kept from purges.
+    pub kept: BTreeSet<SnapshotName>,
+    /// When each transfer that arrives now began.
+    pub receptions: Vec<DateTime<Utc>>,
     /// Snapshots that were sent, as (host, snapshot).
     pub sent: Vec<(String, SnapshotName)>,
     /// The scheduler's table.

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::spawn_blocking;
 
 use crate::model::Amount;
@@ -37,16 +38,24 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileEr
     move |source| FileError::Io { action, path, source }
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
-) -> Result<T, FileError> {
+/// Does work on files beside the runtime's threads, so that no task waits for a disk that others wait for.
+///
+/// A runtime of a single thread, as tests and the simulation have, does it at once: what happens in which order then
+/// depends on nothing but the tasks.
+pub async fn off_thread<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<FileError> + Send + 'static,
+{
+    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return work();
+    }
     match spawn_blocking(work).await {
         Ok(result) => result,
-        Err(source) => Err(FileError::Io {
-            action: "work on",
-            path: PathBuf::new(),
-            source: io::Error::other(source),
-        }),
+        Err(source) => {
+            let (action, source) = ("work on", io::Error::other(source));
+            Err(FileError::Io { action, path: PathBuf::new(), source }.into())
+        }
     }
 }
 
@@ -58,25 +67,33 @@ pub async fn write_atomic(
     mode: u32,
 ) -> Result<(), FileError> {
     let (path, bytes) = (path.to_owned(), bytes.into());
-    blocking(move || {
-        let replace = || -> io::Result<()> {
-            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-            let dir = dir.unwrap_or(Path::new("."));
-            let mut file = tempfile::NamedTempFile::new_in(dir)?;
-            file.write_all(&bytes)?;
-            file.as_file().set_permissions(Permissions::from_mode(mode))?;
-            file.as_file().sync_all()?;
-            file.persist(&path).map_err(|error| error.error)?;
-            File::open(dir)?.sync_all()
-        };
-        replace().map_err(failed("write", &path))
-    })
-    .await
+    off_thread(move || replace(&path, &bytes, mode)).await
+}
+
+/// [`write_atomic`] on the thread of the caller.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    let replace = || -> io::Result<()> {
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        let dir = dir.unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        file.write_all(bytes)?;
+        file.as_file().set_permissions(Permissions::from_mode(mode))?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        File::open(dir)?.sync_all()
+    };
+    replace().map_err(failed("write", path))
 }
 
 /// The bytes of a file, or `None` if there is no such file.
 pub async fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
-    match tokio::fs::read(path).await {
+    let path = path.to_owned();
+    off_thread(move || read(&path)).await
+}
+
+/// [`read_optional`] on the thread of the caller.
+pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(failed("read", path)(source)),
@@ -91,7 +108,7 @@ pub async fn free_bytes(path: &Path) -> Result<u64, FileError> {
 /// The size of the file system where `path` is, and how much can still be written there.
 pub async fn space(path: &Path) -> Result<Amount, FileError> {
     let path = path.to_owned();
-    blocking(move || {
+    off_thread(move || {
         let facts = nix::sys::statvfs::statvfs(&path)
             .map_err(|errno| failed("measure", &path)(errno.into()))?;
         let bytes = |blocks: u64| blocks.saturating_mul(facts.fragment_size());
@@ -104,7 +121,7 @@ pub async fn space(path: &Path) -> Result<Amount, FileError> {
 /// empty. What is gone already is fine. Symbolic links are removed inside it, never followed, and refused on the way to it.
 pub async fn remove_dir(root: &Path, path: &Path) -> Result<(), FileError> {
     let (root, path) = (root.to_owned(), path.to_owned());
-    blocking(move || {
+    off_thread(move || {
         let below = confined(&root, &path)?;
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -4,13 +4,18 @@ mod action;
 mod btrfs;
 mod buttervolume;
 mod name;
+mod receptions;
+mod shelf;
 
 #[cfg(any(test, feature = "testing"))]
 mod fake;
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
 use super::command::CommandError;
 use super::unix_http::UnixHttpError;
@@ -30,6 +35,9 @@ pub trait Volumes: Send + Sync {
 
     /// Makes an empty volume; one of that name that is there already is left as it is.
     async fn create(&self, volume: &str) -> Result<(), VolumeError>;
+
+    /// Puts a copy of everything below `directory` into a volume, and compares the two.
+    async fn fill(&self, volume: &str, directory: &Path) -> Result<(), VolumeError>;
 
     /// How many bytes the files of a volume take.
     async fn size(&self, volume: &str) -> Result<u64, VolumeError>;
@@ -79,6 +87,21 @@ pub trait Volumes: Send + Sync {
 
     /// What the file system says about a snapshot; `None` if there is none of that name.
     async fn facts(&self, snapshot: &SnapshotName) -> Result<Option<Verified>, VolumeError>;
+
+    /// Keeps a snapshot and the marks of it from purges, whoever starts one, until [`Volumes::release`]. Everything else
+    /// knows them by the same names and can be done with them. Idempotent.
+    ///
+    /// Does nothing while another call uses one of the volume's snapshots: see [`Volumes::kept`], and ask again.
+    async fn keep(&self, snapshot: &SnapshotName) -> Result<(), VolumeError>;
+
+    /// Leaves a snapshot to purges again. Otherwise as [`Volumes::keep`].
+    async fn release(&self, snapshot: &SnapshotName) -> Result<(), VolumeError>;
+
+    /// The snapshots of all volumes that are kept from purges, without their marks.
+    async fn kept(&self) -> Result<BTreeSet<SnapshotName>, VolumeError>;
+
+    /// When each transfer that this node receives now began. Which snapshot it brings can't be told.
+    async fn receptions(&self) -> Result<Vec<DateTime<Utc>>, VolumeError>;
 }
 
 /// Why something could not be done with a volume.
@@ -137,6 +160,14 @@ pub enum VolumeError {
         /// The cause.
         source: CommandError,
     },
+    /// Files could not be copied into a volume, or the copy differs.
+    #[error("cannot fill the volume {volume}")]
+    Fill {
+        /// The volume.
+        volume: String,
+        /// The cause.
+        source: CommandError,
+    },
     /// A volume's size could not be told.
     #[error("cannot measure the volume {volume}")]
     Measure {
@@ -145,6 +176,17 @@ pub enum VolumeError {
         /// The cause.
         source: CommandError,
     },
+    /// The directory of the snapshots could not be read or changed.
+    #[error("cannot {operation} snapshots")]
+    Shelf {
+        /// What was to be done.
+        operation: &'static str,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The processes of this node could not be looked through.
+    #[error("cannot tell what is being received")]
+    Processes(#[source] std::io::Error),
     /// The work was not done in time, whatever became of it.
     #[error("buttervolume did not {operation} {subject} within {after:?}")]
     TimedOut {

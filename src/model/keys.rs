@@ -20,6 +20,8 @@ pub const OWED: &str = "tandem/owed/";
 pub const DRAINING: &str = "tandem/draining/";
 /// What each agent says of its node; gone with the agent's session.
 pub const NODES: &str = "tandem/nodes/";
+/// What each slave's agent has verified of its copies.
+pub const REPLICAS: &str = "tandem/replicas/";
 /// Events that could not be decoded.
 pub const REJECTED: &str = "tandem/rejected/";
 /// Full texts of events fired in the short form.
@@ -78,6 +80,17 @@ pub fn node(node: &NodeName) -> String {
 /// `tandem/draining/{node}`.
 pub fn draining(node: &NodeName) -> String {
     format!("{DRAINING}{node}")
+}
+
+/// `tandem/replicas/{app}/{node}`.
+pub fn replica(app: &AppName, node: &NodeName) -> String {
+    format!("{REPLICAS}{app}/{node}")
+}
+
+/// The app and the node of a key below [`REPLICAS`].
+pub fn parse_replica(key: &str) -> Option<(AppName, NodeName)> {
+    let (app, node) = key.strip_prefix(REPLICAS)?.rsplit_once('/')?;
+    Some((AppName::parse(app).ok()?, NodeName::parse(node).ok()?))
 }
 
 /// `tandem/rejected/{event id}`.

@@ -95,7 +95,7 @@ fn a_slave_that_leaves_is_cleaned_and_one_that_comes_gets_a_checkout() {
         plan.steps.iter().filter(|s| s.node.as_str() == name).map(|s| s.step.to_string()).collect()
     };
     assert_eq!(of("node2"), ["unschedule", "remove checkouts"]);
-    assert_eq!(of("node3"), ["checkout", "schedule", "remove checkouts"]);
+    assert_eq!(of("node3"), ["checkout", "receive probe", "schedule", "remove checkouts"]);
     assert!(
         plan.steps.iter().any(|s| {
             s.node.as_str() == "node2" && s.step == Step::RemoveCheckouts { keep: None }
@@ -131,6 +131,8 @@ fn refusals_say_what_is_wrong() {
     let here = facts(None);
     let mut dead = facts(None);
     dead.nodes.get_mut(&node("node2")).unwrap().alive = false;
+    let mut left = facts(Some(("node1", None)));
+    left.nodes.get_mut(&node("node1")).unwrap().alive = false;
     let unreadable = Facts { unreadable: Some("bad".to_owned()), ..facts(None) };
     for (request, facts, expected) in [
         (
@@ -140,11 +142,7 @@ fn refusals_say_what_is_wrong() {
         ),
         (deploy(Some("node2"), None, false), &dead, "Consul does not reach it"),
         (deploy(None, None, false), &here, "no node can be picked as the master: node1 "),
-        (
-            deploy(Some("node2"), None, false),
-            &super::tests::facts(Some(("node1", None))),
-            "the app runs on node1",
-        ),
+        (deploy(Some("node2"), None, false), &left, "newest data is on its master node1"),
         (Request::Destroy { app: app() }, &here, "no such app"),
         (deploy(Some("node1"), None, false), &unreadable, "can't be read: bad"),
     ] {

@@ -16,4 +16,6 @@ mod events;
 mod faults;
 mod hostile;
 mod load;
+mod moves;
+mod replication;
 mod support;

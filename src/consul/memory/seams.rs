@@ -8,13 +8,14 @@ use serde_json::Value;
 
 use super::super::ConsulError;
 use super::super::catalog::{
-    Catalog, Member, Registration, ServiceDefinition, ServiceInfo, parse_services,
+    Catalog, Member, Registration, Report, ServiceDefinition, ServiceInfo, parse_services,
 };
 use super::super::event::{self, Events, UserEvent};
 use super::super::kv::{Entry, Kv, Listing};
 use super::super::session::{self, Sessions};
 use super::super::txn::{self, Txn, TxnOp};
 use super::MemoryConsul;
+use super::state::State;
 use crate::model::placement::NodeName;
 
 #[async_trait]
@@ -33,15 +34,13 @@ impl Kv for MemoryConsul {
         after: Option<u64>,
         wait: Duration,
     ) -> Result<Listing, ConsulError> {
-        self.blocking(&format!("GET kv/{prefix}"), after, wait, |state| {
-            let listing = state.list(prefix);
-            (listing.index, listing)
-        })
-        .await
+        let call = format!("GET kv/{prefix}");
+        let index = |state: &State| state.list_index(prefix);
+        self.blocking(&call, after, wait, index, |state| state.list(prefix)).await
     }
 
     async fn transact(&self, ops: Vec<TxnOp>) -> Result<Txn, ConsulError> {
-        txn::encode(&ops)?;
+        txn::check_size(&ops)?;
         self.call("PUT txn", |state| {
             let outcome = state.transact(&ops);
             if state.takes_answer(self.node.as_ref()) {
@@ -90,11 +89,8 @@ impl Catalog for MemoryConsul {
         after: Option<u64>,
         wait: Duration,
     ) -> Result<(u64, Vec<Member>), ConsulError> {
-        self.blocking("GET health/state/any", after, wait, |state| {
-            let index = state.members_index();
-            (index, (index, state.members()))
-        })
-        .await
+        let answer = |state: &State| (state.members_index(), state.members());
+        self.blocking("GET health/state/any", after, wait, State::members_index, answer).await
     }
 
     async fn register_service(&self, service: &ServiceDefinition) -> Result<(), ConsulError> {
@@ -112,6 +108,24 @@ impl Catalog for MemoryConsul {
         self.call("PUT agent/service/deregister", |state| {
             state.services(self.node.as_ref()).remove(id);
             Ok(())
+        })
+    }
+
+    async fn register_report(&self, report: &Report) -> Result<(), ConsulError> {
+        self.register(report.registration())?;
+        self.renew_report(report).await.map(drop)
+    }
+
+    async fn renew_report(&self, report: &Report) -> Result<bool, ConsulError> {
+        self.call("PUT agent/check/update", |state| {
+            let services = state.services(self.node.as_ref());
+            let Some(check) = services.get_mut(&report.id).map(|body| &mut body["Checks"][0])
+            else {
+                return Ok(false);
+            };
+            check["Status"] = report.update()["Status"].take();
+            check["Output"] = report.update()["Output"].take();
+            Ok(true)
         })
     }
 
@@ -157,9 +171,9 @@ impl Events for MemoryConsul {
         after: Option<u64>,
         wait: Duration,
     ) -> Result<(u64, Vec<UserEvent>), ConsulError> {
-        self.blocking("GET event/list", after, wait, |state| {
-            let (index, events) = state.events(self.node.as_ref());
-            (index, (index, events))
+        let index = |state: &State| state.events(self.node.as_ref()).0;
+        self.blocking("GET event/list", after, wait, index, |state| {
+            state.events(self.node.as_ref())
         })
         .await
     }

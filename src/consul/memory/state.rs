@@ -39,6 +39,8 @@ struct Event {
 /// Everything that the cluster knows.
 #[derive(Debug, Default)]
 pub(super) struct State {
+    /// Whether anything changed that somebody may wait for.
+    changed: bool,
     index: u64,
     kv: Store,
     sessions: BTreeMap<String, Option<NodeName>>,
@@ -51,7 +53,7 @@ pub(super) struct State {
 }
 
 /// The keys, and when the last one of each name was deleted.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub(super) struct Store {
     entries: BTreeMap<String, Entry>,
     deleted: BTreeMap<String, u64>,
@@ -60,6 +62,12 @@ pub(super) struct Store {
 impl State {
     fn advance(&mut self) {
         self.index += 1;
+        self.changed = true;
+    }
+
+    /// Whether anything changed since this was last asked.
+    pub(super) fn takes_change(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     pub(super) fn join(&mut self, name: &NodeName) {
@@ -78,6 +86,7 @@ impl State {
 
     pub(super) fn set_link(&mut self, name: &NodeName, link: Link) {
         self.join(name);
+        self.changed = true;
         if let Some(node) = self.nodes.get_mut(name) {
             node.link = link;
         }
@@ -124,6 +133,7 @@ impl State {
             && let Link::UpFor(calls) = node.link
         {
             node.link = calls.checked_sub(1).map_or(Link::Down, Link::UpFor);
+            self.changed = true;
         }
         self.check_link(node, call)
     }
@@ -145,31 +155,34 @@ impl State {
 
     /// The entries below a prefix, with the prefix's own index, or the store's if nothing was ever below it.
     pub(super) fn list(&self, prefix: &str) -> Listing {
-        let entries: Vec<Entry> =
-            below(&self.kv.entries, prefix).map(|(_, entry)| entry.clone()).collect();
-        let newest = entries.iter().map(|entry| entry.modify_index).max();
+        let entries = below(&self.kv.entries, prefix).map(|(_, entry)| entry.clone()).collect();
+        Listing { index: self.list_index(prefix), entries }
+    }
+
+    /// The index of [`State::list`].
+    pub(super) fn list_index(&self, prefix: &str) -> u64 {
+        let newest = below(&self.kv.entries, prefix).map(|(_, entry)| entry.modify_index).max();
         let deleted = below(&self.kv.deleted, prefix).map(|(_, index)| *index).max();
-        let index = newest.max(deleted).unwrap_or(self.index.max(1));
-        Listing { index, entries }
+        newest.max(deleted).unwrap_or(self.index.max(1))
     }
 
     /// All of the operations or none; only a committed transaction moves the index.
     pub(super) fn transact(&mut self, ops: &[TxnOp]) -> Txn {
-        let mut kv = self.kv.clone();
+        let before = self.kv.touched_by(ops);
         let index = self.index + 1;
         let mut entries = Vec::new();
         let mut refused = Vec::new();
         for op in ops {
-            match kv.apply(op, index, &self.sessions) {
+            match self.kv.apply(op, index, &self.sessions) {
                 Ok(entry) => entries.extend(entry),
                 Err(reason) => refused.push(reason),
             }
         }
         if !refused.is_empty() {
+            self.kv.put_back(before);
             return Txn::Refused(refused);
         }
-        self.kv = kv;
-        self.index = index;
+        self.advance();
         Txn::Committed(entries)
     }
 
@@ -227,6 +240,7 @@ impl State {
     /// Fires an event to all nodes that can be reached.
     pub(super) fn fire(&mut self, name: &str, payload: &[u8]) -> String {
         self.events_fired += 1;
+        self.changed = true;
         let id = format!("e7e00000-0000-4000-8000-{:012x}", self.events_fired);
         let cut_off = self.nodes.iter().filter(|(_, node)| node.link == Link::Down);
         self.events.push(Event {

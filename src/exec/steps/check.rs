@@ -6,6 +6,7 @@ use serde_json::Value;
 use tracing::info;
 
 use super::{StepContext, volumes};
+use crate::clock;
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
 use crate::model::deployment::Deployment;
@@ -98,7 +99,7 @@ fn entry(
         branch: app.branch.to_string(),
         deploy_id: deployment.id.to_string(),
         previous_deploy_id: former.map(|former| former.deploy_id.clone()),
-        deploy_date: chrono::Utc::now().format("%Y-%m-%dT%H%M%S%.6f").to_string(),
+        deploy_date: clock::now().format("%Y-%m-%dT%H%M%S%.6f").to_string(),
         master: pair.master.clone(),
         slave: pair.replica.clone(),
         ip,

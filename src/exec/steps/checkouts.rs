@@ -47,6 +47,7 @@ async fn checkout(step: &StepContext<'_>) -> Result<Commit, StepError> {
 /// Undo of [`clone`]: no checkout, and no probe that came after it.
 pub(in crate::exec) async fn discard(step: &StepContext<'_>) -> Result<(), StepError> {
     super::probe::drop_received(step).await?;
+    super::transfer::drop_torn_of_strangers(step).await?;
     remove_dir(step, step.checkout()).await
 }
 

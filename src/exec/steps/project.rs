@@ -1,6 +1,6 @@
 //! The compose project: pull, build, stop, up, healthy, down.
 
-use super::{StepContext, volumes};
+use super::{StepContext, local, volumes};
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
 use crate::exec::health;
@@ -137,17 +137,20 @@ pub(in crate::exec) async fn remove(step: &StepContext<'_>) -> Result<Done, Step
     let project = running_project(step);
     let grace = stop_grace(step, &project).await;
     let compose = &step.ctx.host.compose;
+    compose.down(&project, false, grace).await.map_err(|e| StepError::from_error(&e))?;
+    let output = local::keep_aside(step, &project).await?;
     compose.down(&project, true, grace).await.map_err(|e| StepError::from_error(&e))?;
     super::images::remove_built(step).await?;
     let manifest = step.manifest(&project).await.unwrap_or_default();
     let mut left = volumes::existing(step, &manifest).await?;
     left.extend(step.former()?.volumes.iter().cloned());
     volumes::remove(step, left).await?;
-    Ok(Done::default())
+    Ok(Done { output, ..Done::default() })
 }
 
 /// Removes what the old master has of an app that now serves elsewhere. Its BTRFS volumes go where the new master has
-/// verified their last snapshot, which stays here too; volumes of other drivers have no copy, and stay.
+/// verified their last snapshot, which stays here too; local ones go when a snapshot of their files is there. Volumes of
+/// other drivers can't be copied, and stay.
 pub(in crate::exec) async fn leave(step: &StepContext<'_>) -> Result<Done, StepError> {
     volumes::require_snapshots(step).await?;
     super::transfer::require_received(step)?;
@@ -157,13 +160,19 @@ pub(in crate::exec) async fn leave(step: &StepContext<'_>) -> Result<Done, StepE
     compose.down(&project, false, grace).await.map_err(|e| StepError::from_error(&e))?;
     super::images::remove_built(step).await?;
     let replicated = volumes::present(step).await?;
-    volumes::remove(step, replicated).await?;
+    let output = local::keep_aside(step, &project).await?;
+    volumes::remove(step, replicated.into_iter().chain(output.keys().cloned())).await?;
     let manifest = step.manifest(&project).await.unwrap_or_default();
     let left = volumes::existing(step, &manifest).await?;
     let me = &step.ctx.me;
-    let warn =
-        |volume| format!("volume {volume} is not a BTRFS one: it has no copy, and stays on {me}");
-    Ok(Done { warnings: left.into_iter().map(warn).collect(), ..Done::default() })
+    let gone = output.iter().map(|(volume, kept)| {
+        format!("volume {volume} is a local one and began empty; what it held is on {me} in {kept}")
+    });
+    let stays = left
+        .iter()
+        .map(|volume| format!("volume {volume} can't be copied and began empty; it stays on {me}"));
+    let warnings = gone.chain(stays).collect();
+    Ok(Done { output, warnings, ..Done::default() })
 }
 
 /// The project whose containers run now: the former version's checkout, or the new one if that is gone.

@@ -12,8 +12,8 @@ use super::{StepContext, volumes};
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
 use crate::host::volume::{SnapshotName, VolumeError};
-use crate::model::NodeName;
 use crate::model::deployment::Step;
+use crate::model::{NodeName, Placement, Role};
 
 /// What has to stay free beside the volumes, in bytes: a full btrfs can't even delete.
 const RESERVE: u64 = 128 << 20;
@@ -164,11 +164,13 @@ pub(super) async fn deliver(
 /// What the sender announced, by volume.
 fn announced(step: &StepContext<'_>) -> Result<Vec<(String, Announced)>, StepError> {
     let receives = &step.record.step;
-    let noted = step.noted(|sends| match sends {
-        Step::Seed { .. } => *receives == Step::ReceiveSeed,
-        Step::Copy { .. } => *receives == Step::ReceiveCopy,
-        Step::Send { .. } => *receives == Step::Receive,
-        _ => false,
+    let noted = step.noted(|sends| {
+        matches!(
+            (sends, receives),
+            (Step::Seed { .. }, Step::ReceiveSeed)
+                | (Step::Copy { .. }, Step::ReceiveCopy)
+                | (Step::Send { .. }, Step::Receive)
+        )
     });
     let parsed = noted.into_iter().map(|(volume, text)| Some((volume, Announced::parse(&text)?)));
     parsed.collect::<Option<_>>().ok_or_else(|| {
@@ -205,6 +207,27 @@ pub(in crate::exec) async fn drop_torn(step: &StepContext<'_>) -> Result<(), Ste
         if facts.is_some_and(|facts| !facts.is_whole_copy()) {
             let removed = seam.remove_snapshot(&announced.snapshot).await;
             removed.map_err(|e| StepError::from_error(&e))?;
+        }
+    }
+    Ok(())
+}
+
+/// On a node that the app is new to, nobody else looks after what a send that broke off has left.
+pub(in crate::exec) async fn drop_torn_of_strangers(
+    step: &StepContext<'_>,
+) -> Result<(), StepError> {
+    let Some(former) = &step.deployment.former else { return Ok(()) };
+    if Placement::role_of(Some(&former.placement()), &step.ctx.me) != Role::Bystander {
+        return Ok(());
+    }
+    let seam = &step.ctx.host.volumes;
+    for volume in &former.volumes {
+        let names = seam.snapshots(volume).await.map_err(|e| StepError::from_error(&e))?;
+        for name in names {
+            let facts = seam.facts(&name).await.map_err(|e| StepError::from_error(&e))?;
+            if facts.is_some_and(|facts| !facts.read_only) {
+                seam.remove_snapshot(&name).await.map_err(|e| StepError::from_error(&e))?;
+            }
         }
     }
     Ok(())

@@ -49,13 +49,15 @@ async fn to_a_third_node_alone() {
     for left in [1, 2] {
         let world = lab.node(left).world(&lab);
         let images = world.images.clone();
-        // A local volume has no copy: it stays where it is.
-        let labelled = world.labelled.clone();
-        assert_eq!(world, World { images, labelled, ..World::default() });
-        assert_eq!(lab.node(left).world(&lab).labelled.len(), 2 - left);
+        assert_eq!(world, World { images, ..World::default() });
     }
+    // A local volume is not replicated: what it held is kept as a snapshot where it was.
     let warnings = lab.record(&id(TESTED)).await.warnings;
-    assert!(warnings.iter().any(|warning| warning.contains("it has no copy, and stays")));
+    let kept = format!("tandem-kept-{}", lab.app.project().volume("scratch"));
+    assert!(warnings.iter().any(|warning| warning.contains(&kept)), "{warnings:?}");
+    let state = lab.node(1).fakes.machine.state();
+    let copy = state.snapshots.iter().find(|(name, _)| name.volume() == kept);
+    assert!(copy.unwrap().1.content.contains("scratch"));
 }
 
 /// Every pair after every other: the data has seen each version once, in order.

@@ -135,3 +135,25 @@ async fn masters_are_counted_without_the_app_that_is_planned() {
     assert_eq!(masters(deploy(None)).await, 0);
     assert_eq!(masters(Request::Destroy { app: app(9) }).await, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_same_event_again_swaps_the_pair_and_takes_the_data_along() {
+    let lab = equal().await;
+    let request = open(super::apps::app());
+    assert_eq!(lab.run(&id(1), &request).await, State::Completed);
+    let volume = lab.app.project().volume("data");
+    lab.node(1).fakes.machine.state().volumes.insert(volume, "written".to_owned());
+    assert_eq!(
+        lab.run(&id(2), &request).await,
+        State::Completed,
+        "{:#?}",
+        lab.record(&id(2)).await
+    );
+    let swapped = Placement { master: node(2), replica: Some(node(1)) };
+    assert_eq!(lab.entry().await.unwrap().placement(), swapped);
+    let data = lab.node(2).volume(&lab, "data").unwrap_or_default();
+    assert!(data.starts_with("written"), "{data}");
+    let choice = lab.record(&id(2)).await.choice.unwrap();
+    assert_eq!(choice, "master node2 (was the slave), slave node1 (was the master)");
+    lab.assert_idle("swapped").await;
+}

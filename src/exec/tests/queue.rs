@@ -35,6 +35,21 @@ async fn the_newest_waits_and_runs_with_the_facts_of_its_moment() {
     lab.assert_idle("queue").await;
 }
 
+/// An operator deletes the record of a deployment that waits for a node that will not come back.
+#[tokio::test(start_paused = true)]
+async fn what_waits_behind_a_deleted_record_is_begun() {
+    let lab = Lab::new().await;
+    lab.accept(&id(1), &deploy(None)).await;
+    assert_eq!(lab.accept(&id(2), &deploy(None)).await, State::Waiting);
+    promote(&lab.node(3).context(), &lab.app).await.unwrap();
+    assert_eq!(lab.record(&id(2)).await.state, State::Waiting);
+    let kv: &dyn Kv = &lab.consul;
+    kv.delete(&keys::deployment(&lab.app, &id(1))).await.unwrap();
+    promote(&lab.node(3).context(), &lab.app).await.unwrap();
+    assert_eq!(lab.work(&id(2)).await, State::Completed);
+    lab.assert_idle("deleted").await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_destroy_waits_for_the_deploy_before_it() {
     let lab = Lab::new().await;

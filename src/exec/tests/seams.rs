@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::consul::ConsulError;
-use crate::consul::catalog::{Catalog, Member, ServiceDefinition, ServiceInfo};
+use crate::consul::catalog::{Catalog, Member, Report, ServiceDefinition, ServiceInfo};
 use crate::consul::kv::{Entry, Kv, Listing};
 use crate::consul::memory::MemoryConsul;
 use crate::consul::txn::{Txn, TxnOp};
@@ -228,6 +228,14 @@ impl Catalog for TestCatalog {
     async fn deregister_service(&self, id: &str) -> Result<(), ConsulError> {
         self.begin()?;
         self.inner.deregister_service(id).await
+    }
+
+    async fn register_report(&self, report: &Report) -> Result<(), ConsulError> {
+        self.inner.register_report(report).await
+    }
+
+    async fn renew_report(&self, report: &Report) -> Result<bool, ConsulError> {
+        self.inner.renew_report(report).await
     }
 
     async fn services(&self) -> Result<BTreeMap<String, ServiceInfo>, ConsulError> {

@@ -1,9 +1,10 @@
 //! The `.env` of a checkout, which makes plain compose commands in it mean the right project.
 
+use std::fs;
 use std::path::Path;
 
 use super::{ComposeError, Project};
-use crate::host::files::{FileError, read_optional, write_atomic};
+use crate::host::files::{self, FileError};
 
 /// Set by Tandem; what the repository says about them is dropped.
 const OURS: [&str; 3] = ["COMPOSE_PROJECT_NAME", "COMPOSE_COMPATIBILITY", "CONTAINER"];
@@ -11,24 +12,26 @@ const OURS: [&str; 3] = ["COMPOSE_PROJECT_NAME", "COMPOSE_COMPATIBILITY", "CONTA
 /// Writes the checkout's `.env`: the repository's own lines, then the project's name and what keeps `$CONTAINER` as it is
 /// when compose fills in variables. Idempotent.
 pub async fn prepare_env(project: &Project) -> Result<(), ComposeError> {
-    let write = async {
-        let path = project.dir.join(".env");
-        check_place(&project.dir, &path).await?;
-        let old = read_optional(&path).await?.unwrap_or_default();
-        let text = merge(&String::from_utf8_lossy(&old), project.name.as_str());
-        if text.as_bytes() != old {
-            write_atomic(&path, text, 0o644).await?;
-        }
-        Ok(())
-    };
-    write.await.map_err(|source| ComposeError::Checkout { project: project.name.clone(), source })
+    let Project { name, dir } = project.clone();
+    files::off_thread(move || complete(&dir, name.as_str()))
+        .await
+        .map_err(|source| ComposeError::Checkout { project: project.name.clone(), source })
+}
+
+fn complete(dir: &Path, project: &str) -> Result<(), FileError> {
+    let path = dir.join(".env");
+    check_place(dir, &path)?;
+    let old = files::read(&path)?.unwrap_or_default();
+    let text = merge(&String::from_utf8_lossy(&old), project);
+    if text.as_bytes() != old {
+        files::replace(&path, text.as_bytes(), 0o644)?;
+    }
+    Ok(())
 }
 
 /// A `.env` that links out of the checkout would show another file's lines to the app's containers.
-async fn check_place(dir: &Path, path: &Path) -> Result<(), FileError> {
-    let real = tokio::fs::canonicalize(path).await;
-    let root = tokio::fs::canonicalize(dir).await;
-    match (real, root) {
+fn check_place(dir: &Path, path: &Path) -> Result<(), FileError> {
+    match (fs::canonicalize(path), fs::canonicalize(dir)) {
         (Ok(real), Ok(root)) if !real.starts_with(&root) => Err(FileError::Io {
             action: "take",
             path: path.to_owned(),
@@ -60,7 +63,6 @@ fn is_ours(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
     use std::os::unix::fs::symlink;
 
     use crate::model::AppName;

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{Baseline, Complaint, Containers, DockerError, Verdict, health};
+use super::{Baseline, Complaint, Containers, DockerError, Health, Verdict, health};
 use crate::model::ProjectName;
 use crate::model::manifest::Manifest;
 
-const POLL: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_millis(200);
 const LOG_LINES: usize = 20;
 
 /// Why an app did not come up.
@@ -50,7 +50,8 @@ fn with_log(log: &str) -> String {
     if log.is_empty() { String::new() } else { format!("; its last log lines:\n{log}") }
 }
 
-/// Waits until the app is healthy without a break for `settle`; ends early if it fails, in any case at `deadline`.
+/// Waits until the app is healthy; ends early if it fails, in any case at `deadline`. A passing health check is proof
+/// that a container works; one without has to run undisturbed for `settle` instead.
 ///
 /// A Docker that is away for a moment is waited for like the app.
 pub async fn await_healthy(
@@ -67,14 +68,14 @@ pub async fn await_healthy(
         let look = look(containers, project, manifest, &mut baseline).await;
         let now = Instant::now();
         match &look {
-            Ok(Verdict::Healthy) => {
+            Ok((Verdict::Healthy, proven)) => {
                 let since = *healthy_since.get_or_insert(now);
-                if now - since >= settle {
+                if *proven || now - since >= settle {
                     return Ok(());
                 }
             }
-            Ok(Verdict::Waiting(_)) | Err(_) => healthy_since = None,
-            Ok(Verdict::Failed(complaint)) => {
+            Ok((Verdict::Waiting(_), _)) | Err(_) => healthy_since = None,
+            Ok((Verdict::Failed(complaint), _)) => {
                 return Err(HealthError::Failed {
                     log: log_of(containers, complaint).await,
                     complaint: complaint.clone(),
@@ -88,29 +89,34 @@ pub async fn await_healthy(
     }
 }
 
+/// The verdict, and whether each container that is to go on running has a health check that passes.
+type Look = (Verdict, bool);
+
 async fn look(
     containers: &dyn Containers,
     project: &ProjectName,
     manifest: &Manifest,
     baseline: &mut Baseline,
-) -> Result<Verdict, DockerError> {
+) -> Result<Look, DockerError> {
     let seen = containers.of_project(project).await?;
     for container in &seen {
         baseline.entry(container.id.clone()).or_insert(container.restart_count);
     }
-    Ok(health(&seen, manifest, baseline))
+    let mut lasting = seen.iter().filter(|container| container.state.is_alive()).peekable();
+    let proven = lasting.peek().is_some() && lasting.all(|c| c.health == Health::Healthy);
+    Ok((health(&seen, manifest, baseline), proven))
 }
 
 async fn too_late(
     containers: &dyn Containers,
-    look: Result<Verdict, DockerError>,
+    look: Result<Look, DockerError>,
     after: Duration,
 ) -> HealthError {
     match look {
-        Ok(Verdict::Waiting(complaint) | Verdict::Failed(complaint)) => {
+        Ok((Verdict::Waiting(complaint) | Verdict::Failed(complaint), _)) => {
             HealthError::TimedOut { after, log: log_of(containers, &complaint).await, complaint }
         }
-        Ok(Verdict::Healthy) => HealthError::Unsettled { after },
+        Ok((Verdict::Healthy, _)) => HealthError::Unsettled { after },
         Err(source) => HealthError::Docker { source },
     }
 }
@@ -128,7 +134,7 @@ async fn log_of(containers: &dyn Containers, complaint: &Complaint) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::docker::{Container, FakeContainers, Health, State};
+    use crate::host::docker::{Container, FakeContainers, State};
     use crate::host::fake::FakeMachine;
     use crate::model::AppName;
     use crate::model::manifest::Service;
@@ -202,10 +208,22 @@ mod tests {
             sleep(Duration::from_secs(2)).await;
             fixture.set(|c| c.health = Health::Starting);
             sleep(Duration::from_secs(2)).await;
-            fixture.set(|c| c.health = Health::Healthy);
+            fixture.set(|_| {});
         };
         let (took, ()) = tokio::join!(fixture.wait(), changes);
         assert!(took.unwrap() >= Duration::from_secs(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_health_check_that_passes_is_proof_enough() {
+        let fixture = Fixture::new();
+        fixture.set(|c| c.health = Health::Starting);
+        let changes = async {
+            sleep(Duration::from_secs(2)).await;
+            fixture.set(|c| c.health = Health::Healthy);
+        };
+        let (took, ()) = tokio::join!(fixture.wait(), changes);
+        assert!(took.unwrap() < Duration::from_secs(2) + SETTLE);
     }
 
     #[tokio::test(start_paused = true)]
@@ -240,7 +258,7 @@ mod tests {
         }
         let took = fixture.wait().await.unwrap();
         assert_eq!(took, SETTLE + 3 * POLL);
-        for _ in 0..100 {
+        for _ in 0..200 {
             fixture.containers.fail_next("of_project", away());
         }
         let error = fixture.wait().await;

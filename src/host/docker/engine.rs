@@ -4,6 +4,7 @@ mod facts;
 mod streams;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -143,6 +144,19 @@ impl Containers for DockerEngine {
         match inspected.await {
             Ok(_) => Ok(true),
             Err(DockerError::NoSuch { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn local_volume(&self, name: &str) -> Result<Option<PathBuf>, DockerError> {
+        let operation = format!("inspect volume {name}");
+        let inspected = self.ask(&operation, DEADLINE, |docker| docker.inspect_volume(name));
+        match inspected.await {
+            // With options it is a mount of something that lives elsewhere.
+            Ok(volume) if volume.driver == "local" && volume.options.is_empty() => {
+                Ok(Some(PathBuf::from(volume.mountpoint)))
+            }
+            Ok(_) | Err(DockerError::NoSuch { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -1,6 +1,7 @@
 //! [`Containers`] of a machine in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -66,6 +67,14 @@ impl Containers for FakeContainers {
         Ok(made || state.volumes.contains_key(name))
     }
 
+    async fn local_volume(&self, name: &str) -> Result<Option<PathBuf>, DockerError> {
+        self.failures.take("local_volume")?;
+        let state = self.machine.state();
+        let made = state.project_volumes.values().any(|v| v.contains(name));
+        let local = made && !state.volumes.contains_key(name);
+        Ok(local.then(|| PathBuf::from("/var/lib/docker/volumes").join(name)))
+    }
+
     async fn remove_volume(&self, name: &str) -> Result<(), DockerError> {
         self.machine.note(format!("remove_volume {name}"));
         self.failures.take("remove_volume")?;
@@ -106,7 +115,9 @@ impl Containers for FakeContainers {
         self.machine.note(format!("tag_image {id} {repo}:{tag}"));
         self.failures.take("tag_image")?;
         let mut state = self.machine.state();
-        if !state.images.values().any(|image| image == id) {
+        // An image in use is there, whether or not it has a name left.
+        let mut used = state.containers.values().flatten().map(|container| &container.image_id);
+        if !used.any(|image| image == id) && !state.images.values().any(|image| image == id) {
             return Err(DockerError::NoSuch {
                 operation: format!("tag image {id}"),
                 said: "No such image".to_owned(),

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use crate::host::command::{Command, CommandError};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -20,12 +22,21 @@ pub struct Verified {
     pub parent_uuid: Option<String>,
     /// The id that it had on the node that sent it; set at the very end of a transfer.
     pub received_uuid: Option<String>,
+    /// When it came to be on this node: taken, or begun to arrive. In whole seconds.
+    pub created_at: Option<DateTime<Utc>>,
+    /// Moves when it changes and the file system commits that (every 30 s).
+    pub generation: Option<u64>,
 }
 
 impl Verified {
     /// Whether it is a snapshot that arrived whole. A transfer that broke off leaves a writable one without an origin.
     pub fn is_whole_copy(&self) -> bool {
         self.read_only && self.received_uuid.is_some()
+    }
+
+    /// Whether it is what a transfer left that broke off, or one that is still under way.
+    pub fn is_torn(&self) -> bool {
+        !self.read_only && self.received_uuid.is_none()
     }
 
     /// The id by which copies of the same snapshot on other nodes know it.
@@ -37,6 +48,14 @@ impl Verified {
 pub(super) async fn show(path: &Path) -> Result<Verified, CommandError> {
     let command = Command::new("btrfs").args(["subvolume", "show", "--"]).arg(path);
     Ok(parse(&command.run(DEADLINE).await?.stdout))
+}
+
+/// Copies what is below a directory, with owners, modes, links and attributes, and compares the copy by its content.
+pub(super) async fn fill(path: &Path, directory: &Path) -> Result<(), CommandError> {
+    let copy = Command::new("cp").args(["--archive", "--reflink=auto", "--"]);
+    copy.arg(directory.join(".")).arg(path).run(WALK).await?;
+    let compare = Command::new("diff").args(["--recursive", "--brief", "--no-dereference", "--"]);
+    compare.arg(directory).arg(path).run(WALK).await.map(drop)
 }
 
 /// What `du` counts, in bytes: a walk over every file. What can't be read is counted as nothing.
@@ -58,7 +77,15 @@ fn parse(text: &str) -> Verified {
         uuid: field("UUID"),
         parent_uuid: field("Parent UUID"),
         received_uuid: field("Received UUID"),
+        created_at: field("Creation time").and_then(|text| time(&text)),
+        generation: field("Generation").and_then(|text| text.parse().ok()),
     }
+}
+
+/// The local time with its distance from UTC, as `btrfs` prints it.
+fn time(text: &str) -> Option<DateTime<Utc>> {
+    let parsed = DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S %z");
+    parsed.ok().map(|time| time.with_timezone(&Utc))
 }
 
 #[cfg(test)]
@@ -106,12 +133,24 @@ mod tests {
     }
 
     #[test]
+    fn times_are_those_of_the_zone_that_is_printed() {
+        let taken = parse(&TAKEN.replace(
+            "Creation time: 		2025-01-01 00:00:00 +0000",
+            "Creation time: 		2025-01-01 02:30:00 +0230",
+        ));
+        assert_eq!(taken.created_at.unwrap().to_rfc3339(), "2025-01-01T00:00:00+00:00");
+        assert_eq!(taken.generation, Some(7));
+        assert_eq!(parse(RECEIVED).created_at, None);
+    }
+
+    #[test]
     fn a_torn_copy_is_none() {
         let torn = RECEIVED
             .replace("Flags: 			readonly", "Flags: 			-")
             .replace("Received UUID: 		46083948-6a42-054a-abf5-96d6656ef82d", "Received UUID: 		-");
         let torn = parse(&torn);
-        assert!(!torn.read_only && !torn.is_whole_copy());
+        assert!(torn.is_torn() && !torn.is_whole_copy());
+        assert!(!parse(TAKEN).is_torn() && !parse(RECEIVED).is_torn());
         assert_eq!(parse(""), Verified::default());
     }
 }

@@ -3,13 +3,18 @@
 mod answer;
 mod client;
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use serde_json::json;
 
 use super::name::{check_host, check_volume};
+use super::receptions::receptions;
+use super::shelf::Shelf;
 use super::{Action, Schedule, SnapshotName, Verified, VolumeError, Volumes, btrfs};
 
 /// Where buttervolume is, and how long it may take.
@@ -46,12 +51,14 @@ impl Default for ButtervolumeSettings {
 #[derive(Debug, Clone)]
 pub struct Buttervolume {
     settings: ButtervolumeSettings,
+    shelf: Shelf,
 }
 
 impl Buttervolume {
     /// A client; it connects for each call anew.
     pub fn new(settings: ButtervolumeSettings) -> Self {
-        Self { settings }
+        let shelf = Shelf::new(settings.snapshots.clone());
+        Self { settings, shelf }
     }
 }
 
@@ -69,6 +76,15 @@ impl Volumes for Buttervolume {
         let body = json!({"Name": volume});
         let call = self.post("create", volume, "/VolumeDriver.Create", body);
         self.call(call).await.map(drop)
+    }
+
+    async fn fill(&self, volume: &str, directory: &Path) -> Result<(), VolumeError> {
+        check_volume(volume)?;
+        let path = self.settings.volumes.join(volume);
+        btrfs::fill(&path, directory).await.map_err(|source| {
+            let volume = volume.to_owned();
+            VolumeError::Fill { volume, source }
+        })
     }
 
     async fn size(&self, volume: &str) -> Result<u64, VolumeError> {
@@ -89,6 +105,7 @@ impl Volumes for Buttervolume {
         let parsed = names.iter().filter_map(|name| SnapshotName::parse(name).ok());
         let mut own: Vec<_> = parsed.filter(|name| name.volume() == volume).collect();
         own.sort();
+        own.dedup();
         Ok(own)
     }
 
@@ -108,19 +125,21 @@ impl Volumes for Buttervolume {
 
     async fn send(&self, snapshot: &SnapshotName, host: &str) -> Result<(), VolumeError> {
         check_host(host)?;
+        let hold = self.shelf.hold(snapshot.volume());
+        let file = hold.file(snapshot);
         let mut marks = self.snapshots(snapshot.volume()).await?;
         marks.retain(|name| name.sent_to() == Some(host));
         if marks.iter().any(|mark| mark.is_mark_of(snapshot)) {
             return Ok(());
         }
-        match self.send_once(snapshot, host).await {
+        match self.send_once(&file, host).await {
             // buttervolume tries the same changes again where it means to send everything: without its marks it has to.
             Err(VolumeError::Refused { why, .. }) if !marks.is_empty() && lacks_parent(&why) => {
                 tracing::warn!(%snapshot, host, why, "no common snapshot: sending all of it");
                 for mark in &marks {
                     self.remove_snapshot(mark).await?;
                 }
-                self.send_once(snapshot, host).await
+                self.send_once(&file, host).await
             }
             result => result,
         }
@@ -132,7 +151,8 @@ impl Volumes for Buttervolume {
         target: &str,
     ) -> Result<Option<SnapshotName>, VolumeError> {
         check_volume(target)?;
-        let body = json!({"Name": snapshot.as_str(), "Target": target});
+        let hold = self.shelf.hold(snapshot.volume());
+        let body = json!({"Name": hold.file(snapshot), "Target": target});
         let call = self.post("restore", snapshot.as_str(), "/VolumeDriver.Snapshot.Restore", body);
         let answer = self.call(call).await?;
         match answer.optional_text("VolumeBackup") {
@@ -160,7 +180,8 @@ impl Volumes for Buttervolume {
     }
 
     async fn remove_snapshot(&self, snapshot: &SnapshotName) -> Result<(), VolumeError> {
-        let body = json!({"Name": snapshot.as_str()});
+        let hold = self.shelf.hold(snapshot.volume());
+        let body = json!({"Name": hold.file(snapshot)});
         let path = "/VolumeDriver.Snapshot.Remove";
         let call = self.post("remove", snapshot.as_str(), path, body);
         match self.call(call).await {
@@ -190,7 +211,8 @@ impl Volumes for Buttervolume {
     }
 
     async fn facts(&self, snapshot: &SnapshotName) -> Result<Option<Verified>, VolumeError> {
-        let path = self.settings.snapshots.join(snapshot.as_str());
+        let hold = self.shelf.hold(snapshot.volume());
+        let path = hold.path(snapshot);
         if !tokio::fs::try_exists(&path).await.unwrap_or(true) {
             return Ok(None);
         }
@@ -199,13 +221,47 @@ impl Volumes for Buttervolume {
             Err(source) => Err(VolumeError::Inspect { snapshot: snapshot.clone(), source }),
         }
     }
+
+    async fn keep(&self, snapshot: &SnapshotName) -> Result<(), VolumeError> {
+        let (shelf, snapshot) = (self.shelf.clone(), snapshot.clone());
+        on_disk("keep", move || shelf.set_kept(&snapshot, true)).await
+    }
+
+    async fn release(&self, snapshot: &SnapshotName) -> Result<(), VolumeError> {
+        let (shelf, snapshot) = (self.shelf.clone(), snapshot.clone());
+        on_disk("release", move || shelf.set_kept(&snapshot, false)).await
+    }
+
+    async fn kept(&self) -> Result<BTreeSet<SnapshotName>, VolumeError> {
+        let shelf = self.shelf.clone();
+        on_disk("list the kept", move || shelf.kept()).await
+    }
+
+    async fn receptions(&self) -> Result<Vec<DateTime<Utc>>, VolumeError> {
+        let found = blocking(|| receptions(Path::new("/proc"))).await;
+        found.map_err(VolumeError::Processes)
+    }
+}
+
+/// Works on the directory of the snapshots, apart from the tasks that must not wait.
+async fn on_disk<T: Send + 'static>(
+    operation: &'static str,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, VolumeError> {
+    blocking(work).await.map_err(|source| VolumeError::Shelf { operation, source })
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 impl Buttervolume {
-    async fn send_once(&self, snapshot: &SnapshotName, host: &str) -> Result<(), VolumeError> {
-        let (name, path) = (snapshot.as_str(), "/VolumeDriver.Snapshot.Send");
-        let body = json!({"Name": name, "Host": host});
-        let mut call = self.post("send", name, path, body);
+    /// Sends the snapshot that has this name on the disk.
+    async fn send_once(&self, file: &str, host: &str) -> Result<(), VolumeError> {
+        let body = json!({"Name": file, "Host": host});
+        let mut call = self.post("send", file, "/VolumeDriver.Snapshot.Send", body);
         call.deadline = self.settings.send_deadline;
         self.call(call).await.map(drop)
     }

@@ -1,10 +1,12 @@
 //! [`Volumes`] of a machine in memory; machines that share a [`Wire`] can send to each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
 use super::name::{check_host, check_volume};
 use super::{Action, Schedule, SnapshotName, Verified, VolumeError, Volumes};
@@ -112,6 +114,13 @@ impl Volumes for FakeVolumes {
         check_volume(volume)?;
         self.begin("create", volume)?;
         self.machine.state().volumes.entry(volume.to_owned()).or_default();
+        Ok(())
+    }
+
+    async fn fill(&self, volume: &str, directory: &Path) -> Result<(), VolumeError> {
+        self.begin("fill", volume)?;
+        let content = format!("files of {}", directory.display());
+        self.machine.state().volumes.insert(volume.to_owned(), content);
         Ok(())
     }
 
@@ -236,7 +245,11 @@ impl Volumes for FakeVolumes {
 
     async fn facts(&self, snapshot: &SnapshotName) -> Result<Option<Verified>, VolumeError> {
         self.failures.take("facts")?;
-        let found = self.machine.state().snapshots.get(snapshot).cloned();
+        let state = self.machine.state();
+        if let Some(facts) = state.facts.get(snapshot) {
+            return Ok(Some(facts.clone()));
+        }
+        let found = state.snapshots.get(snapshot).cloned();
         Ok(found.map(|found| Verified {
             read_only: !found.torn,
             uuid: Some(match found.received {
@@ -245,6 +258,25 @@ impl Volumes for FakeVolumes {
             }),
             parent_uuid: None,
             received_uuid: (found.received && !found.torn).then_some(found.origin),
+            ..Verified::default()
         }))
+    }
+
+    async fn keep(&self, snapshot: &SnapshotName) -> Result<(), VolumeError> {
+        self.machine.state().kept.insert(snapshot.unmarked());
+        Ok(())
+    }
+
+    async fn release(&self, snapshot: &SnapshotName) -> Result<(), VolumeError> {
+        self.machine.state().kept.remove(&snapshot.unmarked());
+        Ok(())
+    }
+
+    async fn kept(&self) -> Result<BTreeSet<SnapshotName>, VolumeError> {
+        Ok(self.machine.state().kept.clone())
+    }
+
+    async fn receptions(&self) -> Result<Vec<DateTime<Utc>>, VolumeError> {
+        Ok(self.machine.state().receptions.clone())
     }
 }

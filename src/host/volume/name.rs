@@ -4,25 +4,29 @@ use std::fmt;
 
 use super::VolumeError;
 
+/// What a kept snapshot's time ends with on the disk: buttervolume's purge passes over a name whose time it can't read.
+const KEPT: &str = "-kept";
+
 /// `volume@2025-01-31T10:00:00.000000`, or the same with `@host` for the mark of what was sent to that host.
 ///
-/// Sorts by volume, then by time.
+/// Sorts by volume, then by time. A snapshot that is kept from purges has this name too; on the disk it has another.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SnapshotName(String);
 
 impl SnapshotName {
-    /// Parses a name.
+    /// Parses a name, or the one that it has on the disk while it is kept.
     pub fn parse(text: &str) -> Result<Self, VolumeError> {
         let parts: Vec<_> = text.split('@').collect();
-        let good = match parts.as_slice() {
-            [volume, time] => is_plain(volume) && is_time(time),
-            [volume, time, host] => is_plain(volume) && is_time(time) && is_host(host),
-            _ => false,
+        let name = match parts.as_slice() {
+            [volume, time] if is_plain(volume) && is_time(time) => {
+                format!("{volume}@{}", unkept(time))
+            }
+            [volume, time, host] if is_plain(volume) && is_time(time) && is_host(host) => {
+                format!("{volume}@{}@{host}", unkept(time))
+            }
+            _ => return Err(VolumeError::Name { what: "snapshot", name: text.to_owned() }),
         };
-        if good {
-            return Ok(Self(text.to_owned()));
-        }
-        Err(VolumeError::Name { what: "snapshot", name: text.to_owned() })
+        Ok(Self(name))
     }
 
     /// The whole name.
@@ -51,6 +55,18 @@ impl SnapshotName {
             && (self.volume(), self.time()) == (snapshot.volume(), snapshot.time())
     }
 
+    /// The snapshot proper that this is, or marks.
+    #[must_use]
+    pub fn unmarked(&self) -> Self {
+        Self(format!("{}@{}", self.volume(), self.time()))
+    }
+
+    /// The name on the disk while it is kept.
+    pub(super) fn kept(&self) -> String {
+        let host = self.sent_to().map(|host| format!("@{host}")).unwrap_or_default();
+        format!("{}@{}{KEPT}{host}", self.volume(), self.time())
+    }
+
     fn part(&self, index: usize) -> Option<&str> {
         self.0.split('@').nth(index)
     }
@@ -60,6 +76,10 @@ impl fmt::Display for SnapshotName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+fn unkept(time: &str) -> &str {
+    time.strip_suffix(KEPT).unwrap_or(time)
 }
 
 fn is_plain(text: &str) -> bool {
@@ -103,6 +123,16 @@ mod tests {
         let mark = SnapshotName::parse("p1_data@2025-01-31T10:00:00.000001@10.77.0.2").unwrap();
         assert_eq!((mark.time(), mark.sent_to()), (taken.time(), Some("10.77.0.2")));
         assert!(SnapshotName::parse("v@2025-01-31T10:00:00.5@fd00::2").is_ok());
+    }
+
+    #[test]
+    fn a_kept_snapshot_has_its_name_all_the_same() {
+        for text in ["v@2025-01-31T10:00:00.000001", "v@2025-01-31T10:00:00.000001@10.77.0.2"] {
+            let name = SnapshotName::parse(text).unwrap();
+            assert_ne!(name.kept(), text);
+            assert_eq!(SnapshotName::parse(&name.kept()).unwrap(), name);
+            assert_eq!(name.unmarked().as_str(), "v@2025-01-31T10:00:00.000001");
+        }
     }
 
     #[test]

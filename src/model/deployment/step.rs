@@ -156,6 +156,19 @@ impl Step {
         }
     }
 
+    /// Whether a node should carry out only a few of its kind at once.
+    pub fn is_heavy(&self) -> bool {
+        matches!(
+            self,
+            Step::Checkout
+                | Step::Check
+                | Step::Pull
+                | Step::Build
+                | Step::Seed { .. }
+                | Step::Copy { .. }
+        )
+    }
+
     /// Whether the step has nothing to do where the new version is what runs already.
     pub(super) fn is_spared_by_comparison(&self) -> bool {
         matches!(

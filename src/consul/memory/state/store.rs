@@ -10,7 +10,52 @@ use crate::model::placement::NodeName;
 type Sessions = BTreeMap<String, Option<NodeName>>;
 type Applied = Result<Option<Entry>, String>;
 
+/// A key as it was, and when it was last deleted.
+pub(super) struct Before {
+    key: String,
+    entry: Option<Entry>,
+    deleted: Option<u64>,
+}
+
 impl Store {
+    /// What operations may change, as it is.
+    pub(super) fn touched_by(&self, ops: &[TxnOp]) -> Vec<Before> {
+        let before = |key: &String| Before {
+            key: key.clone(),
+            entry: self.entries.get(key).cloned(),
+            deleted: self.deleted.get(key).copied(),
+        };
+        let touched = ops.iter().map(|op| match op {
+            TxnOp::Set { key, .. }
+            | TxnOp::Cas { key, .. }
+            | TxnOp::Delete { key }
+            | TxnOp::DeleteCas { key, .. }
+            | TxnOp::Lock { key, .. }
+            | TxnOp::Unlock { key, .. } => vec![before(key)],
+            TxnOp::DeleteTree { prefix } => {
+                below(&self.entries, prefix).map(|(key, _)| before(key)).collect()
+            }
+            TxnOp::CheckIndex { .. }
+            | TxnOp::CheckSession { .. }
+            | TxnOp::CheckNotExists { .. } => Vec::new(),
+        });
+        touched.flatten().collect()
+    }
+
+    /// Undoes what has become of keys.
+    pub(super) fn put_back(&mut self, before: Vec<Before>) {
+        for Before { key, entry, deleted } in before {
+            match deleted {
+                Some(index) => self.deleted.insert(key.clone(), index),
+                None => self.deleted.remove(&key),
+            };
+            match entry {
+                Some(entry) => self.entries.insert(key, entry),
+                None => self.entries.remove(&key),
+            };
+        }
+    }
+
     /// Carries out one operation at `index`; the entry is what the transaction returns for it.
     pub(super) fn apply(&mut self, op: &TxnOp, index: u64, sessions: &Sessions) -> Applied {
         match op {

@@ -1,0 +1,41 @@
+//! Looks after the copies of volumes on this node: verifies and publishes them where it is a slave, keeps what both ends
+//! of a pair have from purges, and removes what transfers left torn.
+
+mod clear;
+mod duty;
+mod looker;
+mod memory;
+mod mend;
+mod publish;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::follow::follow;
+use crate::exec::Context;
+use crate::model::keys;
+use looker::Looker;
+
+/// Deployments that end together are looked at together.
+const GATHER: Duration = Duration::from_secs(1);
+
+/// Looks for ever: every `replica-interval`, and when an app's entry changes. Without Consul, the entries that were known
+/// last count.
+pub(super) async fn look_after(ctx: Arc<Context>) {
+    let mut apps = follow(ctx.cluster.kv.clone(), keys::APPS);
+    let interval = ctx.config.volumes.replica_interval;
+    let mut looker = Looker::new(ctx);
+    loop {
+        tokio::select! {
+            biased;
+            Ok(()) = apps.changed() => tokio::time::sleep(GATHER).await,
+            () = tokio::time::sleep(interval) => {}
+        }
+        let entries = apps.borrow_and_update().clone();
+        if let Some(entries) = entries {
+            looker.look(&entries).await;
+        }
+    }
+}

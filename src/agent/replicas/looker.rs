@@ -1,0 +1,153 @@
+//! One look at everything that this node has a part in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tracing::{debug, warn};
+
+use super::clear::Cleaner;
+use super::duty::{Duty, duties};
+use super::memory::Memory;
+use super::mend::mend;
+use super::publish::{Publisher, published};
+use crate::consul::ConsulError;
+use crate::consul::kv::Entry;
+use crate::error::chain;
+use crate::exec::Context;
+use crate::host::volume::{SnapshotName, VolumeError};
+use crate::model::NodeName;
+use crate::replication::{OtherEnd, Survey, worth_keeping};
+
+/// Why a part of a look could not be done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LookError {
+    #[error(transparent)]
+    Consul(#[from] ConsulError),
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+}
+
+/// What is remembered from one look to the next.
+pub(super) struct Looker {
+    ctx: Arc<Context>,
+    memory: Memory,
+    cleaner: Cleaner,
+    addresses: BTreeMap<NodeName, String>,
+    publisher: Publisher,
+}
+
+/// The volumes that could be looked at.
+pub(super) type Surveys = BTreeMap<String, Survey>;
+
+impl Looker {
+    pub(super) fn new(ctx: Arc<Context>) -> Self {
+        Self {
+            memory: Memory::default(),
+            cleaner: Cleaner::new(ctx.clone()),
+            addresses: BTreeMap::new(),
+            publisher: Publisher::new(ctx.clone()),
+            ctx,
+        }
+    }
+
+    /// Looks, with the entries of all apps. What can't be done now is done at the next look.
+    pub(super) async fn look(&mut self, entries: &[Entry]) {
+        let duties = duties(&self.ctx.me, entries);
+        let surveys = self.survey(&duties).await;
+        self.learn_addresses().await;
+        if let Err(error) = self.keep(&duties, &surveys).await {
+            warn!(error = %chain(&error), "the common snapshots can't be kept from purges");
+        }
+        if let Err(error) = self.cleaner.clear(&duties, &surveys).await {
+            warn!(error = %chain(&error), "torn copies can't be removed");
+        }
+        if let Err(error) = self.tell(&duties, &surveys).await {
+            warn!(error = %chain(&error), "the replicas can't be published");
+        }
+    }
+
+    async fn tell(&mut self, duties: &[Duty], surveys: &Surveys) -> Result<(), LookError> {
+        let published = published(self.ctx.cluster.kv.as_ref()).await?;
+        self.publisher.publish(duties, surveys, &published).await?;
+        mend(&self.ctx, duties, surveys, &self.addresses, &published).await
+    }
+
+    async fn survey(&mut self, duties: &[Duty]) -> Surveys {
+        let seam = self.ctx.host.volumes.as_ref();
+        let volumes: Vec<&str> =
+            duties.iter().flat_map(|duty| duty.record.volumes.iter().map(String::as_str)).collect();
+        self.memory.retain(&volumes);
+        let mut surveys = Surveys::new();
+        for volume in volumes {
+            match self.memory.survey(seam, volume).await {
+                Ok(survey) => {
+                    surveys.insert(volume.to_owned(), survey);
+                }
+                Err(error) => {
+                    warn!(volume, error = %chain(&error), "its copies can't be looked at");
+                    if matches!(error, VolumeError::Unreachable { .. }) {
+                        // It was waited for, and is as far away for the others.
+                        return surveys;
+                    }
+                }
+            }
+        }
+        surveys
+    }
+
+    /// Addresses outlast Consul: they are needed most when the other end is away.
+    async fn learn_addresses(&mut self) {
+        match self.ctx.cluster.catalog.members().await {
+            Ok(members) => {
+                let named = members.into_iter().map(|member| (member.name, member.address));
+                self.addresses = named.collect();
+            }
+            Err(error) => debug!(error = %chain(&error), "the addresses known last are used"),
+        }
+    }
+
+    fn other_end(&self, duty: &Duty) -> OtherEnd {
+        match duty.other() {
+            None => OtherEnd::None,
+            Some(node) => match self.addresses.get(node) {
+                Some(address) => OtherEnd::At(address.clone()),
+                None => OtherEnd::Unknown,
+            },
+        }
+    }
+
+    /// Keeps what has to be kept, and releases the rest, but for volumes that could not be looked at.
+    async fn keep(&self, duties: &[Duty], surveys: &Surveys) -> Result<(), VolumeError> {
+        let seam = self.ctx.host.volumes.as_ref();
+        let mut worth = BTreeSet::new();
+        let mut unseen = BTreeSet::new();
+        for duty in duties {
+            for volume in &duty.record.volumes {
+                match surveys.get(volume) {
+                    Some(survey) => {
+                        worth.extend(worth_keeping(duty.role, &self.other_end(duty), survey));
+                    }
+                    None => {
+                        unseen.insert(volume.as_str());
+                    }
+                }
+            }
+        }
+        for snapshot in &worth {
+            told(snapshot, seam.keep(snapshot).await);
+        }
+        for snapshot in seam.kept().await?.difference(&worth) {
+            if !unseen.contains(snapshot.volume()) {
+                told(snapshot, seam.release(snapshot).await);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What fails for one snapshot is done for the others.
+fn told(snapshot: &SnapshotName, result: Result<(), VolumeError>) {
+    if let Err(error) = result {
+        warn!(%snapshot, error = %chain(&error), "whether purges take it can't be changed");
+    }
+}

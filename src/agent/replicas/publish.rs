@@ -1,0 +1,129 @@
+//! Says what a slave has: in KV under `tandem/replicas/`, and as a check of its own in Consul.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use tracing::{info, warn};
+
+use super::duty::Duty;
+use super::looker::Surveys;
+use crate::clock;
+use crate::consul::ConsulError;
+use crate::consul::catalog::Report;
+use crate::consul::kv::{Entry, Kv};
+use crate::consul::txn::TxnOp;
+use crate::exec::Context;
+use crate::model::{AppName, NodeName, Role, keys};
+use crate::replication::{ReplicaState, Standing};
+
+/// The service that the checks of all replicas belong to.
+const SERVICE: &str = "tandem-replica";
+/// How many intervals the agent's word holds, beside the time that a look may take.
+const INTERVALS: u32 = 5;
+const LOOK: Duration = Duration::from_secs(60);
+
+/// What the slaves have published; none for what can't be read.
+pub(super) type Published = BTreeMap<(AppName, NodeName), Option<ReplicaState>>;
+
+/// Reads what the slaves have published.
+pub(super) async fn published(kv: &dyn Kv) -> Result<Published, ConsulError> {
+    let entries = kv.list(keys::REPLICAS).await?.entries;
+    let read = |entry: &Entry| {
+        Some((keys::parse_replica(&entry.key)?, serde_json::from_slice(&entry.value).ok()))
+    };
+    Ok(entries.iter().filter_map(read).collect())
+}
+
+pub(super) struct Publisher {
+    ctx: Arc<Context>,
+    /// The checks that this agent has registered since it started, as its settings are now.
+    registered: BTreeSet<String>,
+}
+
+impl Publisher {
+    pub(super) fn new(ctx: Arc<Context>) -> Self {
+        Self { ctx, registered: BTreeSet::new() }
+    }
+
+    /// Publishes what this node has as a slave, and takes back what it said where it is none any more.
+    pub(super) async fn publish(
+        &mut self,
+        duties: &[Duty],
+        surveys: &Surveys,
+        published: &Published,
+    ) -> Result<(), ConsulError> {
+        let me = self.ctx.me.clone();
+        let mut own: BTreeMap<_, _> =
+            published.iter().filter(|((_, node), _)| *node == me).collect();
+        let mut reports = BTreeSet::new();
+        for duty in duties.iter().filter(|duty| duty.role == Role::Replica) {
+            let before = own.remove(&(duty.app.clone(), me.clone())).and_then(Option::as_ref);
+            let state = self.state(duty, surveys, before);
+            if before != Some(&state) {
+                self.put(&duty.app, &state).await?;
+            }
+            reports.insert(self.report(&duty.app, &state).await?);
+        }
+        for (app, node) in own.into_keys() {
+            self.ctx.cluster.kv.delete(&keys::replica(app, node)).await?;
+        }
+        self.retire(&reports).await
+    }
+
+    fn state(&self, duty: &Duty, surveys: &Surveys, before: Option<&ReplicaState>) -> ReplicaState {
+        let now = clock::now();
+        let volumes = duty.record.volumes.iter();
+        let volumes = volumes.map(|volume| (volume.clone(), surveys.get(volume))).collect();
+        let begun = || ReplicaState::new(deployed_at(&duty.record.deploy_date).unwrap_or(now));
+        let before = before.cloned().unwrap_or_else(begun);
+        before.next(&volumes, self.ctx.config.volumes.replicate_minutes, now)
+    }
+
+    async fn put(&self, app: &AppName, state: &ReplicaState) -> Result<(), ConsulError> {
+        let value = serde_json::to_vec(state).unwrap_or_default();
+        let set = TxnOp::Set { key: keys::replica(app, &self.ctx.me), value };
+        self.ctx.cluster.kv.transact(vec![set]).await.map(drop)
+    }
+
+    /// Renews the app's check, and returns its id.
+    async fn report(&mut self, app: &AppName, state: &ReplicaState) -> Result<String, ConsulError> {
+        let now = clock::now();
+        let report = Report {
+            id: format!("{SERVICE}-{}", app.project()),
+            service: SERVICE.to_owned(),
+            name: format!("replica of {app}"),
+            ttl: self.ctx.config.volumes.replica_interval * INTERVALS + LOOK,
+            well: state.worst(now) != Standing::Late,
+            text: state.describe(now),
+        };
+        if !report.well {
+            warn!(%app, why = report.text, "the replica is late");
+        }
+        let catalog = &self.ctx.cluster.catalog;
+        if !self.registered.contains(&report.id) || !catalog.renew_report(&report).await? {
+            catalog.register_report(&report).await?;
+            self.registered.insert(report.id.clone());
+        }
+        Ok(report.id)
+    }
+
+    /// Removes the checks of replicas that this node no longer has.
+    async fn retire(&mut self, reports: &BTreeSet<String>) -> Result<(), ConsulError> {
+        let catalog = &self.ctx.cluster.catalog;
+        for (id, service) in catalog.services().await? {
+            if service.name == SERVICE && !reports.contains(&id) {
+                catalog.deregister_service(&id).await?;
+                self.registered.remove(&id);
+                info!(id, "no replica here any more");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn deployed_at(text: &str) -> Option<DateTime<Utc>> {
+    let parsed = NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H%M%S%.f");
+    parsed.ok().map(|time| time.and_utc())
+}

@@ -1,0 +1,17 @@
+//! Copies of volumes on another node: which of them can be trusted, how old they are, what no purge may remove, and what
+//! stands in the way of the next one. Pure: the agent brings the facts and the time.
+
+mod copies;
+mod keep;
+mod mend;
+mod state;
+mod torn;
+
+pub use copies::{Held, Survey};
+pub use keep::{OtherEnd, worth_keeping};
+pub use mend::{dead_marks, unheld_marks};
+pub use state::{CopyState, ReplicaState, Standing, age};
+pub use torn::Sightings;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! The real agents, on machines and a Consul that are not.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use tandem::agent;
+use tandem::config::Config;
+use tandem::exec::{Busy, Cluster, Context, Journal, SessionKeeper};
+use tandem::host::Host;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+use crate::gate::Gate;
+use crate::seams::{
+    SimCatalog, SimCompose, SimContainers, SimEvents, SimKv, SimProxies, SimRepositories,
+    SimSessions, SimVolumes,
+};
+use crate::world::World;
+
+/// An agent that runs.
+pub(crate) struct Agent {
+    pub(crate) life: u32,
+    pub(crate) context: Arc<Context>,
+    gate: Arc<Gate>,
+    watched: JoinHandle<()>,
+}
+
+impl Agent {
+    /// Starts the agent of a node, for the nth time.
+    pub(crate) async fn start(world: &Arc<World>, node: usize, life: u32) -> Self {
+        let gate = Arc::new(Gate::new(world.clone(), node, life));
+        let machine = &world.machines[node];
+        let config = config(&machine.dir);
+        let cluster = cluster(&gate);
+        let memory = config.data_dir.join("session");
+        let (keeper, session) =
+            SessionKeeper::new(cluster.sessions.clone(), &machine.name, config.session_ttl, memory);
+        let context = Arc::new(Context {
+            me: machine.name.clone(),
+            address: machine.address.clone(),
+            journal: Journal::open(&config.data_dir).await.expect("the journal"),
+            busy: Busy::default(),
+            slots: Semaphore::new(config.parallel),
+            config,
+            cluster,
+            host: host(&gate),
+            proxies: Arc::new(SimProxies { gate: gate.clone() }),
+            session,
+        });
+        {
+            let mut state = machine.state();
+            state.agent = true;
+            state.away_until = (life > 0).then(tokio::time::Instant::now);
+        }
+        world.trace.line(machine.name.as_str(), || "agent starts".to_owned());
+        let (problems, seen_problems) = watch::channel(Vec::new());
+        let mut parts = agent::parts(&context, keeper, seen_problems);
+        let watcher = gate.clone();
+        let watched = tokio::spawn(async move {
+            let ended = parts.join_next().await;
+            let name = &watcher.machine().name;
+            watcher.world.broken(format!("a part of the agent on {name} ended: {ended:?}"));
+            drop(problems);
+        });
+        Self { life, context, gate, watched }
+    }
+
+    /// The agent dies, as by SIGKILL.
+    pub(crate) fn kill(&self) {
+        self.gate.close();
+        self.watched.abort();
+        self.gate.machine().state().agent = false;
+    }
+}
+
+fn cluster(gate: &Arc<Gate>) -> Cluster {
+    let (gate, inner) = (gate.clone(), gate.world.consul.client(&gate.machine().name));
+    Cluster {
+        kv: Arc::new(SimKv { gate: gate.clone(), inner: inner.clone() }),
+        sessions: Arc::new(SimSessions { gate: gate.clone(), inner: inner.clone() }),
+        catalog: Arc::new(SimCatalog { gate: gate.clone(), inner }),
+        events: Arc::new(SimEvents { gate }),
+    }
+}
+
+fn host(gate: &Arc<Gate>) -> Host {
+    let fakes = gate.machine().fakes.clone();
+    Host {
+        repositories: Arc::new(SimRepositories { gate: gate.clone(), inner: fakes.repositories }),
+        compose: Arc::new(SimCompose { gate: gate.clone(), inner: fakes.compose }),
+        containers: Arc::new(SimContainers { gate: gate.clone(), inner: fakes.containers }),
+        volumes: Arc::new(SimVolumes { gate: gate.clone(), inner: fakes.volumes }),
+        resources: fakes.resources,
+    }
+}
+
+fn config(dir: &Path) -> Config {
+    thread_local! {
+        static USUAL: Config = {
+            let values = BTreeMap::from([
+                ("data-dir", "/nowhere".to_owned()),
+                ("deploy-dir", "/nowhere".to_owned()),
+                ("settle", "2s".to_owned()),
+            ]);
+            Config::parse(&values, "", "none").expect("the settings")
+        };
+    }
+    let mut config = USUAL.with(Config::clone);
+    config.data_dir = dir.join("data");
+    config.deploy_dir = dir.join("deploy");
+    config
+}

@@ -1,0 +1,218 @@
+//! The apps of a run: their versions, good and bad, and the requests about them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+use tandem::host::compose::Project;
+use tandem::model::{AppId, AppName, Branch, DeployId, ProjectName, Repo};
+
+/// What is wrong with a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// Nothing.
+    None,
+    /// The proxies refuse it.
+    Refused,
+    /// Its image does not build.
+    Build,
+    /// `update.sh` exits with 1.
+    Update,
+    /// `up` fails half-way.
+    Up,
+    /// A container ends at once.
+    Unhealthy,
+}
+
+/// A version of an app, as it is pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) number: u32,
+    pub(crate) flaw: Flaw,
+    /// Whether it has one more volume.
+    pub(crate) extra: bool,
+}
+
+/// An app, and what its users were promised.
+pub(crate) struct App {
+    number: usize,
+    pub(crate) id: AppId,
+    pub(crate) name: AppName,
+    pub(crate) project: ProjectName,
+    pub(crate) head: Mutex<Version>,
+    pub(crate) promises: Mutex<Promises>,
+}
+
+/// Writes that were acknowledged, by volume, in order.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Promises {
+    pub(crate) written: BTreeMap<String, Vec<String>>,
+    /// What was written to apps that were destroyed since: their snapshots hold it.
+    pub(crate) archived: Vec<BTreeMap<String, Vec<String>>>,
+    /// What the source of a migration held at least, by the migration.
+    pub(crate) offered: BTreeMap<DeployId, BTreeMap<String, Vec<String>>>,
+    /// Migrations that came to their end.
+    settled: BTreeSet<DeployId>,
+    count: u32,
+}
+
+impl App {
+    pub(crate) fn new(number: usize) -> Self {
+        let id = AppId {
+            repo: Repo::parse(&format!("https://git.example/app{number}")).unwrap(),
+            branch: Branch::parse("main").unwrap(),
+        };
+        let name = id.name();
+        let project = name.project();
+        let head = Version { number: 0, flaw: Flaw::None, extra: false };
+        Self { number, id, name, project, head: Mutex::new(head), promises: Mutex::default() }
+    }
+
+    /// The next version is pushed; a volume that was added once stays.
+    pub(crate) fn push(&self, flaw: Flaw, extra: bool) -> Version {
+        let mut head = self.head.lock().unwrap();
+        *head = Version { number: head.number + 1, flaw, extra: extra || head.extra };
+        *head
+    }
+
+    /// The version that is pushed.
+    pub(crate) fn head(&self) -> Version {
+        *self.head.lock().unwrap()
+    }
+
+    /// The text of a deploy event.
+    pub(crate) fn deploy(&self, master: &str, slave: Option<&str>, update: bool) -> String {
+        serde_json::json!({
+            "repo": self.id.repo.to_string(), "branch": "main",
+            "master": master, "slave": slave, "update": update,
+        })
+        .to_string()
+    }
+
+    /// The text of a deploy event that leaves both nodes, or one of them, to be picked.
+    pub(crate) fn deploy_somewhere(&self, master: Option<&str>) -> String {
+        let mut text = serde_json::json!({"repo": self.id.repo.to_string(), "branch": "main"});
+        if let Some(master) = master {
+            text["master"] = master.into();
+        }
+        text.to_string()
+    }
+
+    /// The text of a destroy event.
+    pub(crate) fn destroy(&self) -> String {
+        serde_json::json!({"repo": self.id.repo.to_string(), "branch": "main"}).to_string()
+    }
+
+    /// Makes a token that is acknowledged for a volume.
+    pub(crate) fn promise(&self, volume: &str) -> String {
+        let mut promises = self.promises.lock().unwrap();
+        promises.count += 1;
+        let token = format!("w{}.{}", self.number, promises.count);
+        promises.written.entry(volume.to_owned()).or_default().push(token.clone());
+        token
+    }
+
+    /// A migration to this app was asked for: it will bring at least what its source has by now.
+    pub(crate) fn expect(&self, migration: &DeployId, source: &App) {
+        let offered = source.promises.lock().unwrap().written.clone();
+        self.promises.lock().unwrap().offered.entry(migration.clone()).or_insert(offered);
+    }
+
+    /// Whether this is the first time that a migration is said to have come to its end.
+    pub(crate) fn settles(&self, migration: &DeployId) -> bool {
+        self.promises.lock().unwrap().settled.insert(migration.clone())
+    }
+
+    /// A migration came to its end: volumes hold what the source's did, and what they held before is in snapshots.
+    pub(crate) fn take_over(&self, migration: &DeployId, volumes: &BTreeMap<String, String>) {
+        let mut promises = self.promises.lock().unwrap();
+        let offered = promises.offered.get(migration).cloned().unwrap_or_default();
+        for (from, to) in volumes {
+            let brought = offered.get(from).cloned().unwrap_or_default();
+            if let Some(before) = promises.written.insert(to.clone(), brought) {
+                promises.archived.push([(to.clone(), before)].into());
+            }
+        }
+    }
+
+    /// The text of a migrate event from another app to this one.
+    pub(crate) fn migrate(&self, source: &App, update: bool) -> String {
+        serde_json::json!({
+            "repo": source.id.repo.to_string(), "branch": "main",
+            "target": {"repo": self.id.repo.to_string()}, "update": update,
+        })
+        .to_string()
+    }
+
+    /// The app is gone: what was promised is in its snapshots now.
+    pub(crate) fn archive(&self) {
+        let mut promises = self.promises.lock().unwrap();
+        let written = std::mem::take(&mut promises.written);
+        promises.archived.push(written);
+    }
+}
+
+/// The files of a version. `VERSION` tells what is wrong with it.
+pub(crate) fn files(app: &App, version: Version) -> Vec<(&'static str, String)> {
+    let extra =
+        if version.extra { "  extra: {driver: \"anybox/buttervolume:latest\"}\n" } else { "" };
+    let compose = format!(
+        "services:\n  web:\n    restart: always\n    build: {{context: .}}\n    environment: {{CADDYFILE: \"http://{}.example {{\\n proxy / http://$$CONTAINER:80\\n}}\"}}\n  db: {{image: \"registry:5000/{}:1\", restart: unless-stopped}}\nvolumes:\n  data: {{driver: \"anybox/buttervolume:latest\"}}\n{extra}",
+        app.project, app.project
+    );
+    vec![
+        ("docker-compose.yml", compose),
+        ("VERSION", format!("{} {:?}", version.number, version.flaw)),
+        ("update.sh", "#!/bin/sh\n".to_owned()),
+    ]
+}
+
+/// What is wrong with the version in a checkout.
+pub(crate) fn flaw_of(project: &Project) -> Flaw {
+    let text = std::fs::read_to_string(project.dir.join("VERSION")).unwrap_or_default();
+    match text.split(' ').nth(1) {
+        Some("Refused") => Flaw::Refused,
+        Some("Build") => Flaw::Build,
+        Some("Update") => Flaw::Update,
+        Some("Up") => Flaw::Up,
+        Some("Unhealthy") => Flaw::Unhealthy,
+        Some(_) | None => Flaw::None,
+    }
+}
+
+/// The number of the version in a checkout.
+pub(crate) fn number_of(project: &Project) -> String {
+    let text = std::fs::read_to_string(project.dir.join("VERSION")).unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// The deployment whose checkout a project is in, as a short mark: the number in its id.
+pub(crate) fn mark_of(project: &Project) -> String {
+    let name = project.dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    short(name.rsplit('-').next().unwrap_or_default())
+}
+
+/// The mark of a deployment.
+pub(crate) fn mark(id: &DeployId) -> String {
+    short(id.as_str().rsplit('-').next().unwrap_or_default())
+}
+
+fn short(hex: &str) -> String {
+    format!("v{}", u64::from_str_radix(hex, 16).unwrap_or_default())
+}
+
+/// Whether a content holds all tokens, in order.
+pub(crate) fn holds(content: &str, tokens: &[String]) -> bool {
+    let mut missing = tokens.iter().peekable();
+    for token in content.split(';') {
+        if missing.peek().is_some_and(|next| *next == token) {
+            missing.next();
+        }
+    }
+    missing.peek().is_none()
+}
+
+/// The first token that a content lacks.
+pub(crate) fn first_missing<'a>(content: &str, tokens: &'a [String]) -> Option<&'a String> {
+    let there: std::collections::BTreeSet<&str> = content.split(';').collect();
+    tokens.iter().find(|token| !there.contains(token.as_str()))
+}

@@ -1,0 +1,138 @@
+//! The rules that hold at every moment, looked at where they could be broken.
+
+use std::time::Duration;
+
+use tandem::consul::txn::TxnOp;
+use tandem::exec::Queue;
+use tandem::model::deployment::{Deployment, Status, Step, StepRecord};
+use tandem::model::{AppId, AppName, keys};
+
+use crate::apps::holds;
+use crate::kv;
+use crate::world::World;
+
+/// For how long a node that was away may still run what the others have given up on.
+const RETURN: Duration = Duration::from_secs(120);
+
+/// What a transaction is about to change, as it was.
+#[derive(Default)]
+pub(crate) struct Before {
+    /// Queues with their epochs.
+    epochs: Vec<(String, u64)>,
+    /// Apps whose entry is deleted.
+    forgotten: Vec<AppName>,
+    /// Migrations as they are to be.
+    migrations: Vec<Deployment>,
+}
+
+pub(crate) fn before(world: &World, ops: &[TxnOp]) -> Before {
+    let mut before = Before::default();
+    for op in ops {
+        match op {
+            TxnOp::Cas { key, .. } if key.starts_with(keys::QUEUES) => {
+                let queue: Option<Queue> = kv::read(&world.consul, key);
+                before.epochs.push((key.clone(), queue.map_or(0, |queue| queue.epoch)));
+            }
+            TxnOp::Cas { key, value, .. } if key.starts_with(keys::DEPLOYMENTS) => {
+                if world.apps.len() > 1 {
+                    before.migrations.extend(migration(value));
+                }
+            }
+            TxnOp::Delete { key } if key.starts_with(keys::APPS) => {
+                before.forgotten.extend(AppName::parse(&key[keys::APPS.len()..]).ok());
+            }
+            TxnOp::Set { .. }
+            | TxnOp::Cas { .. }
+            | TxnOp::Delete { .. }
+            | TxnOp::DeleteTree { .. }
+            | TxnOp::DeleteCas { .. }
+            | TxnOp::CheckIndex { .. }
+            | TxnOp::CheckSession { .. }
+            | TxnOp::CheckNotExists { .. }
+            | TxnOp::Lock { .. }
+            | TxnOp::Unlock { .. } => {}
+        }
+    }
+    before
+}
+
+/// The transaction was done.
+pub(crate) fn after(world: &World, before: &Before) {
+    for (key, epoch) in &before.epochs {
+        let now = kv::read::<Queue>(&world.consul, key).map_or(0, |queue| queue.epoch);
+        if now < *epoch {
+            world.broken(format!("the epoch of {key} went down from {epoch} to {now}"));
+        }
+    }
+    for name in &before.forgotten {
+        if let Some(app) = world.apps.iter().find(|app| app.name == *name) {
+            app.archive();
+        }
+    }
+    for record in &before.migrations {
+        let named = |id: &AppId| world.apps.iter().find(|app| app.id == *id);
+        let target = named(record.request.app());
+        let source = record.request.source().and_then(named);
+        let (Some(target), Some(source)) = (target, source) else { continue };
+        target.expect(&record.id, source);
+        let commits = |step: &&StepRecord| step.step == Step::Commit && step.status == Status::Done;
+        if record.steps.iter().any(|step| commits(&step)) && target.settles(&record.id) {
+            let matched = record.steps.iter().find(|step| step.step == Step::Match);
+            target.take_over(&record.id, &matched.expect("a step").output);
+        }
+    }
+}
+
+/// A record that is a migration's.
+fn migration(value: &[u8]) -> Option<Deployment> {
+    let mark = b"\"event\":\"migrate\"";
+    if !value.windows(mark.len()).any(|bytes| bytes == mark) {
+        return None;
+    }
+    serde_json::from_slice(value).ok()
+}
+
+/// The BTRFS volumes of a project on a machine.
+pub(crate) fn volumes(world: &World, node: usize, project: &str) -> Vec<String> {
+    let prefix = format!("{project}_");
+    let state = world.machines[node].fakes.machine.state();
+    state.volumes.keys().filter(|name| name.starts_with(&prefix)).cloned().collect()
+}
+
+/// A volume was removed from a machine: what was promised of it has to be somewhere.
+pub(crate) fn removed(world: &World, node: usize, volume: &str) {
+    if world.machines[node].fakes.machine.state().volumes.contains_key(volume) {
+        return;
+    }
+    let owner = world.apps.iter().find(|app| volume.starts_with(&app.project.volume("")));
+    let Some(app) = owner else { return };
+    let promises = app.promises.lock().unwrap();
+    let Some(tokens) = promises.written.get(volume) else { return };
+    if !tokens.is_empty() && !is_anywhere(world, volume, tokens) {
+        let name = &world.machines[node].name;
+        world.broken(format!("{volume} was removed from {name}, and no whole copy is anywhere"));
+    }
+}
+
+/// Whether a volume or a whole snapshot of it on any machine holds all tokens.
+pub(crate) fn is_anywhere(world: &World, volume: &str, tokens: &[String]) -> bool {
+    world.machines.iter().any(|machine| {
+        let state = machine.fakes.machine.state();
+        let live = state.volumes.get(volume).is_some_and(|content| holds(content, tokens));
+        let mut own = state.snapshots.iter().filter(|(name, _)| name.volume() == volume);
+        live || own.any(|(_, found)| !found.torn && holds(&found.content, tokens))
+    })
+}
+
+/// Containers of a project were started on a machine: nowhere else may it run, but on a node that can't be told.
+pub(crate) fn started(world: &World, node: usize, project: &str) {
+    for (index, machine) in world.machines.iter().enumerate() {
+        if index != node && machine.runs(project) && !machine.was_away(RETURN) {
+            let here = &world.machines[node].name;
+            world.broken(format!(
+                "{project} was started on {here} while it ran on {}",
+                machine.name
+            ));
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! One seed: a cluster, its history, its end.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use chrono::DateTime;
+use tandem::clock;
+use tandem::consul::memory::MemoryConsul;
+use tandem::host::volume::Wire;
+use tandem::model::{AppRecord, NodeName, keys};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::apps::{App, Flaw};
+use crate::chances::Chances;
+use crate::director::{self, Action, Director};
+use crate::gossip::Gossip;
+use crate::kv;
+use crate::rng::Rng;
+use crate::settled;
+use crate::trace::{Sink, Trace};
+use crate::world::{Machine, Spent, World};
+use crate::writer;
+
+/// How long everything may take to come to an end once nothing fails any more.
+const PATIENCE: Duration = Duration::from_secs(3 * 3600);
+/// How often somebody looks whether it has.
+const LOOK: Duration = Duration::from_secs(5);
+/// What comes late comes within this.
+const AFTERMATH: Duration = Duration::from_secs(30);
+
+/// What a run showed.
+pub(crate) struct Report {
+    pub(crate) wrong: Vec<String>,
+    pub(crate) trace: Vec<String>,
+    /// Virtual seconds.
+    pub(crate) took: Duration,
+}
+
+/// Runs one seed in a folder of its own.
+pub(crate) fn run(seed: u64, sink: Sink, folder: &Path) -> Report {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build().expect("a runtime");
+    let report = runtime.block_on(play(seed, sink, folder));
+    drop(runtime);
+    report
+}
+
+async fn play(seed: u64, sink: Sink, folder: &Path) -> Report {
+    clock::testing::start(DateTime::UNIX_EPOCH + Duration::from_secs(1_750_000_000));
+    let begun = Instant::now();
+    let (deaths, died) = mpsc::unbounded_channel();
+    let world = Arc::new(world(seed, sink, folder, deaths));
+    world.trace.line("user", || format!("seed {seed}: {:?}", world.chances));
+    let mut director = Director::new(world.clone(), died);
+    for node in 0..world.machines.len() {
+        let delay = world.rng.millis(0..2_000);
+        director.after(delay, Action::Start(node));
+    }
+    director.until(Instant::now() + Duration::from_secs(3)).await;
+    let writer = tokio::spawn(writer::write(world.clone()));
+    if world.rng.percent(60) {
+        for app in 0..world.apps.len() {
+            director.deploy(app, None, Flaw::None);
+        }
+        settle(&mut director, "before all faults").await;
+    }
+    history(&mut director).await;
+    director.calm();
+    settle(&mut director, "after all faults").await;
+    if world.all_wrong().is_empty() {
+        again(&mut director).await;
+    }
+    writer.abort();
+    Report { wrong: world.all_wrong(), trace: world.trace.take(), took: begun.elapsed() }
+}
+
+fn world(
+    seed: u64,
+    sink: Sink,
+    folder: &Path,
+    deaths: mpsc::UnboundedSender<(usize, u32)>,
+) -> World {
+    let rng = Rng::new(seed);
+    let chances = Chances::draw(&rng);
+    let consul = MemoryConsul::new();
+    let machines = 3 + rng.below(100).saturating_sub(69).div_ceil(16) as usize;
+    let wire = Arc::<Wire>::default();
+    let machine = |number: usize| {
+        let name = NodeName::parse(&format!("node{number}")).expect("a name");
+        consul.client(&name);
+        let dir = folder.join(name.as_str());
+        std::fs::create_dir_all(dir.join("deploy")).expect("a folder");
+        let machine = Machine::new(name, format!("10.77.0.{number}"), dir);
+        machine.fakes.volumes.connect(&wire, &machine.address);
+        director::make_room(&machine, if rng.percent(5) { 0 } else { 20 + rng.below(60) });
+        machine
+    };
+    let machines = (1..=machines).map(machine).collect();
+    let apps = if rng.percent(75) { 1 } else { 2 };
+    World {
+        trace: Trace::new(sink),
+        chances,
+        machines,
+        apps: (1..=apps).map(App::new).collect(),
+        gossip: Gossip::default(),
+        deaths,
+        wild: AtomicBool::new(false),
+        spent: Spent::default(),
+        renewed: Mutex::default(),
+        under_way: 0.into(),
+        wrong: Mutex::default(),
+        consul,
+        rng,
+    }
+}
+
+/// Events, and what befalls the nodes meanwhile.
+async fn history(director: &mut Director) {
+    let world = director.world.clone();
+    let (rng, chances) = (&world.rng, world.chances.clone());
+    world.wild.store(true, std::sync::atomic::Ordering::Relaxed);
+    let mut at = Duration::ZERO;
+    for _ in 0..1 + rng.below(3) {
+        director.after(at, Action::Ask(rng.index(world.apps.len())));
+        for share in [
+            (chances.killed, 0),
+            (chances.node_off, 1),
+            (chances.node_cut, 2),
+            (chances.session_lost, 3),
+            (chances.docker_down, 4),
+            (chances.scheduler, 5),
+        ] {
+            if !rng.percent(share.0) {
+                continue;
+            }
+            let node = rng.index(world.machines.len());
+            let time =
+                rng.millis(rng.pick(&[1_000..15_000, 15_000..60_000, 60_000..240_000]).clone());
+            let action = match share.1 {
+                0 => Action::Kill(node),
+                1 => Action::PowerOff(node, time),
+                2 => Action::Cut(node, time),
+                3 => Action::EndSession(node),
+                4 => Action::DockerDown(node, time),
+                _ => Action::Schedule(node),
+            };
+            let moment = at + rng.millis(0..30_000);
+            director.after(moment, action);
+        }
+        at += rng.millis(rng.pick(&[0..2_000, 0..30_000, 30_000..150_000]).clone());
+    }
+    let end = director.last().unwrap_or_else(Instant::now);
+    let end = end + rng.millis(0..60_000);
+    director.until(end).await;
+}
+
+/// Everything comes to an end, and then it is looked at.
+async fn settle(director: &mut Director, when: &str) {
+    let world = director.world.clone();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        director.until(Instant::now() + LOOK).await;
+        if settled::is_idle(&world) {
+            director.until(Instant::now() + AFTERMATH).await;
+            if settled::is_idle(&world) {
+                break;
+            }
+        }
+        if Instant::now() > deadline {
+            world.broken(format!("{when}: it is not over after hours"));
+            break;
+        }
+    }
+    settled::check(&world, when);
+}
+
+/// A deployment right after succeeds.
+async fn again(director: &mut Director) {
+    let world = director.world.clone();
+    let app = world.rng.index(world.apps.len());
+    let owner = &world.apps[app];
+    let entry: Option<AppRecord> = kv::read(&world.consul, &keys::app(&owner.name));
+    director.deploy(app, entry.as_ref(), Flaw::None);
+    settle(director, "after one more deployment").await;
+    let last = world.gossip.all().pop().expect("an event");
+    let entry: Option<AppRecord> = kv::read(&world.consul, &keys::app(&owner.name));
+    if entry.is_none_or(|entry| entry.deploy_id != last.id) {
+        let what = "the deployment after everything was over did not complete";
+        world.broken(format!("{}: {what}", owner.name));
+    }
+}
