@@ -104,6 +104,3 @@ impl Steps {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

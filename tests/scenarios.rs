@@ -1,12 +1,12 @@
 //! The planner by example: a folder in fixtures/scenarios is a test. `UPDATE=1` writes what the planner says now.
 //!
 //! `event.json` is `{"name": …, "payload": …}` as fired, `facts.json` the snapshot of facts, `plan.txt` the plan as a
-//! dry run prints it, or the refusal.
+//! dry run prints it, or the reason why there is none.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tandem::event::{Decoded, decode};
 use tandem::model::DeployId;
@@ -19,7 +19,8 @@ fn told(folder: &Path) -> String {
     let payload = event["payload"].to_string();
     let request = match decode(event["name"].as_str().unwrap(), payload.as_bytes()) {
         Ok(Decoded::Request(request)) => request,
-        other => panic!("{}: not a request: {other:?}", folder.display()),
+        Ok(other) => panic!("{}: not a request: {other:?}", folder.display()),
+        Err(error) => return format!("rejected: {error}\n"),
     };
     match plan(&DeployId::parse("new").unwrap(), &request, &facts) {
         Ok(plan) => listing(&plan),
@@ -44,17 +45,18 @@ fn listing(plan: &Plan) -> String {
     text
 }
 
+fn folders() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/scenarios");
+    let entries = std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path());
+    let mut folders: Vec<_> = entries.filter(|path| path.is_dir()).collect();
+    folders.sort();
+    assert!(!folders.is_empty(), "scenarios are missing below {}", root.display());
+    folders
+}
+
 #[test]
 fn plans_are_as_recorded() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/scenarios");
-    let mut folders: Vec<_> = std::fs::read_dir(&root)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_dir())
-        .collect();
-    folders.sort();
-    assert!(folders.len() >= 10, "scenarios are missing below {}", root.display());
-    for folder in folders {
+    for folder in folders() {
         let told = told(&folder);
         let recorded = folder.join("plan.txt");
         if std::env::var_os("UPDATE").is_some() {
@@ -67,5 +69,16 @@ fn plans_are_as_recorded() {
             "{} (UPDATE=1 records what the planner says now)",
             folder.display()
         );
+    }
+}
+
+#[test]
+fn every_transition_has_an_example() {
+    let plans: String = folders().iter().map(|folder| told(folder)).collect();
+    for from in ["master", "slave", "nothing"] {
+        for to in ["master", "slave", "nothing"] {
+            let transition = format!(": {from} -> {to}\n");
+            assert!(plans.contains(&transition), "{transition}");
+        }
     }
 }

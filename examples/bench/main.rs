@@ -1,6 +1,6 @@
 //! Figures of one run on a real lab of three nodes: `make bench`. What they mean is in docs/bench.md.
 //!
-//! `bench [--json] [--runs N] [--idle SECONDS]`; it ends with a failure only if something did not work.
+//! `bench [--json] [--runs N] [--apps N] [--idle SECONDS] [--only PART,PART]`; it ends with a failure only if something did not work.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -14,12 +14,15 @@ mod deployment;
 mod floor;
 mod idle;
 mod machine;
+mod many;
+mod moves;
 mod probe;
 mod redeploy;
 mod report;
 mod serving;
 mod stats;
 mod steps;
+mod traffic;
 
 /// The lab as the tests see it.
 #[allow(dead_code, unused_imports, reason = "the tests use more of it")]
@@ -30,7 +33,7 @@ mod lab {
 
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 pub(crate) use lab::support;
 
@@ -46,32 +49,63 @@ struct Args {
     /// How often each deployment is measured
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
+    /// How many apps are deployed at once
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    apps: u32,
     /// For how many seconds an idle agent is watched
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(10..))]
     idle: u64,
+    /// Take only these
+    #[arg(long, value_enum, value_delimiter = ',', num_args = 1.., default_values_t = Part::value_variants().to_vec())]
+    only: Vec<Part>,
+}
+
+/// What can be measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Serving,
+    Redeploy,
+    Moves,
+    Traffic,
+    Many,
+    Idle,
 }
 
 fn main() {
     let args = Args::parse();
-    let watch = Duration::from_secs(args.idle);
     let lab = Lab::get();
-    let mut machine = machine::Machine::of(&lab);
-    let idle_fresh = idle::watch(&lab, "no app", watch);
-    let serving = serving::measure(&lab, args.runs, machine.settle);
-    let redeploy = redeploy::measure(&lab, args.runs, machine.settle);
-    let apps = deploy_all(&lab);
-    let idle_busy = idle::watch(&lab, &format!("{} apps", apps.len()), watch);
-    apps.iter().for_each(|app| deployment::destroy(&lab, app));
-    let idle_after = idle::watch(&lab, "no app, afterwards", watch);
-    let idle = vec![idle_fresh, idle_busy, idle_after];
-    machine.load.1 = machine::load();
-    let log = machine::log_lines(&lab);
-    let report = Report { machine, runs: args.runs, serving, redeploy, idle, log };
+    let report = measure(&lab, &args);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report).unwrap());
     } else {
         print!("{report}");
     }
+}
+
+fn measure(lab: &Lab, args: &Args) -> Report {
+    let watch = Duration::from_secs(args.idle);
+    let takes = |part: Part| args.only.contains(&part);
+    let mut machine = machine::Machine::of(lab);
+    let mut idle = Vec::new();
+    if takes(Part::Idle) {
+        idle.push(idle::watch(lab, "no app", watch));
+    }
+    let (runs, settle) = (args.runs, machine.settle);
+    let serving = takes(Part::Serving).then(|| serving::measure(lab, runs, settle));
+    let redeploy = takes(Part::Redeploy).then(|| redeploy::measure(lab, runs, settle));
+    let moves = if takes(Part::Moves) { moves::measure(lab, runs) } else { Default::default() };
+    let traffic = if takes(Part::Traffic) { traffic::measure(lab) } else { Default::default() };
+    let apps = usize::try_from(args.apps).unwrap();
+    let many = takes(Part::Many).then(|| many::measure(lab, apps));
+    if takes(Part::Idle) {
+        let apps = deploy_all(lab);
+        idle.push(idle::watch(lab, &format!("{} apps", apps.len()), watch));
+        apps.iter().for_each(|app| deployment::destroy(lab, app));
+        idle.push(idle::watch(lab, "no app, afterwards", watch));
+    }
+    machine.load.1 = machine::load();
+    let log = machine::log_lines(lab);
+    Report { machine, runs, serving, redeploy, moves, traffic, many, idle, log }
 }
 
 /// Every fixture app, so that each node has some.

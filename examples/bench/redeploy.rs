@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::deployment::{deploy, destroy, fire};
 use crate::floor;
-use crate::probe::{HOST, PAGE, Probe, longest_gap};
+use crate::probe::{HOST, PACE, PAGE, Probe, longest_gap, seconds};
 use crate::say;
 use crate::stats::Summary;
 use crate::steps::{self, Part, Stages, Times};
@@ -36,6 +36,27 @@ pub(crate) struct Redeploy {
     /// Without the settle time.
     pub(crate) ratio_without_settle: f64,
     pub(crate) parts: Vec<Part>,
+    pub(crate) unchanged: Unchanged,
+}
+
+/// The same version deployed again.
+#[derive(Debug, Serialize)]
+pub(crate) struct Unchanged {
+    /// Seconds: the longest time between two successes.
+    pub(crate) gap: Summary,
+    /// Seconds from the event to the outcome.
+    pub(crate) whole: Summary,
+    pub(crate) sent: Summary,
+    pub(crate) failed: Summary,
+    pub(crate) faults: BTreeMap<String, usize>,
+}
+
+/// One run of it.
+struct Again {
+    gap: f64,
+    whole: f64,
+    sent: usize,
+    faults: Vec<String>,
 }
 
 /// One run.
@@ -56,6 +77,7 @@ pub(crate) fn measure(lab: &Lab, runs: u32, settle: f64) -> Redeploy {
     let repo = Repo::publish(lab, "hello", "bench-redeploy");
     deploy(lab, &repo, "node1", "node2");
     run(lab, &repo, 0, &olds, &news);
+    let unchanged = measure_unchanged(lab, &repo, runs);
     let runs: Vec<Run> = (1..=runs)
         .map(|n| {
             say(&format!("redeploy: run {n} of {runs}"));
@@ -78,6 +100,40 @@ pub(crate) fn measure(lab: &Lab, runs: u32, settle: f64) -> Redeploy {
         ratio: gap.median / floor.median,
         ratio_without_settle: (gap.median - settle) / floor.median,
         parts: steps::summarize(&times),
+        unchanged,
+    }
+}
+
+fn measure_unchanged(lab: &Lab, repo: &Repo, runs: u32) -> Unchanged {
+    let runs: Vec<Again> = (1..=runs)
+        .map(|n| {
+            say(&format!("redeploy without a change: run {n} of {runs}"));
+            again(lab, repo)
+        })
+        .collect();
+    let of = |value: fn(&Again) -> f64| Summary::of(runs.iter().map(value));
+    Unchanged {
+        gap: of(|run| run.gap),
+        whole: of(|run| run.whole),
+        sent: of(|run| count(run.sent)),
+        failed: of(|run| count(run.faults.len())),
+        faults: tally(runs.iter().flat_map(|run| &run.faults)),
+    }
+}
+
+/// Deploys what runs already, under requests.
+fn again(lab: &Lab, repo: &Repo) -> Again {
+    let mut probe = Probe::start(lab, THROUGH, PACE);
+    probe.await_success();
+    let fired = fire(lab, "deploy", repo, &repo.deploy("node1", Some("node2")));
+    let record = fired.completed(lab);
+    probe.await_success();
+    let (sent, answers) = probe.end();
+    Again {
+        gap: longest_gap(&answers),
+        whole: seconds(fired.at, steps::finished(&record)),
+        sent,
+        faults: answers.iter().filter_map(|answer| answer.fault()).collect(),
     }
 }
 
@@ -86,7 +142,7 @@ fn run(lab: &Lab, repo: &Repo, n: u32, old: &Repo, new: &Repo) -> Run {
     let (fixture, version) =
         if n.is_multiple_of(2) { ("hello-v2", "hello v2") } else { ("hello", "hello v1") };
     Repo::publish(lab, fixture, &repo.name);
-    let mut probe = Probe::start(lab, THROUGH);
+    let mut probe = Probe::start(lab, THROUGH, PACE);
     let kept = Load::start(&lab.ip(THROUGH), HOST, PAGE, 50);
     let fired = fire(lab, "deploy", repo, &repo.deploy("node1", Some("node2")));
     probe.await_version(version);
@@ -110,12 +166,12 @@ fn without_time(fault: &str) -> String {
     fault.split_once(": ").map_or(fault, |(_, what)| what).to_owned()
 }
 
-fn tally<'a>(faults: impl Iterator<Item = &'a String>) -> BTreeMap<String, usize> {
+pub(crate) fn tally<'a>(faults: impl Iterator<Item = &'a String>) -> BTreeMap<String, usize> {
     let mut tally = BTreeMap::new();
     faults.for_each(|fault| *tally.entry(fault.clone()).or_default() += 1);
     tally
 }
 
-fn count(n: usize) -> f64 {
+pub(crate) fn count(n: usize) -> f64 {
     f64::from(u32::try_from(n).unwrap())
 }

@@ -1,5 +1,7 @@
 //! Everything that a run found, as tables or JSON.
 
+mod moves;
+
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
@@ -8,18 +10,24 @@ use serde::Serialize;
 use crate::floor::PARTS;
 use crate::idle::Idle;
 use crate::machine::Machine;
+use crate::many::Many;
+use crate::moves::Moves;
 use crate::redeploy::Redeploy;
 use crate::serving::Serving;
 use crate::stats::Summary;
 use crate::steps::Part;
+use crate::traffic::Traffic;
 
 /// A run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) machine: Machine,
     pub(crate) runs: u32,
-    pub(crate) serving: Serving,
-    pub(crate) redeploy: Redeploy,
+    pub(crate) serving: Option<Serving>,
+    pub(crate) redeploy: Option<Redeploy>,
+    pub(crate) moves: Vec<Moves>,
+    pub(crate) traffic: Vec<Traffic>,
+    pub(crate) many: Option<Many>,
     pub(crate) idle: Vec<Idle>,
     /// Warnings and errors in the agents' logs.
     pub(crate) log: Vec<String>,
@@ -30,8 +38,11 @@ impl Display for Report {
         write!(f, "{}", self.machine)?;
         writeln!(f, "Runs: {}. Median (least … most). Times on a shared machine with", self.runs)?;
         writeln!(f, "three nodes on it: compare within this run, by the ratios.\n")?;
-        self.write_serving(f)?;
-        self.write_redeploy(f)?;
+        self.serving.iter().try_for_each(|serving| self.write_serving(f, serving))?;
+        self.redeploy.iter().try_for_each(|redeploy| self.write_redeploy(f, redeploy))?;
+        self.moves.iter().try_for_each(|moves| self.write_moves(f, moves))?;
+        moves::write_traffic(f, &self.traffic)?;
+        self.many.iter().try_for_each(|many| moves::write_many(f, many))?;
         self.write_idle(f)?;
         writeln!(f, "Warnings and errors in the agents' logs: {}", self.log.len())?;
         self.log.iter().try_for_each(|line| writeln!(f, "  {line}"))
@@ -52,8 +63,7 @@ impl Display for Machine {
 }
 
 impl Report {
-    fn write_serving(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let serving = &self.serving;
+    fn write_serving(&self, f: &mut Formatter<'_>, serving: &Serving) -> fmt::Result {
         writeln!(f, "EVENT → SERVING of hello, first deployment")?;
         for (node, time) in &serving.by_node {
             row(f, &format!("first 200 through {node}"), time, "s")?;
@@ -68,8 +78,7 @@ impl Report {
         self.write_parts(f, &serving.parts)
     }
 
-    fn write_redeploy(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let redeploy = &self.redeploy;
+    fn write_redeploy(&self, f: &mut Formatter<'_>, redeploy: &Redeploy) -> fmt::Result {
         writeln!(f, "REDEPLOY of hello, requests through the third node")?;
         row(f, "longest gap between successes", &redeploy.gap, "s")?;
         row(f, "floor: docker compose up -d", &redeploy.floor, "s")?;
@@ -80,7 +89,8 @@ impl Report {
         row(f, "kept connection, 50/s: succeeded", &redeploy.kept_good, "")?;
         row(f, "  failed", &redeploy.kept_failed, "")?;
         write_faults(f, "  failures of all runs", &redeploy.kept_faults)?;
-        self.write_parts(f, &redeploy.parts)
+        self.write_parts(f, &redeploy.parts)?;
+        moves::write_unchanged(f, &redeploy.unchanged)
     }
 
     fn write_ratio(&self, f: &mut Formatter<'_>, all: f64, without: f64) -> fmt::Result {
@@ -109,6 +119,9 @@ impl Report {
     }
 
     fn write_idle(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.idle.is_empty() {
+            return Ok(());
+        }
         writeln!(
             f,
             "IDLE AGENT           RSS MB  PSS MB  CPU %  by scheduler %  of commands %  Consul requests/s"

@@ -69,6 +69,11 @@ pub(crate) fn summarize(runs: &[Times]) -> Vec<Part> {
     runs[0].iter().enumerate().map(part).collect()
 }
 
+/// When the outcome was written.
+pub(crate) fn finished(record: &Value) -> SystemTime {
+    parse(record["finished_at"].as_str().map(str::to_owned).as_ref())
+}
+
 /// When the event was accepted.
 pub(crate) fn accepted(record: &Value) -> SystemTime {
     parse(record["accepted_at"].as_str().map(str::to_owned).as_ref())

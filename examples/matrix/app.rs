@@ -7,31 +7,50 @@ use crate::case::Pair;
 use crate::fault::Version;
 use crate::support::{Lab, Repo};
 
-/// Where it is published.
-const NAME: &str = "guestbook";
-
-/// The app that all runs deploy.
+/// An app of the runs: the guestbook under a name and a host of its own.
 pub(crate) struct App {
-    pub(crate) repo: Repo,
+    repo: Repo,
+    /// As the records know it.
     pub(crate) name: String,
     pub(crate) project: String,
+    pub(crate) host: &'static str,
 }
 
 impl App {
-    /// The first version.
-    pub(crate) fn first(lab: &Lab) -> Self {
-        publish(lab, "first", Version::Sound);
-        let url = lab.run(&["git-url", NAME, "git"]).trim().to_owned();
-        let repo = Repo { name: NAME.to_owned(), url };
+    /// The app that every run deploys.
+    pub(crate) fn main(lab: &Lab) -> Self {
+        Self::new(lab, "guestbook", "guestbook.test")
+    }
+
+    /// The app that data is migrated to.
+    pub(crate) fn other(lab: &Lab) -> Self {
+        Self::new(lab, "other", "other.test")
+    }
+
+    fn new(lab: &Lab, name: &str, host: &'static str) -> Self {
+        let url = lab.run(&["git-url", name, "git"]).trim().to_owned();
+        let repo = Repo { name: name.to_owned(), url };
         let (name, project) = (repo.app(), repo.project());
-        Self { repo, name, project }
+        Self { repo, name, project, host }
+    }
+
+    /// Commits a version: `label` is what the app says at /version.
+    pub(crate) fn publish(&self, lab: &Lab, label: &str, version: Version) {
+        let dir = tempfile::tempdir().unwrap();
+        let lay = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/apps/lay");
+        let laid = Command::new(lay).arg("guestbook").arg(dir.path()).status().unwrap();
+        assert!(laid.success(), "the guestbook could not be laid");
+        std::fs::write(dir.path().join("app/version"), format!("{label}\n")).unwrap();
+        edit(&dir.path().join("docker-compose.yml"), "guestbook.test", self.host);
+        spoil(dir.path(), version);
+        lab.run(&["git-import", dir.path().to_str().unwrap(), &self.repo.name]);
     }
 
     /// The payload of a deploy event.
-    pub(crate) fn deploy(&self, pair: Pair) -> String {
+    pub(crate) fn deploy(&self, pair: Pair, update: bool) -> String {
         let value = serde_json::json!({
             "repo": self.repo.url, "branch": "master", "master": pair.master, "slave": pair.slave,
-            "update": true,
+            "update": update,
         });
         value.to_string()
     }
@@ -41,20 +60,15 @@ impl App {
         self.repo.destroy()
     }
 
+    /// The payload of a migrate event from this app to another one.
+    pub(crate) fn migrate(&self, to: &App) -> String {
+        let target = serde_json::json!({"repo": to.repo.url});
+        serde_json::json!({"repo": self.repo.url, "branch": "master", "target": target}).to_string()
+    }
+
     pub(crate) fn record_key(&self, id: &str) -> String {
         format!("tandem/deployments/{}/{id}", self.name)
     }
-}
-
-/// Commits a version: `label` is what the app says at /version.
-pub(crate) fn publish(lab: &Lab, label: &str, version: Version) {
-    let dir = tempfile::tempdir().unwrap();
-    let lay = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/apps/lay");
-    let laid = Command::new(lay).arg("guestbook").arg(dir.path()).status().unwrap();
-    assert!(laid.success(), "the guestbook could not be laid");
-    std::fs::write(dir.path().join("app/version"), format!("{label}\n")).unwrap();
-    spoil(dir.path(), version);
-    lab.run(&["git-import", dir.path().to_str().unwrap(), NAME]);
 }
 
 /// Breaks the version in one place.

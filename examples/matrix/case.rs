@@ -58,6 +58,11 @@ impl Kind {
         }
     }
 
+    /// Whether the event asks for `update.sh`. Some do, some don't: without it, what runs is compared with what would.
+    pub(crate) fn updates(self) -> bool {
+        matches!(self, Kind::New | Kind::Swap)
+    }
+
     /// Whether volumes travel.
     pub(crate) fn moves(self) -> bool {
         self.from().is_some_and(|from| from.master != self.to().master)
@@ -125,5 +130,9 @@ impl Case {
 
     pub(crate) fn is_old_master(self) -> bool {
         self.kind.from().is_some_and(|pair| pair.master == self.node)
+    }
+    /// Whether the deployment does not concern the node.
+    pub(crate) fn is_bystander(self) -> bool {
+        self.roles() == ("nothing", "nothing")
     }
 }

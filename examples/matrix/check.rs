@@ -9,7 +9,7 @@ use crate::case::Pair;
 use crate::consul::Consul;
 use crate::state::{self, NodeState};
 use crate::support::{Lab, NODES, get};
-use crate::writer::{HOST, Ledger};
+use crate::writer::Ledger;
 
 /// Volumes of the guestbook that are BTRFS ones, and the local one.
 const REPLICATED: [&str; 2] = ["attachments", "database"];
@@ -33,8 +33,8 @@ pub(crate) struct Check<'a> {
     pub(crate) app: &'a App,
     /// None: there is no app.
     pub(crate) stand: Option<&'a Stand>,
-    /// What has to be there; none while rows are still being written.
-    pub(crate) ledger: Option<&'a Ledger>,
+    /// The rows that have to be there; while they are being written, none.
+    pub(crate) ledger: &'a Ledger,
 }
 
 impl Check<'_> {
@@ -170,7 +170,7 @@ impl Check<'_> {
     fn check_answers(&self, stand: &Stand, found: &mut Vec<String>) {
         for node in NODES {
             let ip = self.lab.ip(node);
-            match get(&ip, HOST, "/version") {
+            match get(&ip, self.app.host, "/version") {
                 Ok(reply) if reply.status == 200 && reply.body.trim() == stand.version => {}
                 Ok(reply) => found.push(format!(
                     "through {node}: {} {:?} for version {:?}",
@@ -181,15 +181,13 @@ impl Check<'_> {
                 Err(error) => found.push(format!("through {node}: {error}")),
             }
         }
-        if let Some(ledger) = self.ledger {
-            found.extend(lost(&self.lab.ip(stand.pair.master), ledger));
-        }
+        found.extend(lost(&self.lab.ip(stand.pair.master), self.app.host, self.ledger));
     }
 }
 
 /// Acknowledged rows, and attachments of rows, that are not there.
-fn lost(ip: &str, ledger: &Ledger) -> Option<String> {
-    let rows = match get(ip, HOST, "/api/rows") {
+fn lost(ip: &str, host: &str, ledger: &Ledger) -> Option<String> {
+    let rows = match get(ip, host, "/api/rows") {
         Ok(reply) if reply.status == 200 => serde_json::from_str::<Vec<Value>>(&reply.body),
         Ok(reply) => return Some(format!("rows: status {}", reply.status)),
         Err(error) => return Some(format!("rows: {error}")),
@@ -203,11 +201,14 @@ fn lost(ip: &str, ledger: &Ledger) -> Option<String> {
     if let (Some(first), Some(last)) = (lost.first(), lost.last()) {
         return Some(format!("{} acknowledged rows are lost: {first} to {last}", lost.len()));
     }
-    let mut named: Vec<_> = rows.iter().filter_map(|row| row["attachment"].as_str()).collect();
+    let promised =
+        |row: &&Value| row["n"].as_i64().is_some_and(|n| ledger.acknowledged.contains(&n));
+    let rows = rows.iter().filter(promised);
+    let mut named: Vec<_> = rows.filter_map(|row| row["attachment"].as_str()).collect();
     // The newest: those that a hand-off could have lost.
     let newest = named.split_off(named.len().saturating_sub(10));
     let missing = newest.into_iter().find(|name| {
-        !get(ip, HOST, &format!("/attachments/{name}")).is_ok_and(|reply| reply.status == 200)
+        !get(ip, host, &format!("/attachments/{name}")).is_ok_and(|reply| reply.status == 200)
     });
     missing.map(|name| format!("the attachment {name} is lost"))
 }

@@ -25,6 +25,8 @@ pub(crate) enum Fault {
     DockerKilled,
     Partition,
     PowerOff,
+    UndoAgentKilled,
+    UndoPowerOff,
     TwoEvents,
     Destroy,
     Migrate,
@@ -55,7 +57,7 @@ pub(crate) enum Version {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Fault; 20] = [
+    pub(crate) const ALL: [Fault; 22] = [
         Fault::GitCut,
         Fault::PullFails,
         Fault::BuildFails,
@@ -73,6 +75,8 @@ impl Fault {
         Fault::DockerKilled,
         Fault::Partition,
         Fault::PowerOff,
+        Fault::UndoAgentKilled,
+        Fault::UndoPowerOff,
         Fault::TwoEvents,
         Fault::Destroy,
         Fault::Migrate,
@@ -97,6 +101,8 @@ impl Fault {
             Fault::DockerKilled => "docker-killed",
             Fault::Partition => "partition",
             Fault::PowerOff => "power-off",
+            Fault::UndoAgentKilled => "undo-agent-killed",
+            Fault::UndoPowerOff => "undo-power-off",
             Fault::TwoEvents => "two-events",
             Fault::Destroy => "destroy",
             Fault::Migrate => "migrate",
@@ -125,6 +131,10 @@ impl Fault {
             Fault::DockerKilled => "the node's dockerd is killed -9 and started after 5 s",
             Fault::Partition => "the node is cut from the network for 60 s",
             Fault::PowerOff => "the node has no power for 40 s",
+            Fault::UndoAgentKilled => {
+                "never-healthy, and agent-killed while the node undoes the step"
+            }
+            Fault::UndoPowerOff => "never-healthy, and power-off while the node undoes the step",
             Fault::TwoEvents => "a second `deploy` of the app, to node2/node3",
             Fault::Destroy => "a `destroy` of the app",
             Fault::Migrate => "a `migrate` from the app to another one",
@@ -147,11 +157,11 @@ impl Fault {
             | Fault::ReceiveKilled
             | Fault::SshdGone
             | Fault::RestoreFails => Mending::Outcome,
-            Fault::AgentKilled => Mending::After(Duration::from_secs(1)),
+            Fault::AgentKilled | Fault::UndoAgentKilled => Mending::After(Duration::from_secs(1)),
             Fault::AgentAway => Mending::SessionGone,
             Fault::LeaderKilled | Fault::DockerKilled => Mending::After(Duration::from_secs(5)),
             Fault::Partition => Mending::After(Duration::from_secs(60)),
-            Fault::PowerOff => Mending::After(Duration::from_secs(40)),
+            Fault::PowerOff | Fault::UndoPowerOff => Mending::After(Duration::from_secs(40)),
         }
     }
 
@@ -161,7 +171,9 @@ impl Fault {
             Fault::PullFails => Version::PullFails,
             Fault::BuildFails => Version::BuildFails,
             Fault::UpFails => Version::UpFails,
-            Fault::NeverHealthy => Version::NeverHealthy,
+            Fault::NeverHealthy | Fault::UndoAgentKilled | Fault::UndoPowerOff => {
+                Version::NeverHealthy
+            }
             Fault::UpdateFails => Version::UpdateFails,
             Fault::GitCut
             | Fault::DiskFull

@@ -28,6 +28,7 @@ mod run;
 mod sample;
 mod state;
 mod strike;
+mod tenant;
 mod writer;
 
 /// The lab as the tests see it.
@@ -52,13 +53,14 @@ use run::{Bench, Seen};
 use support::Lab;
 
 /// Agents that settle soon: the runs are many.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 7] = [
     "TANDEM_SETTLE=1s",
     "TANDEM_NODE_GRACE=20s",
     "TANDEM_SESSION_TTL=10s",
     "TANDEM_HEALTHY_TIMEOUT=20s",
     "TANDEM_CLONE_TIMEOUT=10s",
     "TANDEM_UP_TIMEOUT=60s",
+    "TANDEM_REPLICA_INTERVAL=3s",
 ];
 
 /// Runs cases × faults on a lab of its own.
@@ -158,8 +160,9 @@ fn main() -> ExitCode {
 fn carry_out(args: &Args, bench: &mut Option<Bench>, run: &Run) -> Entry {
     let (began, at) = (Instant::now(), chrono::Utc::now().to_rfc3339());
     let mut seen = Seen::default();
+    let lab = Lab::unchecked();
     let tried = catch_unwind(AssertUnwindSafe(|| {
-        bench.get_or_insert_with(fresh).run(run, &mut seen);
+        bench.get_or_insert_with(|| fresh(&lab)).run(&lab, run, &mut seen);
     }));
     if let Err(panic) = tried {
         let text = panic.downcast_ref::<String>().cloned();
@@ -170,8 +173,9 @@ fn carry_out(args: &Args, bench: &mut Option<Bench>, run: &Run) -> Entry {
     if !entry.survived
         && let Some(bench) = bench.take()
     {
-        let kept =
-            catch_unwind(AssertUnwindSafe(|| evidence::keep(&args.evidence, &bench, run, &seen)));
+        let kept = catch_unwind(AssertUnwindSafe(|| {
+            evidence::keep(&args.evidence, &lab, &bench, run, &seen)
+        }));
         match kept {
             Ok(folder) => eprintln!("kept: {}", folder.display()),
             Err(_) => eprintln!("the logs could not be kept"),
@@ -181,8 +185,7 @@ fn carry_out(args: &Args, bench: &mut Option<Bench>, run: &Run) -> Entry {
 }
 
 /// A new lab, healthy and without apps.
-fn fresh() -> Bench {
-    let lab = Lab::unchecked();
+fn fresh(lab: &Lab) -> Bench {
     lab.run(&["down"]);
     let settings = SETTINGS.iter().flat_map(|setting| ["--agent-env", setting]);
     lab.run(&["up", "3"].into_iter().chain(settings).collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! Watches from outside whether the app's processes run on two nodes at the same time.
+//! Watches from outside whether the app's database runs on two nodes at the same time.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 use crate::process::{lab_name, pids};
 
 const PACE: Duration = Duration::from_millis(200);
-/// The database: what must never run twice on data that is to be one.
-const DATABASE: &str = "/srv/database/15";
 
 /// A thread that looks until it is told to end.
 pub(crate) struct Overlap {
@@ -19,10 +17,11 @@ pub(crate) struct Overlap {
 }
 
 impl Overlap {
-    pub(crate) fn start() -> Self {
+    /// Watches the app of that compose project.
+    pub(crate) fn start(project: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let flag = stop.clone();
-        Self { stop, worker: std::thread::spawn(move || look(&flag)) }
+        let (flag, project) = (stop.clone(), project.to_owned());
+        Self { stop, worker: std::thread::spawn(move || look(&project, &flag)) }
     }
 
     /// The times at which it ran on more than one node.
@@ -32,12 +31,12 @@ impl Overlap {
     }
 }
 
-fn look(stop: &AtomicBool) -> Vec<String> {
+fn look(project: &str, stop: &AtomicBool) -> Vec<String> {
     let started = Instant::now();
     let mut story = Vec::new();
     let mut twice: Option<(Duration, BTreeSet<String>)> = None;
     loop {
-        let (at, nodes) = (started.elapsed(), masters());
+        let (at, nodes) = (started.elapsed(), masters(project));
         let ended = stop.load(Ordering::Relaxed);
         if nodes.len() < 2 || ended {
             if let Some((since, nodes)) = twice.take() {
@@ -55,16 +54,19 @@ fn look(stop: &AtomicBool) -> Vec<String> {
     }
 }
 
-/// The nodes on which the database runs, by the cgroups of its processes.
-fn masters() -> BTreeSet<String> {
+/// The nodes on which the app's database runs: by its volume, and by the cgroup that it is in.
+fn masters(project: &str) -> BTreeSet<String> {
     let prefix = format!("/tandem-lab.{}.", lab_name());
+    let volume = format!("/{project}_database ");
+    let read = |pid: i32, file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
     pids()
         .filter_map(|pid| {
-            let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-            let command = String::from_utf8_lossy(&command).into_owned();
-            let is_server = command.contains("bin/postgres\0-D\0") && command.contains(DATABASE);
-            let groups = is_server.then(|| std::fs::read_to_string(format!("/proc/{pid}/cgroup")));
-            let groups = groups?.ok()?;
+            let command = read(pid, "cmdline")?;
+            let is_server = command.contains("bin/postgres\0-D\0");
+            if !is_server || !read(pid, "mountinfo")?.contains(&volume) {
+                return None;
+            }
+            let groups = read(pid, "cgroup")?;
             let (_, rest) = groups.split_once(&prefix)?;
             Some(rest.split('/').next()?.trim().to_owned())
         })

@@ -1,34 +1,34 @@
 //! One run: the app where the case begins, the event, the fault at its moment, and whether all is well afterwards.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use tandem::model::deployment::{Deployment, State, Status};
+use tandem::model::deployment::{Deployment, State, Status, StepRecord};
 
-use crate::app::{App, publish};
+use crate::app::App;
 use crate::case::{HOME, Kind, Pair};
-use crate::check::{Check, Stand};
+use crate::check::Stand;
 use crate::consul::Consul;
-use crate::fault::{Fault, Version};
-use crate::list::{Moment, Run};
+use crate::fault::Fault;
+use crate::list::{Moment, Run, name};
 use crate::overlap::Overlap;
 use crate::strike::{Second, Strike};
 use crate::support::{Lab, NODES};
-use crate::writer::{Ledger, Writer, Written, post};
+use crate::tenant::{PATIENCE, SETTLING, Tenant};
+use crate::writer::{Writer, post};
 
-/// How long a deployment may take, its fault included.
-const PATIENCE: Duration = Duration::from_secs(300);
-/// How long everything may take to settle after the outcome.
-const SETTLING: Duration = Duration::from_secs(60);
 /// More rows than this, and the app begins anew.
 const MANY_ROWS: i64 = 4000;
+/// Where the second of two events moves the app.
+const SECOND: Pair = Pair { master: "node2", slave: Some("node3") };
+/// Where the app is that data is migrated to.
+const TARGET: Pair = Pair { master: "node3", slave: None };
 
-/// The lab between the runs.
+/// The lab and what is in it between the runs.
 pub(crate) struct Bench {
-    pub(crate) lab: Lab,
-    pub(crate) app: App,
-    /// The app as the last run left it.
-    stand: Option<Stand>,
-    ledger: Ledger,
+    pub(crate) main: Tenant,
+    /// The target of a migrate; there is none but in the runs with one.
+    pub(crate) other: Tenant,
     /// So that each version has a name of its own.
     versions: u32,
 }
@@ -50,42 +50,23 @@ pub(crate) struct Seen {
 }
 
 impl Bench {
-    /// A lab that just came up.
-    pub(crate) fn new(lab: Lab) -> Self {
-        let app = App::first(&lab);
-        Self { lab, app, stand: None, ledger: Ledger::default(), versions: 0 }
+    /// What a lab has that just came up.
+    pub(crate) fn new(lab: &Lab) -> Self {
+        let (main, other) = (Tenant::new(App::main(lab)), Tenant::new(App::other(lab)));
+        Self { main, other, versions: 0 }
     }
 
     /// Carries a run out. What does not work in the lab itself is a panic.
-    pub(crate) fn run(&mut self, run: &Run, seen: &mut Seen) {
-        let lab = Lab::unchecked();
-        let consul = Consul::new(&lab, run.case.node);
+    pub(crate) fn run(&mut self, lab: &Lab, run: &Run, seen: &mut Seen) {
+        let consul = Consul::new(lab, run.case.node);
         consul.open();
-        self.prepare(&consul, run.case.kind);
-
-        self.strike(&consul, run, seen);
+        self.prepare(lab, &consul, run);
+        self.strike(lab, &consul, run, seen);
         if seen.findings.is_empty() {
-            self.deploy_after(&consul, seen);
+            self.deploy_after(lab, &consul, seen);
         }
-    }
-
-    /// The app is where the case begins.
-    fn prepare(&mut self, consul: &Consul<'_>, kind: Kind) {
-        let stale = kind == Kind::New || self.ledger.last > MANY_ROWS;
-        if self.stand.is_some() && stale {
-            let record = self.finished(consul, "destroy", &self.app.destroy());
-            assert_eq!(record.state, State::Completed, "the app can't be destroyed");
-            self.stand = None;
-            self.ledger = Ledger::default();
-            self.assert_well(consul);
-        }
-        if self.stand.is_none() && kind != Kind::New {
-            let version = self.next_version();
-            publish(&self.lab, &version, Version::Sound);
-            let record = self.finished(consul, "deploy", &self.app.deploy(HOME));
-            assert_eq!(record.state, State::Completed, "the app can't be deployed: {record:?}");
-            self.stand = Some(Stand { pair: HOME, id: record.id.to_string(), version });
-            self.assert_well(consul);
+        if self.other.stand.is_some() && seen.findings.is_empty() {
+            self.other.destroy(lab, &consul);
         }
     }
 
@@ -94,60 +75,81 @@ impl Bench {
         format!("version {}", self.versions)
     }
 
-    fn assert_well(&self, consul: &Consul<'_>) {
-        let findings = self.settled(consul, self.stand.as_ref(), None);
-        assert!(findings.is_empty(), "before the run: {findings:#?}");
+    /// The app is where the case begins.
+    fn prepare(&mut self, lab: &Lab, consul: &Consul<'_>, run: &Run) {
+        let stale = run.case.kind == Kind::New || self.main.ledger.last > MANY_ROWS;
+        if self.main.stand.is_some() && stale {
+            self.main.destroy(lab, consul);
+        }
+        if self.main.stand.is_none() && run.case.kind != Kind::New {
+            let version = self.next_version();
+            let deployed = self.main.deploy(lab, consul, HOME, version);
+            deployed.unwrap_or_else(|(id, findings)| panic!("to begin with, {id}: {findings:#?}"));
+        }
+        if run.fault == Fault::Migrate {
+            let deployed = self.other.deploy(lab, consul, TARGET, "the target".to_owned());
+            deployed.unwrap_or_else(|(id, findings)| panic!("the target, {id}: {findings:#?}"));
+            // A number that no row of the source has.
+            self.other.ledger.last = -10;
+            let ip = lab.ip(TARGET.master);
+            post(&ip, self.other.app.host, &mut self.other.ledger).expect("the target takes a row");
+        }
     }
 
     /// The event, the fault, the outcome, and what is wrong then.
-    fn strike(&mut self, consul: &Consul<'_>, run: &Run, seen: &mut Seen) {
+    fn strike(&mut self, lab: &Lab, consul: &Consul<'_>, run: &Run, seen: &mut Seen) {
         let version = self.next_version();
-        publish(&self.lab, &version, run.fault.version());
+        let app = &self.main.app;
+        app.publish(lab, &version, run.fault.version());
         let second = self.second(run.fault);
-        let lab = Lab::unchecked();
-        let mut strike = Strike::prepare(&lab, consul, run.fault, run.case.node, second);
-        let writer = Writer::start(&self.lab.ip(through(run)), std::mem::take(&mut self.ledger));
-        let overlap = Overlap::start();
+        let mut strike = Strike::prepare(lab, consul, run.fault, run.case.node, second);
+        let before = self.main.ledger.acknowledged.clone();
+        let ledger = std::mem::take(&mut self.main.ledger);
+        let writer = Writer::start(&lab.ip(through(run)), app.host, ledger);
+        let overlap = Overlap::start(&app.project);
         if run.moment == Moment::Before {
             strike.strike();
             seen.struck = Some("before".to_owned());
         }
-        let id = consul.fire("deploy", &self.app.deploy(run.case.kind.to()));
+        let id = consul.fire("deploy", &app.deploy(run.case.kind.to(), run.updates()));
         seen.ids.push(id.clone());
         let record = self.follow(consul, run, &id, &mut strike, seen);
-        let mut stand = self.after(&record, run.case.kind.to(), &version);
         judge(&record, seen);
+        if seen.struck.is_none() && record.state != State::Completed {
+            let reason = record.reason.as_deref().unwrap_or("none");
+            seen.findings.push(format!("{} before the fault: {reason}", record.state));
+        }
+        if record.state == State::Completed {
+            self.main.stand = Some(Stand { pair: run.case.kind.to(), id, version });
+        }
         if let Some(second) = &strike.second {
-            seen.ids.push(second.clone());
-            let record = self.awaited(consul, second);
-            judge(&record, seen);
-            stand = self.after_second(run.fault, &record, stand, &version);
+            self.see_second(lab, consul, run.fault, second, before, seen);
         }
-        let settling = if seen.findings.is_empty() { SETTLING } else { Duration::ZERO };
-        seen.findings.extend(self.settled_within(settling, consul, stand.as_ref(), None));
-        self.tell(writer.end(), run, seen);
-        let twice = overlap.end();
-        seen.findings.extend(twice.into_iter().map(|when| format!("ran twice: {when}")));
-        self.stand = stand;
-        if self.stand.is_none() {
-            self.ledger = Ledger::default();
-        }
-        if seen.findings.is_empty() {
-            seen.findings = self.settled(consul, self.stand.as_ref(), Some(&self.ledger));
-        }
-    }
-
-    fn tell(&mut self, written: Written, run: &Run, seen: &mut Seen) {
-        self.ledger = written.ledger;
+        let patience = if seen.findings.is_empty() { SETTLING } else { Duration::ZERO };
+        seen.findings.extend(self.main.settled(lab, consul, patience));
+        let written = writer.end();
+        self.main.ledger = written.ledger;
         seen.story = written.story;
         seen.downtime = (run.case.kind != Kind::New).then_some(written.downtime);
+        let twice = overlap.end();
+        seen.findings.extend(twice.into_iter().map(|when| format!("ran twice: {when}")));
+        if self.main.stand.is_none() {
+            self.main.ledger = Default::default();
+        }
+        if seen.findings.is_empty() {
+            seen.findings = self.main.settled(lab, consul, SETTLING);
+        }
     }
 
     /// The event that is the fault.
     fn second(&self, fault: Fault) -> Option<Second> {
+        let app = &self.main.app;
         match fault {
-            Fault::TwoEvents => Some(Second { name: "deploy", payload: self.app.deploy(SECOND) }),
-            Fault::Destroy => Some(Second { name: "destroy", payload: self.app.destroy() }),
+            Fault::TwoEvents => Some(Second { name: "deploy", payload: app.deploy(SECOND, false) }),
+            Fault::Destroy => Some(Second { name: "destroy", payload: app.destroy() }),
+            Fault::Migrate => {
+                Some(Second { name: "migrate", payload: app.migrate(&self.other.app) })
+            }
             _ => None,
         }
     }
@@ -161,15 +163,15 @@ impl Bench {
         strike: &mut Strike<'_>,
         seen: &mut Seen,
     ) -> Deployment {
-        let (key, since, mut index) = (self.app.record_key(id), Instant::now(), 0);
+        let (key, since, mut index) = (self.main.app.record_key(id), Instant::now(), 0);
         let mut last = "none".to_owned();
         loop {
+            assert!(since.elapsed() < PATIENCE, "no outcome of {id}; last: {last}");
             let wait = if strike.is_over() { 2000 } else { 200 };
             let look = consul.look(&key, index, Duration::from_millis(wait));
             index = look.index;
             let Some(record) = look.record else {
                 strike.tend(false);
-                assert!(since.elapsed() < PATIENCE, "no outcome of {id}; last: {last}");
                 continue;
             };
             if let Some(status) = has_come(&record, &run.moment).filter(|_| !strike.is_struck()) {
@@ -185,107 +187,66 @@ impl Bench {
                 return record;
             }
             last = format!("{} {:?}", record.state, record.reason);
-            assert!(since.elapsed() < PATIENCE, "no outcome of {id}; last: {last}");
         }
     }
 
-    /// Where the app has to be after a deployment to `pair`.
-    fn after(&self, record: &Deployment, pair: Pair, version: &str) -> Option<Stand> {
-        if record.state == State::Completed {
-            let id = record.id.to_string();
-            return Some(Stand { pair, id, version: version.to_owned() });
-        }
-        self.stand.clone()
-    }
-
-    fn after_second(
-        &self,
+    /// The outcome of the second event, and where it leaves the apps.
+    fn see_second(
+        &mut self,
+        lab: &Lab,
+        consul: &Consul<'_>,
         fault: Fault,
-        record: &Deployment,
-        stand: Option<Stand>,
-        version: &str,
-    ) -> Option<Stand> {
-        match (record.state, fault) {
-            (State::Completed, Fault::Destroy) => None,
-            (State::Completed, Fault::TwoEvents) => {
-                let (id, version) = (record.id.to_string(), version.to_owned());
-                Some(Stand { pair: SECOND, id, version })
-            }
-            _ => stand,
-        }
-    }
-
-    /// Fires an event and waits for its outcome.
-    fn finished(&self, consul: &Consul<'_>, name: &str, payload: &str) -> Deployment {
-        self.awaited(consul, &consul.fire(name, payload))
-    }
-
-    fn awaited(&self, consul: &Consul<'_>, id: &str) -> Deployment {
-        let (key, since, mut index) = (self.app.record_key(id), Instant::now(), 0);
-        loop {
-            let look = consul.look(&key, index, Duration::from_secs(2));
-            index = look.index;
-            match look.record {
-                Some(record) if record.state.is_final() => return record,
-                _ => assert!(since.elapsed() < PATIENCE, "no outcome of {id}"),
+        id: &str,
+        before: BTreeSet<i64>,
+        seen: &mut Seen,
+    ) {
+        seen.ids.push(id.to_owned());
+        let tenant = if fault == Fault::Migrate { &self.other } else { &self.main };
+        let record = tenant.outcome(consul, id);
+        judge(&record, seen);
+        if record.state == State::Completed {
+            match fault {
+                Fault::Destroy => self.main.stand = None,
+                Fault::TwoEvents => {
+                    if let Some(stand) = &mut self.main.stand {
+                        (stand.pair, stand.id) = (SECOND, id.to_owned());
+                    }
+                }
+                Fault::Migrate => self.other.ledger.acknowledged = before,
+                _ => {}
             }
         }
-    }
-
-    /// Looks until nothing is wrong, for a bounded time.
-    fn settled(
-        &self,
-        consul: &Consul<'_>,
-        stand: Option<&Stand>,
-        ledger: Option<&Ledger>,
-    ) -> Vec<String> {
-        self.settled_within(SETTLING, consul, stand, ledger)
-    }
-
-    fn settled_within(
-        &self,
-        patience: Duration,
-        consul: &Consul<'_>,
-        stand: Option<&Stand>,
-        ledger: Option<&Ledger>,
-    ) -> Vec<String> {
-        let since = Instant::now();
-        loop {
-            let check = Check { lab: &self.lab, consul, app: &self.app, stand, ledger };
-            let findings = check.findings();
-            if findings.is_empty() || since.elapsed() >= patience {
-                return findings;
-            }
-            std::thread::sleep(Duration::from_millis(200));
+        if fault == Fault::Migrate {
+            let wrong = self.other.settled(lab, consul, SETTLING);
+            seen.findings.extend(wrong.into_iter().map(|what| format!("the target: {what}")));
         }
     }
 
     /// A deployment right after succeeds, serves, and takes rows through every node.
-    fn deploy_after(&mut self, consul: &Consul<'_>, seen: &mut Seen) {
+    fn deploy_after(&mut self, lab: &Lab, consul: &Consul<'_>, seen: &mut Seen) {
         let version = self.next_version();
-        publish(&self.lab, &version, Version::Sound);
-        let record = self.finished(consul, "deploy", &self.app.deploy(HOME));
-        let id = record.id.to_string();
-        seen.ids.push(id.clone());
-        if record.state != State::Completed {
-            let reason = record.reason.unwrap_or_default();
-            seen.findings.push(format!("the deployment right after: {}: {reason}", record.state));
-            return;
-        }
-        self.stand = Some(Stand { pair: HOME, id, version });
-        let mut findings = self.settled(consul, self.stand.as_ref(), None);
-        for node in NODES {
-            if let Err(error) = post(&self.lab.ip(node), &mut self.ledger) {
-                findings.push(format!("a row through {node}: {error}"));
+        match self.main.deploy(lab, consul, HOME, version) {
+            Ok(id) => seen.ids.push(id),
+            Err((id, findings)) => {
+                seen.ids.push(id);
+                seen.findings = told_right_after(findings);
+                return;
             }
         }
-        findings.extend(self.settled(consul, self.stand.as_ref(), Some(&self.ledger)));
-        seen.findings.extend(findings.into_iter().map(|what| format!("right after: {what}")));
+        let host = self.main.app.host;
+        let posted = NODES.map(|node| (node, post(&lab.ip(node), host, &mut self.main.ledger)));
+        let refused = posted
+            .into_iter()
+            .filter_map(|(node, answer)| Some(format!("a row through {node}: {}", answer.err()?)));
+        let mut findings: Vec<_> = refused.collect();
+        findings.extend(self.main.settled(lab, consul, SETTLING));
+        seen.findings = told_right_after(findings);
     }
 }
 
-/// Where the second of two events moves the app.
-const SECOND: Pair = Pair { master: "node2", slave: Some("node3") };
+fn told_right_after(findings: Vec<String>) -> Vec<String> {
+    findings.into_iter().map(|what| format!("the deployment right after: {what}")).collect()
+}
 
 /// Where rows are posted: a node that is not struck, best one without a master.
 fn through(run: &Run) -> &'static str {
@@ -295,16 +256,21 @@ fn through(run: &Run) -> &'static str {
     nodes[0]
 }
 
-/// The status of the moment's step, if that has begun.
+/// The status of the moment's step, if the moment has come.
 fn has_come(record: &Deployment, moment: &Moment) -> Option<Status> {
-    let Moment::Step(planned) = moment else {
-        return None;
+    let (planned, undo) = match moment {
+        Moment::Before => return None,
+        Moment::Step(planned) => (planned, false),
+        Moment::Undo(planned) => (planned, true),
     };
-    let step = record
-        .steps
-        .iter()
-        .find(|step| step.node.as_str() == planned.node && step.step.to_string() == planned.step)?;
-    step.started_at.as_ref().map(|_| step.status)
+    let is_it =
+        |step: &&StepRecord| step.node.as_str() == planned.node && name(&step.step) == planned.step;
+    let step = record.steps.iter().find(is_it)?;
+    let has_come = match undo {
+        true => matches!(step.status, Status::Undoing | Status::Undone | Status::Stuck),
+        false => step.started_at.is_some(),
+    };
+    has_come.then_some(step.status)
 }
 
 /// What a record itself tells.

@@ -70,9 +70,11 @@ impl<'a> Strike<'a> {
                 Blow::Wrap
             }
             Fault::SshdGone => Blow::KillSshd(process::part(node, "sshd")),
-            Fault::AgentKilled | Fault::AgentAway => Blow::Kill(process::part(node, "agent")),
+            Fault::AgentKilled | Fault::AgentAway | Fault::UndoAgentKilled => {
+                Blow::Kill(process::part(node, "agent"))
+            }
             Fault::DockerKilled => Blow::Kill(process::part(node, "docker")),
-            Fault::PowerOff => Blow::Kill(process::init(node)),
+            Fault::PowerOff | Fault::UndoPowerOff => Blow::Kill(process::init(node)),
             Fault::LeaderKilled => {
                 Blow::KillLeader(NODES.map(|node| (node, process::part(node, "consul"))).into())
             }
@@ -154,7 +156,7 @@ impl<'a> Strike<'a> {
         match &self.blow {
             Blow::Nothing | Blow::Fire(_) => {}
             Blow::Kill(_) => match self.fault {
-                Fault::PowerOff => {
+                Fault::PowerOff | Fault::UndoPowerOff => {
                     self.lab.run(&["power-on", node]);
                     self.consul.open();
                 }

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use crate::support::http::{Ask, ask};
 
-pub(crate) const HOST: &str = "guestbook.test";
 /// The time between two rows.
 const PACE: Duration = Duration::from_millis(50);
 /// How long a row is waited for.
@@ -45,10 +44,10 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Goes on where the ledger ends.
-    pub(crate) fn start(ip: &str, ledger: Ledger) -> Self {
+    pub(crate) fn start(ip: &str, host: &'static str, ledger: Ledger) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (ip, flag) = (ip.to_owned(), stop.clone());
-        let worker = std::thread::spawn(move || write(&ip, ledger, &flag));
+        let worker = std::thread::spawn(move || write(&ip, host, ledger, &flag));
         Self { stop, worker }
     }
 
@@ -58,14 +57,14 @@ impl Writer {
     }
 }
 
-fn write(ip: &str, ledger: Ledger, stop: &AtomicBool) -> Written {
+fn write(ip: &str, host: &str, ledger: Ledger, stop: &AtomicBool) -> Written {
     let started = Instant::now();
     let mut written = Written { ledger, ..Written::default() };
     let mut served: Option<Instant> = None;
     let mut said = String::new();
     while !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
-        let answer = post(ip, &mut written.ledger);
+        let answer = post(ip, host, &mut written.ledger);
         if answer.is_ok() {
             let now = Instant::now();
             let gap = served.replace(now).map_or(Duration::ZERO, |before| now - before);
@@ -82,13 +81,13 @@ fn write(ip: &str, ledger: Ledger, stop: &AtomicBool) -> Written {
 }
 
 /// Posts the next row.
-pub(crate) fn post(ip: &str, ledger: &mut Ledger) -> Result<(), String> {
+pub(crate) fn post(ip: &str, host: &str, ledger: &mut Ledger) -> Result<(), String> {
     ledger.last += 1;
     let n = ledger.last;
     let attachment = if n % ATTACHED == 0 { format!("attachment of {n}") } else { String::new() };
     let body = serde_json::json!({"n": n, "text": format!("row {n}"), "attachment": attachment});
     let body = body.to_string();
-    let row = Ask { method: "POST", host: HOST, path: "/api/rows", body: &body };
+    let row = Ask { method: "POST", host, path: "/api/rows", body: &body };
     match ask(ip, 80, row, DEADLINE)? {
         reply if (200..300).contains(&reply.status) => {
             ledger.acknowledged.insert(n);

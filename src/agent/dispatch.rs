@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 
 use super::follow::follow;
 use crate::error::chain;
-use crate::exec::{Context, ExecError, Queue, drive, promote};
+use crate::exec::{Context, ExecError, Fence, Queue, drive, promote};
 use crate::model::deployment::{Deployment, State};
 use crate::model::{AppName, DeployId, keys};
 
@@ -74,11 +74,13 @@ fn read(entries: &[crate::consul::kv::Entry]) -> BTreeMap<AppName, Queue> {
 
 /// Drives one deployment to its outcome, through every interruption; a node without a part does nothing.
 async fn work(ctx: Arc<Context>, app: AppName, id: DeployId) {
+    let mut fence = Fence::default();
     loop {
         match concerns(&ctx, &app, &id).await {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => {
+                fence.look(&ctx, &app).await;
                 pause(&app, &id, &error).await;
                 continue;
             }
@@ -92,7 +94,10 @@ async fn work(ctx: Arc<Context>, app: AppName, id: DeployId) {
                 warn!(app = %app, deployment = %id, error = %chain(&error), "left alone");
                 return;
             }
-            Err(error) => pause(&app, &id, &error).await,
+            Err(error) => {
+                fence.look(&ctx, &app).await;
+                pause(&app, &id, &error).await;
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use super::AgentError;
 use crate::config::Config;
 use crate::consul::Client;
 use crate::error::chain;
-use crate::exec::{Busy, Cluster, Context, Journal, ProxyCheck};
+use crate::exec::{Busy, Cluster, Context, Journal, LastSeen, ProxyCheck};
 use crate::host::Host;
 use crate::host::compose::{ComposeCli, ComposeTimeouts};
 use crate::host::docker::DockerEngine;
@@ -55,8 +55,20 @@ pub(super) async fn context(
     let host = host(&config);
     let journal = Journal::open(&config.data_dir).await?;
     let slots = Semaphore::new(config.parallel);
-    let busy = Busy::default();
-    Ok(Context { me, address, config, cluster, host, journal, proxies, session, busy, slots })
+    let (last_seen, busy) = (LastSeen::default(), Busy::default());
+    Ok(Context {
+        me,
+        address,
+        config,
+        cluster,
+        host,
+        journal,
+        proxies,
+        session,
+        last_seen,
+        busy,
+        slots,
+    })
 }
 
 fn host(config: &Config) -> Host {

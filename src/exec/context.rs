@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, watch};
 
+use super::fence::LastSeen;
 use super::journal::Journal;
 use crate::clock;
 use crate::config::Config;
@@ -55,6 +56,8 @@ pub struct Context {
     pub proxies: Arc<dyn ProxyCheck>,
     /// The current Consul session of this agent, if Consul is there.
     pub session: watch::Receiver<Option<String>>,
+    /// What this node knows of its deployments while Consul is away.
+    pub last_seen: LastSeen,
     /// One piece of work per app at a time on this node.
     pub busy: Busy,
     /// Limits how many deployments do heavy work here at once.
@@ -67,7 +70,7 @@ pub struct Busy(std::sync::Mutex<BTreeMap<AppName, Arc<tokio::sync::Mutex<()>>>>
 
 impl Busy {
     /// Waits until nothing else on this node works on the app.
-    pub(super) async fn with(&self, app: &AppName) -> tokio::sync::OwnedMutexGuard<()> {
+    pub async fn with(&self, app: &AppName) -> tokio::sync::OwnedMutexGuard<()> {
         let lock = {
             let mut locks = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             locks.entry(app.clone()).or_default().clone()

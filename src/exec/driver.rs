@@ -11,6 +11,7 @@ use super::error::{ExecError, StepError};
 use super::lease::{self, Lease};
 use super::watchdog::Watchdog;
 use super::{apply, owed, queue, store, undo};
+use crate::error::chain;
 use crate::model::deployment::{Deployment, Mark, Next, State, Step};
 use crate::model::{AppName, DeployId, keys};
 
@@ -22,7 +23,7 @@ const SPURIOUS: Duration = Duration::from_millis(250);
 const HEAD_START: Duration = Duration::from_secs(4);
 /// Tries of a step behind the commit, and of an undo that nobody waits for, before it is left for later.
 pub(super) const FORWARD_TRIES: u32 = 3;
-/// Tries of an undo that the former version needs to serve again: some two minutes, in which a Docker comes back.
+/// Tries of an undo that the former version needs to serve again: some two minutes with a Docker that answers.
 pub(super) const UNDO_TRIES: u32 = 15;
 const UNDO_PAUSE: Duration = Duration::from_secs(10);
 
@@ -54,6 +55,7 @@ impl Driver<'_> {
         loop {
             let record = store::load(self.kv(), self.app, self.id).await?;
             let deployment = record.value;
+            self.ctx.last_seen.note(self.app, &deployment);
             if deployment.state.is_final() {
                 return Ok(deployment.state);
             }
@@ -119,10 +121,12 @@ impl Driver<'_> {
 
     async fn mark(&self, index: usize, mark: Mark) -> Result<Deployment, ExecError> {
         let at = now();
-        store::update(self.kv(), self.app, self.id, |deployment| {
+        let marked = store::update(self.kv(), self.app, self.id, |deployment| {
             deployment.mark(index, mark.clone(), &at)
         })
-        .await
+        .await?;
+        self.ctx.last_seen.note(self.app, &marked);
+        Ok(marked)
     }
 
     async fn run_step(&self, deployment: &Deployment, index: usize) -> Result<(), ExecError> {
@@ -226,6 +230,9 @@ impl Driver<'_> {
         let tries = if needed { UNDO_TRIES } else { FORWARD_TRIES };
         let mut last = String::new();
         for attempt in 1..=tries {
+            if needed {
+                self.docker_answers().await;
+            }
             let undone = {
                 let _busy = self.ctx.busy.with(self.app).await;
                 undo::undo(self.ctx, &deployment, index).await
@@ -237,7 +244,22 @@ impl Driver<'_> {
             warn!(%step, attempt, reason = last, "undo failed");
             tokio::time::sleep(UNDO_PAUSE.min(Duration::from_secs(attempt.into()))).await;
         }
-        let mark = if needed { Mark::Stuck(last) } else { Mark::Owed(last) };
-        self.mark(index, mark).await.map(|_| ())
+        if needed {
+            return self.mark(index, Mark::Stuck(last)).await.map(|_| ());
+        }
+        let at = now();
+        store::update(self.kv(), self.app, self.id, |deployment| {
+            deployment.leave_undoing(&self.ctx.me, &last, &at)
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// Waits for Docker as long as it takes: without it no try has a chance, and so none counts.
+    async fn docker_answers(&self) {
+        while let Err(error) = self.ctx.host.containers.ping().await {
+            warn!(error = %chain(&error), "the former version can't be brought back without Docker");
+            tokio::time::sleep(UNDO_PAUSE).await;
+        }
     }
 }

@@ -8,7 +8,7 @@ use tracing::warn;
 use super::context::{Context, now};
 use super::error::ExecError;
 use super::store;
-use crate::model::deployment::{Deployment, Illegal, Mark, State, Status, Step, StepRecord};
+use crate::model::deployment::{Deployment, Illegal, Mark, State, Step, StepRecord};
 use crate::model::{AppName, NodeName, keys};
 
 /// Remembers since when each awaited node has been without an agent.
@@ -64,7 +64,7 @@ async fn give_up(
     let at = now();
     let why = format!("{node} has been away for more than {} s", ctx.config.node_grace.as_secs());
     store::update(ctx.cluster.kv.as_ref(), app, &deployment.id, |record| {
-        for index in indices(record, node, |status| status.is_open()) {
+        for index in open_steps(record, node) {
             match record.committed {
                 true => record.mark(index, Mark::Owed(why.clone()), &at)?,
                 // Nothing of a pending step needs to be undone.
@@ -73,9 +73,7 @@ async fn give_up(
             }
         }
         if record.state == State::Undoing && !is_waited_for(record, node) {
-            for index in indices(record, node, Status::is_to_undo) {
-                record.mark(index, Mark::Owed(why.clone()), &at)?;
-            }
+            record.leave_undoing(node, &why, &at)?;
         }
         Ok(())
     })
@@ -83,9 +81,9 @@ async fn give_up(
     .map(|_| ())
 }
 
-fn indices(record: &Deployment, node: &NodeName, wanted: fn(Status) -> bool) -> Vec<usize> {
+fn open_steps(record: &Deployment, node: &NodeName) -> Vec<usize> {
     let own = record.steps.iter().enumerate().filter(|(_, step)| step.node == *node);
-    own.filter(|(_, step)| wanted(step.status)).map(|(index, _)| index).collect()
+    own.filter(|(_, step)| step.status.is_open()).map(|(index, _)| index).collect()
 }
 
 /// A step that never began leaves nothing to undo, and nobody to wait for a second time.

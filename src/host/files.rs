@@ -100,6 +100,18 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     }
 }
 
+/// Removes a file; one that is gone already is fine.
+pub async fn remove(path: &Path) -> Result<(), FileError> {
+    let path = path.to_owned();
+    off_thread(move || match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(failed("remove", &path)(error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    })
+    .await
+}
+
 /// How many bytes can still be written where `path` is.
 pub async fn free_bytes(path: &Path) -> Result<u64, FileError> {
     Ok(space(path).await?.free)

@@ -211,6 +211,17 @@ impl Deployment {
         Ok(())
     }
 
+    /// Leaves to a node whatever it still has to undo. An undo needs what the steps before it left behind (the one of
+    /// *up* the checkout), so whoever leaves one leaves all.
+    pub fn leave_undoing(&mut self, node: &NodeName, why: &str, at: &str) -> Result<(), Illegal> {
+        for index in 0..self.steps.len() {
+            if self.steps[index].node == *node && self.steps[index].status.is_to_undo() {
+                self.mark(index, Mark::Owed(why.to_owned()), at)?;
+            }
+        }
+        Ok(())
+    }
+
     /// What runs is what would run: the app is neither stopped nor put under maintenance.
     fn spare_the_hand_off(&mut self, at: &str) -> Result<(), Illegal> {
         self.steps

@@ -11,8 +11,12 @@ pub(super) fn plan(
     update: bool,
     facts: &Facts,
 ) -> Result<Plan, Refusal> {
-    new.nodes().try_for_each(|node| facts.require(node))?;
     let old = facts.app.as_ref().map(|app| app.placement());
+    // Asked first: that the data is there is the better reason, also where this node is to be the slave.
+    if let Some(old) = old.as_ref().filter(|old| old.master != new.master) {
+        facts.require(&old.master).map_err(|_| Refusal::MasterAway(old.master.clone()))?;
+    }
+    new.nodes().try_for_each(|node| facts.require(node))?;
     let mut steps = Steps::default();
     match &old {
         None => {
@@ -25,7 +29,6 @@ pub(super) fn plan(
             start(&mut steps, &new.master, update);
         }
         Some(old) => {
-            facts.require(&old.master).map_err(|_| Refusal::MasterAway(old.master.clone()))?;
             prepare(&mut steps, &new, Some(old));
             hand_over(&mut steps, &old.master, &new.master);
             start(&mut steps, &new.master, update);
@@ -107,9 +110,9 @@ fn clean(steps: &mut Steps, id: &DeployId, new: &Placement, old: Option<&Placeme
         steps.one(from, Step::Deregister);
     }
     steps.stage(new.nodes().map(|node| (node.clone(), Step::Schedule)));
-    let Some(old) = old else { return };
-    let left = old.nodes().filter(|node| !new.nodes().any(|n| n == *node));
-    let left: Vec<NodeName> = left.cloned().collect();
+    let former = old.into_iter().flat_map(Placement::nodes);
+    let left: Vec<NodeName> =
+        former.filter(|node| !new.nodes().any(|stays| stays == *node)).cloned().collect();
     steps.stage(left.iter().map(|node| (node.clone(), Step::Unschedule)));
     if let Some(from) = left_master {
         steps.one(from, Step::Leave);
@@ -118,7 +121,7 @@ fn clean(steps: &mut Steps, id: &DeployId, new: &Placement, old: Option<&Placeme
     let staying = new.nodes().map(|node| (node.clone(), keep()));
     let leaving = left.iter().map(|node| (node.clone(), Step::RemoveCheckouts { keep: None }));
     steps.stage(staying.chain(leaving));
-    if left_master.is_none() {
+    if old.is_some() && left_master.is_none() {
         steps.one(master, Step::ReleaseImages);
     }
 }

@@ -25,7 +25,7 @@ impl Survey {
     /// what carries it may be torn.
     pub fn newest_copy(&self) -> Option<&Held> {
         let whole = self.held.iter().filter(|held| held.facts.is_whole_copy());
-        whole.max_by_key(|held| (held.facts.created_at, &held.name))
+        whole.max_by_key(|held| (held.facts.held_since(), &held.name))
     }
 
     /// What the transfer of a copy began from: the changes that it brought were counted from there.

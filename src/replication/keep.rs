@@ -48,9 +48,10 @@ pub fn worth_keeping(role: Role, other: &OtherEnd, survey: &Survey) -> BTreeSet<
         }
         // A slave that has received nothing since was the master before: what it sent last is what both have.
         (Role::Replica, _) => {
-            let since = newest.map(|copy| copy.facts.created_at);
+            let since = newest.map(|copy| copy.facts.held_since());
             let basis = newest.and_then(|copy| survey.basis_of(copy));
-            let sent = sent.filter(|held| since.is_none_or(|since| held.facts.created_at > since));
+            let sent =
+                sent.filter(|held| since.is_none_or(|since| held.facts.held_since() > since));
             sent.chain(newest).chain(basis).collect()
         }
     };

@@ -156,7 +156,7 @@ impl CopyState {
             snapshot: newest.name.to_string(),
             taken_at: newest
                 .facts
-                .created_at
+                .held_since()
                 .or(same.as_ref().map(|copy| copy.taken_at))
                 .unwrap_or(now),
             verified_at: same.map_or(now.trunc_subsecs(0), |copy| copy.verified_at),

@@ -11,8 +11,8 @@ const BROKEN: [(&str, &str, &str); 8] = [
     ("broken-caddyfile", "refused", "Caddy refuses it"),
     ("broken-caddyfile-syntax", "refused", "CADDYFILE"),
     ("broken-haproxy", "refused", "HAPROXY"),
-    ("broken-pull", "undone", "pull"),
-    ("broken-build", "undone", "build"),
+    ("broken-pull", "refused", "pull"),
+    ("broken-build", "refused", "build"),
     ("broken-exits", "undone", "await healthy"),
     ("broken-unhealthy", "undone", "unhealthy"),
 ];

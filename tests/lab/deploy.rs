@@ -196,17 +196,3 @@ fn an_app_with_a_port_of_its_own_answers_on_every_node() {
     assert_eq!(lab.leftovers(&repo), [""; 0]);
     until("the port to be closed", || tcp_line(&lab.ip("node2"), 2222).is_err().then_some(()));
 }
-
-#[test]
-fn a_move_to_another_master_is_refused_and_changes_nothing() {
-    let lab = Lab::get();
-    let repo = Repo::publish(&lab, "hello", "hello-stays");
-    lab.deploy(&repo, "node1", Some("node2"));
-    let before = lab.app(&repo);
-    let record = lab.outcome(&lab.fire("deploy", &repo.deploy("node2", Some("node1"))));
-    assert_eq!(record["state"], "refused");
-    assert!(record["reason"].as_str().unwrap().contains("runs on node1"), "{record:#}");
-    assert_eq!(lab.app(&repo), before);
-    assert!(body(&lab, "node3", "hello.test", "/").contains("hello"));
-    lab.destroy(&repo);
-}

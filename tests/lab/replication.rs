@@ -86,11 +86,16 @@ impl Pair {
         assert!(sent.status.success() && !failed, "{}\n{log}", told(&sent));
     }
 
-    /// What the file system says of a snapshot, kept or not.
+    /// What the file system says of a snapshot, kept or not: it may change its name at any time.
     fn facts(&self, node: &str, snapshot: &str) -> String {
-        let kept = format!("{snapshot}-kept");
-        let file = if self.is_there(node, &kept) { &kept } else { snapshot };
-        self.lab.node(node, &["btrfs", "subvolume", "show", &format!("{SNAPSHOTS}/{file}")])
+        until(&format!("{snapshot} on {node}"), || {
+            let files = [snapshot.to_owned(), format!("{snapshot}-kept")];
+            files.into_iter().find_map(|file| {
+                let path = format!("{SNAPSHOTS}/{file}");
+                let shown = self.lab.try_node(node, &["btrfs", "subvolume", "show", &path]);
+                shown.status.success().then(|| String::from_utf8_lossy(&shown.stdout).into_owned())
+            })
+        })
     }
 
     fn is_there(&self, node: &str, file: &str) -> bool {
@@ -240,8 +245,9 @@ fn no_purge_removes_what_both_ends_have_while_they_are_apart() {
     let other = pair.snapshot();
     let victim = common.replace("@20", "@19");
     let kept = format!("{common}-kept");
-    let [from, to] = [&kept, &victim].map(|file| format!("{SNAPSHOTS}/{file}"));
-    lab.node("node2", &["btrfs", "subvolume", "snapshot", "-r", &from, &to]);
+    let path = format!("{SNAPSHOTS}/{victim}");
+    lab.node("node2", &["btrfs", "subvolume", "create", &path]);
+    lab.node("node2", &["btrfs", "property", "set", &path, "ro", "true"]);
     for (node, unprotected) in [("node1", &other), ("node2", &victim)] {
         until(&format!("a purge on {node} that takes what it may"), || {
             lab.node(node, &["buttervolume", "purge", "1m:1m", &pair.volume]);

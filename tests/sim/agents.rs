@@ -41,6 +41,7 @@ impl Agent {
             address: machine.address.clone(),
             journal: Journal::open(&config.data_dir).await.expect("the journal"),
             busy: Busy::default(),
+            last_seen: Default::default(),
             slots: Semaphore::new(config.parallel),
             config,
             cluster,

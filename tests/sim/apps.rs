@@ -49,7 +49,7 @@ pub(crate) struct Promises {
     /// What was written to apps that were destroyed since: their snapshots hold it.
     pub(crate) archived: Vec<BTreeMap<String, Vec<String>>>,
     /// What the source of a migration held at least, by the migration.
-    pub(crate) offered: BTreeMap<DeployId, BTreeMap<String, Vec<String>>>,
+    offered: BTreeMap<DeployId, (usize, BTreeMap<String, Vec<String>>)>,
     /// Migrations that came to their end.
     settled: BTreeSet<DeployId>,
     count: u32,
@@ -113,8 +113,9 @@ impl App {
 
     /// A migration to this app was asked for: it will bring at least what its source has by now.
     pub(crate) fn expect(&self, migration: &DeployId, source: &App) {
-        let offered = source.promises.lock().unwrap().written.clone();
-        self.promises.lock().unwrap().offered.entry(migration.clone()).or_insert(offered);
+        let source = source.promises.lock().unwrap();
+        let offer = (source.settled.len(), source.written.clone());
+        self.promises.lock().unwrap().offered.entry(migration.clone()).or_insert(offer);
     }
 
     /// Whether this is the first time that a migration is said to have come to its end.
@@ -123,11 +124,19 @@ impl App {
     }
 
     /// A migration came to its end: volumes hold what the source's did, and what they held before is in snapshots.
-    pub(crate) fn take_over(&self, migration: &DeployId, volumes: &BTreeMap<String, String>) {
+    pub(crate) fn take_over(
+        &self,
+        migration: &DeployId,
+        source: &App,
+        volumes: &BTreeMap<String, String>,
+    ) {
+        let migrated = source.promises.lock().unwrap().settled.len();
         let mut promises = self.promises.lock().unwrap();
-        let offered = promises.offered.get(migration).cloned().unwrap_or_default();
+        let (before, offered) = promises.offered.get(migration).cloned().unwrap_or_default();
         for (from, to) in volumes {
-            let brought = offered.get(from).cloned().unwrap_or_default();
+            // A source that was a target itself meanwhile holds what that brought.
+            let offered = offered.get(from).filter(|_| before == migrated);
+            let brought = offered.cloned().unwrap_or_default();
             if let Some(before) = promises.written.insert(to.clone(), brought) {
                 promises.archived.push([(to.clone(), before)].into());
             }

@@ -78,7 +78,7 @@ pub(crate) fn after(world: &World, before: &Before) {
         let commits = |step: &&StepRecord| step.step == Step::Commit && step.status == Status::Done;
         if record.steps.iter().any(|step| commits(&step)) && target.settles(&record.id) {
             let matched = record.steps.iter().find(|step| step.step == Step::Match);
-            target.take_over(&record.id, &matched.expect("a step").output);
+            target.take_over(&record.id, source, &matched.expect("a step").output);
         }
     }
 }

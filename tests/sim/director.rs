@@ -249,7 +249,8 @@ impl Director {
         state.docker = true;
         state.away_until = Some(Instant::now());
         drop(state);
-        if self.world.rng.percent(50) {
+        // Who brings them back has seen Docker go.
+        if self.agents[node].is_some() && self.world.rng.percent(50) {
             for container in machine.fakes.machine.state().containers.values_mut().flatten() {
                 if container.state.is_alive() {
                     container.state = CUT_DOWN;

@@ -39,8 +39,10 @@ pub(crate) enum Fate {
 pub(crate) enum Pace {
     /// A question.
     Short,
-    /// Work of up to some seconds.
+    /// Work of up to some seconds, by somebody else: it may go on without the agent.
     Long,
+    /// The same by the agent itself.
+    Own,
 }
 
 impl Gate {
@@ -110,14 +112,14 @@ impl Gate {
         Some(answer)
     }
 
-    fn fate(&self) -> Fate {
+    fn fate(&self, pace: Pace) -> Fate {
         let (world, chances) = (&self.world, &self.world.chances);
         if !world.is_wild() {
             return Fate::Succeeds;
         }
         let draw = world.rng.below(10_000);
         if draw < chances.host_kill && world.spend(&world.spent.kills) {
-            let lingers = world.rng.percent(chances.lingering);
+            let lingers = pace == Pace::Long && world.rng.percent(chances.lingering);
             return match (lingers, draw % 2) {
                 (true, _) => Fate::Lingers,
                 (false, 0) => Fate::DiesBefore,
@@ -150,8 +152,10 @@ impl Gate {
         match pace {
             Pace::Short => self.world.rng.millis(0..slowest + 1),
             // Now and then something takes its time.
-            Pace::Long if self.world.rng.percent(10) => self.world.rng.millis(0..20_000),
-            Pace::Long => self.world.rng.millis(0..20 * slowest + 1),
+            Pace::Long | Pace::Own if self.world.rng.percent(10) => {
+                self.world.rng.millis(0..20_000)
+            }
+            Pace::Long | Pace::Own => self.world.rng.millis(0..20 * slowest + 1),
         }
     }
 
@@ -170,7 +174,7 @@ impl Gate {
         self.alive().await;
         sleep(self.takes(pace)).await;
         self.alive().await;
-        let fate = self.fate();
+        let fate = self.fate(pace);
         let told = |end: &str| self.world.trace.line(self.name(), || format!("{}{end}", what()));
         match fate {
             Fate::DiesBefore => {
@@ -200,7 +204,7 @@ impl Gate {
             }
             Fate::Succeeds | Fate::FailsBefore | Fate::DiesBefore | Fate::Lingers => {}
         }
-        if pace == Pace::Long {
+        if pace != Pace::Short {
             match &result {
                 Ok(_) => told(""),
                 Err(error) => told(&format!(": {error}")),

@@ -1,5 +1,5 @@
 //! The simulation: real agents on machines, a Consul and a network that exist in memory only, whose history is drawn
-//! from a seed. What is simulated and what is not is in docs/simulation.md.
+//! from a seed. What is simulated and what is not is in docs/architecture.md.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tandem::consul::memory::MemoryConsul;
 use tandem::host::fake::FakeHost;
-use tandem::model::NodeName;
+use tandem::model::{DeployId, NodeName};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
@@ -72,6 +72,8 @@ pub(crate) struct MachineState {
     pub(crate) away_until: Option<Instant>,
     /// The version that each project's containers are of.
     pub(crate) versions: BTreeMap<String, String>,
+    /// The deployment that started them before it was committed, if it was so.
+    pub(crate) started_under: BTreeMap<String, DeployId>,
     /// Failures of its host in a row, and until when there are no more of them.
     pub(crate) failures: u32,
     pub(crate) spared_until: Option<Instant>,
@@ -87,6 +89,7 @@ impl Machine {
             agent: false,
             away_until: None,
             versions: BTreeMap::new(),
+            started_under: BTreeMap::new(),
             failures: 0,
             spared_until: None,
         };

@@ -25,7 +25,7 @@ pub(crate) async fn write(world: Arc<World>) {
     let mut views = vec![vec![View::default(); world.apps.len()]; world.machines.len()];
     loop {
         sleep(world.rng.millis(200..2_000)).await;
-        for app in 0..world.apps.len() {
+        for (app, _) in world.apps.iter().enumerate() {
             let entry = world.rng.index(world.machines.len());
             refresh(&world, &mut views[entry][app], entry, app);
             let Some(target) = views[entry][app].master else { continue };

@@ -22,14 +22,29 @@ impl Duty {
     }
 }
 
-/// Reads the duties of a node from the entries of all apps; what can't be read is nobody's.
-pub(super) fn duties(me: &NodeName, entries: &[Entry]) -> Vec<Duty> {
-    let duty = |entry: &Entry| {
-        let app = AppName::parse(entry.key.strip_prefix(keys::APPS)?).ok()?;
-        let record: AppRecord = serde_json::from_slice(&entry.value).ok()?;
-        let role = Placement::role_of(Some(&record.placement()), me);
-        let concerned = role != Role::Bystander && !record.volumes.is_empty();
-        concerned.then_some(Duty { app, record, role })
-    };
-    entries.iter().filter_map(duty).collect()
+/// What the entries of all apps say of a node.
+#[derive(Debug, Default)]
+pub(super) struct Duties {
+    pub(super) own: Vec<Duty>,
+    /// Apps whose entry can't be read: nobody knows whose they are, and nothing of theirs is given up.
+    pub(super) unreadable: Vec<AppName>,
+}
+
+impl Duties {
+    pub(super) fn read(me: &NodeName, entries: &[Entry]) -> Self {
+        let mut duties = Self::default();
+        for entry in entries {
+            let Some(app) = entry.key.strip_prefix(keys::APPS) else { continue };
+            let Ok(app) = AppName::parse(app) else { continue };
+            let Ok(record) = serde_json::from_slice::<AppRecord>(&entry.value) else {
+                duties.unreadable.push(app);
+                continue;
+            };
+            let role = Placement::role_of(Some(&record.placement()), me);
+            if role != Role::Bystander && !record.volumes.is_empty() {
+                duties.own.push(Duty { app, record, role });
+            }
+        }
+        duties
+    }
 }

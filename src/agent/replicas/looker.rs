@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tracing::{debug, warn};
 
 use super::clear::Cleaner;
-use super::duty::{Duty, duties};
+use super::duty::{Duties, Duty};
 use super::memory::Memory;
 use super::mend::mend;
 use super::publish::{Publisher, published};
@@ -52,13 +52,13 @@ impl Looker {
 
     /// Looks, with the entries of all apps. What can't be done now is done at the next look.
     pub(super) async fn look(&mut self, entries: &[Entry]) {
-        let duties = duties(&self.ctx.me, entries);
-        let surveys = self.survey(&duties).await;
+        let duties = Duties::read(&self.ctx.me, entries);
+        let surveys = self.survey(&duties.own).await;
         self.learn_addresses().await;
         if let Err(error) = self.keep(&duties, &surveys).await {
             warn!(error = %chain(&error), "the common snapshots can't be kept from purges");
         }
-        if let Err(error) = self.cleaner.clear(&duties, &surveys).await {
+        if let Err(error) = self.cleaner.clear(&duties.own, &surveys).await {
             warn!(error = %chain(&error), "torn copies can't be removed");
         }
         if let Err(error) = self.tell(&duties, &surveys).await {
@@ -66,10 +66,10 @@ impl Looker {
         }
     }
 
-    async fn tell(&mut self, duties: &[Duty], surveys: &Surveys) -> Result<(), LookError> {
+    async fn tell(&mut self, duties: &Duties, surveys: &Surveys) -> Result<(), LookError> {
         let published = published(self.ctx.cluster.kv.as_ref()).await?;
         self.publisher.publish(duties, surveys, &published).await?;
-        mend(&self.ctx, duties, surveys, &self.addresses, &published).await
+        mend(&self.ctx, &duties.own, surveys, &self.addresses, &published).await
     }
 
     async fn survey(&mut self, duties: &[Duty]) -> Surveys {
@@ -85,7 +85,10 @@ impl Looker {
                 }
                 Err(error) => {
                     warn!(volume, error = %chain(&error), "its copies can't be looked at");
-                    if matches!(error, VolumeError::Unreachable { .. }) {
+                    if matches!(
+                        error,
+                        VolumeError::Unreachable { .. } | VolumeError::TimedOut { .. }
+                    ) {
                         // It was waited for, and is as far away for the others.
                         return surveys;
                     }
@@ -116,12 +119,12 @@ impl Looker {
         }
     }
 
-    /// Keeps what has to be kept, and releases the rest, but for volumes that could not be looked at.
-    async fn keep(&self, duties: &[Duty], surveys: &Surveys) -> Result<(), VolumeError> {
+    /// Keeps what has to be kept, and releases the rest, but for what may belong to a volume that could not be looked at.
+    async fn keep(&self, duties: &Duties, surveys: &Surveys) -> Result<(), VolumeError> {
         let seam = self.ctx.host.volumes.as_ref();
         let mut worth = BTreeSet::new();
         let mut unseen = BTreeSet::new();
-        for duty in duties {
+        for duty in &duties.own {
             for volume in &duty.record.volumes {
                 match surveys.get(volume) {
                     Some(survey) => {
@@ -137,7 +140,7 @@ impl Looker {
             told(snapshot, seam.keep(snapshot).await);
         }
         for snapshot in seam.kept().await?.difference(&worth) {
-            if !unseen.contains(snapshot.volume()) {
+            if duties.unreadable.is_empty() && !unseen.contains(snapshot.volume()) {
                 told(snapshot, seam.release(snapshot).await);
             }
         }

@@ -2,9 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use tracing::debug;
-
-use crate::error::chain;
 use crate::host::volume::{SnapshotName, Verified, VolumeError, Volumes};
 use crate::replication::{Held, Survey};
 
@@ -18,7 +15,7 @@ impl Memory {
         self.0.retain(|name, _| volumes.contains(&name.volume()));
     }
 
-    /// Looks at a volume's snapshots. Those that can't be asked about are left out.
+    /// Looks at a volume's snapshots. Nothing is concluded from a part of them: if one can't be asked about, this fails.
     pub(super) async fn survey(
         &mut self,
         seam: &dyn Volumes,
@@ -30,11 +27,11 @@ impl Memory {
                 survey.marks.push(name);
             } else if let Some(facts) = self.0.get(&name) {
                 survey.held.push(Held { name, facts: facts.clone() });
-            } else if let Some(facts) = ask(seam, &name).await {
+            } else if let Some(facts) = seam.facts(&name).await? {
                 survey.held.push(Held { name, facts });
             }
         }
-        self.verify_newest(seam, &mut survey).await;
+        self.verify_newest(seam, &mut survey).await?;
         self.0.retain(|name, _| name.volume() != volume);
         let settled = survey.held.iter().filter(|held| held.facts.read_only);
         self.0.extend(settled.map(|held| (held.name.clone(), held.facts.clone())));
@@ -42,27 +39,22 @@ impl Memory {
     }
 
     /// What others rely on is not taken from memory: a copy that is not what it was makes room for the next newest.
-    async fn verify_newest(&self, seam: &dyn Volumes, survey: &mut Survey) {
+    async fn verify_newest(
+        &self,
+        seam: &dyn Volumes,
+        survey: &mut Survey,
+    ) -> Result<(), VolumeError> {
         while let Some(newest) = survey.newest_copy().cloned() {
             if !self.0.contains_key(&newest.name) {
-                return;
+                return Ok(());
             }
-            let now = ask(seam, &newest.name).await;
+            let now = seam.facts(&newest.name).await?;
             let same = |facts: &Verified| facts.is_whole_copy() && facts.uuid == newest.facts.uuid;
             if now.as_ref().is_some_and(same) {
-                return;
+                return Ok(());
             }
             survey.held.retain(|held| held.name != newest.name);
         }
-    }
-}
-
-async fn ask(seam: &dyn Volumes, name: &SnapshotName) -> Option<Verified> {
-    match seam.facts(name).await {
-        Ok(facts) => facts,
-        Err(error) => {
-            debug!(%name, error = %chain(&error), "left out");
-            None
-        }
+        Ok(())
     }
 }

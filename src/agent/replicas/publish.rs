@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use tracing::{info, warn};
 
-use super::duty::Duty;
+use super::duty::{Duties, Duty};
 use super::looker::Surveys;
 use crate::clock;
 use crate::consul::ConsulError;
@@ -50,15 +50,16 @@ impl Publisher {
     /// Publishes what this node has as a slave, and takes back what it said where it is none any more.
     pub(super) async fn publish(
         &mut self,
-        duties: &[Duty],
+        duties: &Duties,
         surveys: &Surveys,
         published: &Published,
     ) -> Result<(), ConsulError> {
         let me = self.ctx.me.clone();
         let mut own: BTreeMap<_, _> =
             published.iter().filter(|((_, node), _)| *node == me).collect();
-        let mut reports = BTreeSet::new();
-        for duty in duties.iter().filter(|duty| duty.role == Role::Replica) {
+        own.retain(|(app, _), _| !duties.unreadable.contains(app));
+        let mut reports: BTreeSet<String> = duties.unreadable.iter().map(report_id).collect();
+        for duty in duties.own.iter().filter(|duty| duty.role == Role::Replica) {
             let before = own.remove(&(duty.app.clone(), me.clone())).and_then(Option::as_ref);
             let state = self.state(duty, surveys, before);
             if before != Some(&state) {
@@ -91,7 +92,7 @@ impl Publisher {
     async fn report(&mut self, app: &AppName, state: &ReplicaState) -> Result<String, ConsulError> {
         let now = clock::now();
         let report = Report {
-            id: format!("{SERVICE}-{}", app.project()),
+            id: report_id(app),
             service: SERVICE.to_owned(),
             name: format!("replica of {app}"),
             ttl: self.ctx.config.volumes.replica_interval * INTERVALS + LOOK,
@@ -121,6 +122,10 @@ impl Publisher {
         }
         Ok(())
     }
+}
+
+fn report_id(app: &AppName) -> String {
+    format!("{SERVICE}-{}", app.project())
 }
 
 fn deployed_at(text: &str) -> Option<DateTime<Utc>> {

@@ -233,6 +233,31 @@ async fn what_was_published_goes_when_the_role_ends() {
 }
 
 #[tokio::test]
+async fn an_entry_that_can_not_be_read_ends_nothing() {
+    let mut bench = Bench::of("node2").await;
+    bench.receive("v@2025-01-01", 1);
+    bench.look().await;
+    let mut broken = entry("node1", Some("node2"), Utc::now());
+    broken.value = b"{".to_vec();
+    bench.looker.look(&[broken]).await;
+    assert!(bench.check().is_some() && bench.published().await.is_some());
+    assert_eq!(bench.kept(), ["v@2025-01-01"]);
+}
+
+#[tokio::test]
+async fn what_can_not_be_asked_about_changes_nothing_for_the_others() {
+    let mut bench = Bench::of("node2").await;
+    bench.receive("v@2025-01-01", 20);
+    bench.receive("v@2025-01-02", 10);
+    bench.look().await;
+    let before = bench.published().await.unwrap();
+    bench.fakes.volumes.fail_next("facts", away());
+    bench.look().await;
+    assert_eq!(bench.published().await.unwrap(), before);
+    assert_eq!(bench.kept(), ["v@2025-01-02"]);
+}
+
+#[tokio::test]
 async fn a_buttervolume_that_is_away_changes_nothing_but_the_age() {
     let mut bench = Bench::of("node2").await;
     bench.receive("v@2025-01-01", 100);

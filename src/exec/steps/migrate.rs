@@ -68,10 +68,14 @@ pub(in crate::exec) async fn copy(
     to: &NodeName,
 ) -> Result<Done, StepError> {
     let address = step.address_of(to).await?;
-    let mut output = BTreeMap::new();
+    // The source runs on: what its volumes have in common should be of the same moment, so nothing is sent in between.
+    let mut taken = Vec::new();
     for volume in step.noted(|step| *step == Step::Match).into_keys() {
         let snapshot = step.ctx.host.volumes.snapshot(&volume).await;
-        let snapshot = snapshot.map_err(|e| StepError::from_error(&e))?;
+        taken.push((volume, snapshot.map_err(|e| StepError::from_error(&e))?));
+    }
+    let mut output = BTreeMap::new();
+    for (volume, snapshot) in taken {
         // A send to the node itself would remove the snapshot.
         let announced = match *to == step.ctx.me {
             true => transfer::announce(step, snapshot).await?,

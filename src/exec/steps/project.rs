@@ -48,6 +48,17 @@ pub(in crate::exec) async fn stop(step: &StepContext<'_>) -> Result<Done, StepEr
     Err(StepError::Failed(format!("still running after the stop: {}", running.join(", "))))
 }
 
+/// Stops the new version where it was started, until it is clear which version is to run.
+pub(in crate::exec) async fn hold(step: &StepContext<'_>) -> Result<(), StepError> {
+    for container in containers(step).await? {
+        set_restart(step, &container, "no").await?;
+    }
+    let project = step.new_project();
+    let grace = stop_grace(step, &project).await;
+    let stopped = step.ctx.host.compose.stop(&project, grace).await;
+    stopped.map_err(|e| StepError::from_error(&e))
+}
+
 /// Undo of [`stop`]: the former version runs again, from the images that it had.
 pub(in crate::exec) async fn start_former(step: &StepContext<'_>) -> Result<(), StepError> {
     let Some(project) = step.former_project() else {

@@ -153,7 +153,10 @@ pub(super) async fn deliver(
         tried += 1;
         match step.ctx.host.volumes.send(snapshot, address).await {
             Ok(()) => return Ok(announced),
-            Err(error @ VolumeError::Refused { .. }) if tried < TRIES => {
+            // A scheduled replication at the same moment removes the same old mark: that is told without sense.
+            Err(error @ (VolumeError::Refused { .. } | VolumeError::Answer { .. }))
+                if tried < TRIES =>
+            {
                 warn!(%snapshot, error = %crate::error::chain(&error), "not sent; trying again");
             }
             Err(error) => return Err(StepError::from_error(&error)),

@@ -28,7 +28,13 @@ async fn undisturbed(scenario: Scenario) -> (Vec<World>, Vec<String>) {
     let lab = scenario.lab().await;
     scenario.accepted(&lab).await;
     assert_eq!(lab.work(&id(TESTED)).await, State::Completed);
-    (comparable(&lab), lab.record(&id(TESTED)).await.warnings)
+    (comparable(&lab), warnings(&lab).await)
+}
+
+/// The warnings, without the times of snapshots.
+async fn warnings(lab: &Lab) -> Vec<String> {
+    let warnings = lab.record(&id(TESTED)).await.warnings.into_iter();
+    warnings.map(|text| text.split('@').next().unwrap_or_default().to_owned()).collect()
 }
 
 /// The agent of the step's node dies where a transaction gives the step a status. False if there is no such step.
@@ -52,8 +58,7 @@ async fn die_at(
     assert_eq!(comparable(&lab), *worlds, "{what}");
     let content = lab.node(scenario.master()).volume(&lab, "data");
     assert_eq!(content, scenario.content(), "{what}");
-    let record = lab.record(&id(TESTED)).await;
-    assert_eq!(record.warnings, *warnings, "{what}");
+    assert_eq!(self::warnings(&lab).await, *warnings, "{what}");
     lab.assert_idle(&what).await;
     true
 }

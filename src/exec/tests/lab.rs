@@ -18,7 +18,9 @@ use crate::consul::memory::MemoryConsul;
 use crate::consul::session::Sessions;
 use crate::consul::txn::TxnOp;
 use crate::event::Request;
-use crate::exec::{Acceptance, Cluster, Context, ExecError, Journal, Queue, accept, drive, settle};
+use crate::exec::{
+    Acceptance, Cluster, Context, ExecError, Fence, Journal, Queue, accept, drive, settle,
+};
 use crate::host::Host;
 use crate::host::fake::FakeHost;
 use crate::host::volume::Wire;
@@ -72,6 +74,7 @@ impl Node {
             proxies: proxies.clone(),
             session: receiver,
             busy: Default::default(),
+            last_seen: Default::default(),
             slots: Semaphore::new(2),
         };
         let context = RwLock::new(Arc::new(context));
@@ -132,6 +135,7 @@ impl Node {
             proxies: old.proxies.clone(),
             session: self.session.subscribe(),
             busy: Default::default(),
+            last_seen: Default::default(),
             slots: Semaphore::new(2),
         };
         *self.context.write().unwrap() = Arc::new(context);
@@ -139,6 +143,7 @@ impl Node {
 
     /// Works on a deployment as the agent does: through every interruption, if the node has a part in it.
     pub(super) async fn work(&self, lab: &Lab, id: &DeployId) {
+        let mut fence = Fence::default();
         loop {
             let record = lab.record(id).await;
             let concerned =
@@ -150,7 +155,10 @@ impl Node {
             tokio::select! {
                 ended = drive(&context, &lab.app, id) => match ended {
                     Ok(_) | Err(ExecError::Journal(_)) => return,
-                    Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+                    Err(_) => {
+                        fence.look(&context, &lab.app).await;
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
                 },
                 () = self.kv.dies.notified() => {
                     if self.stays_dead.load(Ordering::Relaxed) {

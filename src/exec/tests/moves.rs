@@ -1,13 +1,20 @@
 //! Apps change masters, and take their data along.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use super::apps::{V2, deploy, destroy, id, node, to};
 use super::lab::Lab;
-use super::scenarios::{Scenario, TESTED};
+use super::scenarios::{Scenario, TESTED, When};
 use super::seams::{Fault, marks};
 use super::world::World;
+use crate::consul::memory::MemoryConsul;
+use crate::exec::driver::FORWARD_TRIES;
+use crate::host::compose::ComposeError;
 use crate::host::volume::VolumeError;
 use crate::model::deployment::{Deployment, State, Status, Step};
 use crate::model::{Amount, keys};
@@ -121,6 +128,26 @@ async fn a_new_master_that_dies_in_the_hand_off_is_not_waited_for() {
     }
 }
 
+/// An undo that fails is left to its node with everything that comes before it there: it needs what that left behind.
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_fails_is_made_up_for_in_order() {
+    let lab = Scenario::Swap.lab().await;
+    let before = lab.node(2).world(&lab);
+    let record = Scenario::Swap.accepted(&lab).await;
+    lab.fail(&record.steps[position(&record, |step| *step == Step::AwaitHealthy)], 1, When::Before);
+    for _ in 0..FORWARD_TRIES {
+        let why = "Docker does not answer".to_owned();
+        lab.node(2).fakes.compose.fail_next("down", ComposeError::Invalid { why });
+    }
+    assert_eq!(lab.work(&id(TESTED)).await, State::Undone);
+    assert_eq!(lab.node(1).volume(&lab, "data").as_deref(), Some("v1;last;v1;"));
+    lab.settle().await;
+    let mut after = lab.node(2).world(&lab);
+    after.images.clone_from(&before.images);
+    assert_eq!(after, before);
+    lab.assert_idle("made up for").await;
+}
+
 /// The old master dies for good behind the commit: the deployment ends without it, and what it has of the app goes when
 /// it is back, before it takes part in anything newer.
 #[tokio::test(start_paused = true)]
@@ -180,4 +207,34 @@ async fn what_has_not_changed_is_not_touched() {
     assert_eq!(lab.node(1).world(&lab).containers, before);
     assert!(!lab.node(1).fakes.machine.calls().iter().any(|call| call.starts_with("stop")));
     assert_eq!(lab.entry().await.unwrap().deploy_id, id(2).as_str());
+}
+
+/// The new master is cut off with its version up: it stops that before the former one is brought back.
+#[tokio::test(start_paused = true)]
+async fn a_new_master_that_is_cut_off_does_not_run_on() {
+    let lab = Scenario::Swap.lab().await;
+    let record = Scenario::Swap.accepted(&lab).await;
+    let index = position(&record, |step| *step == Step::AwaitHealthy);
+    let (name, session) = (node(2), lab.node(2).session());
+    let cut = move |consul: &MemoryConsul| {
+        consul.set_reachable(&name, false);
+        consul.expire_session(&session);
+    };
+    lab.node(2).kv.inject(1, Fault::Meanwhile(Arc::new(cut)), marks(index, Status::Running));
+    let tested = id(TESTED);
+    let runs = |number: usize| lab.node(number).world(&lab).containers.iter().any(|(_, _, up)| *up);
+    let watch = async {
+        while lab.record(&tested).await.state != State::Undone {
+            assert!(!(runs(1) && runs(2)), "it runs twice");
+            sleep(Duration::from_millis(100)).await;
+        }
+        lab.consul.set_reachable(&node(2), true);
+    };
+    let (state, ()) = tokio::join!(lab.work(&tested), watch);
+    assert_eq!(state, State::Undone);
+    assert!(runs(1));
+    lab.node(2).restart().await;
+    lab.settle().await;
+    assert!(lab.node(2).world(&lab).containers.is_empty());
+    lab.assert_idle("cut off").await;
 }

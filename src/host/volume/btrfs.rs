@@ -24,6 +24,8 @@ pub struct Verified {
     pub received_uuid: Option<String>,
     /// When it came to be on this node: taken, or begun to arrive. In whole seconds.
     pub created_at: Option<DateTime<Utc>>,
+    /// When it had arrived, or what it is a snapshot of. In whole seconds.
+    pub received_at: Option<DateTime<Utc>>,
     /// Moves when it changes and the file system commits that (every 30 s).
     pub generation: Option<u64>,
 }
@@ -37,6 +39,14 @@ impl Verified {
     /// Whether it is what a transfer left that broke off, or one that is still under way.
     pub fn is_torn(&self) -> bool {
         !self.read_only && self.received_uuid.is_none()
+    }
+
+    /// Since when this node has had what it holds: a snapshot of a copy holds nothing newer than the copy.
+    pub fn held_since(&self) -> Option<DateTime<Utc>> {
+        match (self.created_at, self.received_at) {
+            (Some(created), Some(received)) => Some(created.min(received)),
+            (created, _) => created,
+        }
     }
 
     /// The id by which copies of the same snapshot on other nodes know it.
@@ -78,6 +88,7 @@ fn parse(text: &str) -> Verified {
         parent_uuid: field("Parent UUID"),
         received_uuid: field("Received UUID"),
         created_at: field("Creation time").and_then(|text| time(&text)),
+        received_at: field("Receive time").and_then(|text| time(&text)),
         generation: field("Generation").and_then(|text| text.parse().ok()),
     }
 }
@@ -139,8 +150,13 @@ mod tests {
             "Creation time: 		2025-01-01 02:30:00 +0230",
         ));
         assert_eq!(taken.created_at.unwrap().to_rfc3339(), "2025-01-01T00:00:00+00:00");
-        assert_eq!(taken.generation, Some(7));
-        assert_eq!(parse(RECEIVED).created_at, None);
+        assert_eq!((taken.generation, taken.received_at), (Some(7), None));
+        assert_eq!(parse(RECEIVED).held_since(), None);
+        let line = |name: &str, time: &str| format!("\t{name}: \t\t2025-01-01 {time} +0000\n");
+        let copy = line("Creation time", "10:00:00") + &line("Receive time", "10:00:05");
+        assert_eq!(parse(&copy).held_since(), parse(&copy).created_at);
+        let snapshot_of_it = line("Creation time", "11:00:00") + &line("Receive time", "10:00:05");
+        assert_eq!(parse(&snapshot_of_it).held_since(), parse(&copy).received_at);
     }
 
     #[test]

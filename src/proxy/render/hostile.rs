@@ -50,9 +50,26 @@ prop_compose! {
 
 /// What the text adds to the configuration of a cluster without apps.
 fn added(rendered: &Rendered) -> String {
-    let base = self::rendered(&[]).haproxy_cfg;
-    let own = rendered.haproxy_cfg.strip_prefix(base.trim_end());
-    own.expect("the base stays as it is").to_owned()
+    let (base, whole) = (without_fingerprint(&self::rendered(&[])), without_fingerprint(rendered));
+    whole.strip_prefix(base.trim_end()).expect("the base stays as it is").to_owned()
+}
+
+/// The configuration but for the line that tells it from any other.
+fn without_fingerprint(rendered: &Rendered) -> String {
+    let lines = rendered.haproxy_cfg.lines();
+    let lines = lines.filter(|line| !line.starts_with("    description tandem-"));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn a_value_that_is_right_comes_behind_what_is_there() {
+    let value = json!({"ssh": {
+        "frontend": {"mode": "tcp", "bind": ["*:2222"], "options": ["option tcplog"]},
+        "backends": [{"name": "ssh-service", "port": "22", "peer_port": "2222", "ct": "x_main_web_1"}],
+    }});
+    let rendered = rendered(&[("swarm/ssh", json!({"haproxy": value}))]);
+    assert!(rendered.problems.is_empty(), "{:?}", rendered.problems);
+    assert!(added(&rendered).contains("bind *:2222"), "{}", added(&rendered));
 }
 
 proptest! {

@@ -44,8 +44,12 @@ fn a_slave_keeps_its_newest_copy_and_what_that_one_came_from() {
 #[test]
 fn the_newest_is_what_arrived_last_whatever_its_name_says() {
     let held = [received("v@2025-10-26T02:50:00.0", 1), received("v@2025-10-26T02:10:00.0", 2)];
-    let survey = survey(&held, &[]);
-    assert_eq!(survey.newest_copy(), Some(&held[1]));
+    assert_eq!(survey(&held, &[]).newest_copy(), Some(&held[1]));
+
+    let mut snapshot_of_the_first = received("v@2025-12-31", 3);
+    snapshot_of_the_first.facts.received_at = held[0].facts.created_at;
+    let held = [held, [snapshot_of_the_first.clone(), snapshot_of_the_first]].concat();
+    assert_eq!(survey(&held, &[]).newest_copy(), Some(&held[1]));
 }
 
 #[test]

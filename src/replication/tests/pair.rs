@@ -103,7 +103,7 @@ impl Pair {
             parent_uuid: parent,
             received_uuid: if torn { None } else { taken.uuid.clone() },
             created_at: Some(at(minute)),
-            generation: None,
+            ..Verified::default()
         };
         if !torn {
             self.best.clone_from(&arrived.received_uuid);

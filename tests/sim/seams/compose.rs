@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
+use tandem::exec::Queue;
 use tandem::host::compose::{Compose, ComposeError, FakeCompose, Project};
 use tandem::host::docker::State;
-use tandem::model::deployment::Deployment;
+use tandem::model::deployment::{Deployment, State as Progress};
 use tandem::model::{AppRecord, DeployId, keys};
 
-use crate::apps::{Flaw, flaw_of, mark_of, number_of};
+use crate::apps::{App, Flaw, flaw_of, mark_of, number_of};
 use crate::checks;
 use crate::gate::{Gate, Pace};
 use crate::kv;
+use crate::world::World;
 
 #[derive(Clone)]
 pub(crate) struct SimCompose {
@@ -67,13 +69,9 @@ impl SimCompose {
         let (world, machine) = (&self.gate.world, self.gate.machine());
         let Some(app) = world.app_of(project.name.as_str()) else { return };
         let entry: Option<AppRecord> = kv::read(&world.consul, &keys::app(&app.name));
-        let version = machine.state().versions.get(project.name.as_str()).cloned();
-        let is_committed = version.is_some_and(|id| {
-            let id = DeployId::parse(&id).expect("an id");
-            let record: Option<Deployment> =
-                kv::read(&world.consul, &keys::deployment(&app.name, &id));
-            record.is_none_or(|record| record.committed)
-        });
+        let under = machine.state().started_under.get(project.name.as_str()).cloned();
+        let is_committed =
+            under.is_none_or(|id| deployment(world, app, &id).is_none_or(|d| d.committed));
         let serves = is_committed && entry.is_some_and(|entry| entry.master == machine.name);
         let prefix = project.name.volume("");
         let mut state = machine.fakes.machine.state();
@@ -83,13 +81,28 @@ impl SimCompose {
         }
     }
 
+    /// The deployment that brings a version up which it has not committed.
+    fn at_work(&self, project: &Project) -> Option<DeployId> {
+        let world = &self.gate.world;
+        let app = world.app_of(project.name.as_str())?;
+        let queue: Queue = kv::read(&world.consul, &keys::queue(&app.name))?;
+        let record = deployment(world, app, &queue.running?)?;
+        (record.state == Progress::Running && !record.committed).then_some(record.id)
+    }
+
     async fn bring_up(&self, project: &Project) -> Result<(), ComposeError> {
         let flaw = flaw_of(project);
         let name = project.name.as_str();
         let version = project.dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let id = version.get(version.len().saturating_sub(36)..).unwrap_or_default().to_owned();
         self.inner.up(project).await?;
-        self.gate.machine().state().versions.insert(name.to_owned(), id);
+        let mut state = self.gate.machine().state();
+        state.versions.insert(name.to_owned(), id);
+        state.started_under.remove(name);
+        if let Some(id) = self.at_work(project) {
+            state.started_under.insert(name.to_owned(), id);
+        }
+        drop(state);
         self.write(project, &mark_of(project));
         if matches!(flaw, Flaw::Up | Flaw::Unhealthy) {
             let mut state = self.gate.machine().fakes.machine.state();
@@ -100,6 +113,10 @@ impl SimCompose {
         checks::started(&self.gate.world, self.gate.node, name);
         if flaw == Flaw::Up { Err(invalid("a port is taken")) } else { Ok(()) }
     }
+}
+
+fn deployment(world: &World, app: &App, id: &DeployId) -> Option<Deployment> {
+    kv::read(&world.consul, &keys::deployment(&app.name, id))
 }
 
 #[async_trait]

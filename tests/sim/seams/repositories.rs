@@ -29,7 +29,7 @@ impl Repositories for SimRepositories {
         let repo = app.repo.clone();
         let failure = || RepositoryError::TimedOut { repo, after: Duration::from_secs(1) };
         self.gate
-            .call(|| format!("checkout {}", app.name()), Pace::Long, failure, async move {
+            .call(|| format!("checkout {}", app.name()), Pace::Own, failure, async move {
                 inner.checkout(&id, &path, progress).await
             })
             .await
