@@ -2,13 +2,15 @@
 //!
 //! The record is the journal that the nodes share: a step is marked `running` here before it acts.
 
+mod progress;
 mod step;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use step::{Illegal, Mark, Status, Step, StepRecord};
+pub use progress::{Illegal, Mark, Status, StepRecord};
+pub use step::Step;
 
 use super::{AppRecord, DeployId, NodeName, Placement, Role};
 use crate::event::Request;

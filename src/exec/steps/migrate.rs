@@ -23,7 +23,14 @@ pub(in crate::exec) async fn offer(step: &StepContext<'_>) -> Result<Done, StepE
     let mut done = Done::default();
     for volume in movable(&manifest) {
         if there.contains(&volume.name) {
-            let bytes = step.ctx.host.volumes.size(&volume.name).await.unwrap_or_default();
+            let bytes = match step.ctx.host.volumes.size(&volume.name).await {
+                Ok(bytes) => bytes,
+                // As in `measure`: the send will tell.
+                Err(error) => {
+                    done.warnings.push(crate::error::chain(&error));
+                    0
+                }
+            };
             done.output.insert(volume.key.clone(), format!("{} {bytes}", volume.name));
         }
     }
