@@ -12,7 +12,7 @@ use super::AgentError;
 use crate::config::Config;
 use crate::consul::Client;
 use crate::error::chain;
-use crate::exec::{Busy, Cluster, Context, Journal, LastSeen, ProxyCheck};
+use crate::exec::{Busy, Cluster, Context, Journal, LastSeen, Manifests, ProxyCheck};
 use crate::host::Host;
 use crate::host::compose::{ComposeCli, ComposeTimeouts};
 use crate::host::docker::DockerEngine;
@@ -55,7 +55,6 @@ pub(super) async fn context(
     let host = host(&config);
     let journal = Journal::open(&config.data_dir).await?;
     let slots = Semaphore::new(config.parallel);
-    let (last_seen, busy) = (LastSeen::default(), Busy::default());
     Ok(Context {
         me,
         address,
@@ -65,8 +64,9 @@ pub(super) async fn context(
         journal,
         proxies,
         session,
-        last_seen,
-        busy,
+        last_seen: LastSeen::default(),
+        manifests: Manifests::default(),
+        busy: Busy::default(),
         slots,
     })
 }

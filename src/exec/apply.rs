@@ -46,6 +46,7 @@ pub(super) async fn apply(
         Step::Compare => compare::compare(&step).await,
         Step::Offer => migrate::offer(&step).await,
         Step::Match => migrate::match_volumes(&step).await,
+        Step::SnapshotSource => migrate::snapshot_source(&step).await,
         Step::Copy { to } => migrate::copy(&step, to).await,
         Step::Replace => migrate::replace(&step).await,
         Step::PostMigrate => migrate::post_migrate(&step).await,

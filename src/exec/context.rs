@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::fence::LastSeen;
 use super::journal::Journal;
+use super::manifests::Manifests;
 use crate::clock;
 use crate::config::Config;
 use crate::consul::catalog::Catalog;
@@ -58,6 +59,8 @@ pub struct Context {
     pub session: watch::Receiver<Option<String>>,
     /// What this node knows of its deployments while Consul is away.
     pub last_seen: LastSeen,
+    /// What this node knows of its checkouts' compose files.
+    pub manifests: Manifests,
     /// One piece of work per app at a time on this node.
     pub busy: Busy,
     /// Limits how many deployments do heavy work here at once.

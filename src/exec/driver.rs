@@ -10,7 +10,7 @@ use super::context::{Context, now};
 use super::error::{ExecError, StepError};
 use super::lease::{self, Lease};
 use super::watchdog::Watchdog;
-use super::{apply, owed, queue, store, undo};
+use super::{apply, fence, owed, queue, store, undo};
 use crate::error::chain;
 use crate::model::deployment::{Deployment, Mark, Next, State, Step};
 use crate::model::{AppName, DeployId, keys};
@@ -129,6 +129,17 @@ impl Driver<'_> {
         Ok(marked)
     }
 
+    /// Ends when this node has been cut off for so long that what it started has to be stopped. Until then it looks at
+    /// the record now and then: a step may take long without asking Consul for anything.
+    async fn cut_off(&self) {
+        while !fence::is_due(self.ctx, self.app) {
+            tokio::time::sleep(LOOK).await;
+            if let Ok(record) = store::load(self.kv(), self.app, self.id).await {
+                self.ctx.last_seen.note(self.app, &record.value);
+            }
+        }
+    }
+
     async fn run_step(&self, deployment: &Deployment, index: usize) -> Result<(), ExecError> {
         let Some(planned) = deployment.steps.get(index) else {
             return Ok(());
@@ -140,7 +151,16 @@ impl Driver<'_> {
         }
         info!(%step, "step begins");
         let started = Instant::now();
-        match self.attempt(&deployment, index, &step).await {
+        let attempt = async {
+            if !fence::is_at_stake(&deployment, &self.ctx.me) {
+                return self.attempt(&deployment, index, &step).await;
+            }
+            tokio::select! {
+                result = self.attempt(&deployment, index, &step) => result,
+                () = self.cut_off() => Err(StepError::Lost("Consul has been away for too long".to_owned())),
+            }
+        };
+        match attempt.await {
             Ok(done) => {
                 info!(%step, seconds = started.elapsed().as_secs_f32(), "step done");
                 self.record_done(index, done).await

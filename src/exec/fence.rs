@@ -27,33 +27,39 @@ impl LastSeen {
     }
 }
 
-/// Measures how long the work on one deployment has been without Consul.
+/// Stops once, each time that this node is cut off while it works on a deployment.
 #[derive(Debug, Default)]
 pub struct Fence {
-    since: Option<Instant>,
-    stopped: bool,
+    /// When the record had been seen last, at the last stop.
+    stopped: Option<Instant>,
 }
 
 impl Fence {
-    /// To be called whenever Consul did not answer. Stops the new version once, after half of `node-grace`: the others
-    /// wait for all of it before they act.
+    /// To be called whenever Consul did not answer. Stops the new version after half of `node-grace`: the others wait
+    /// for all of it before they act.
     pub async fn look(&mut self, ctx: &Context, app: &AppName) {
         let Some((deployment, seen)) = ctx.last_seen.of(app) else { return };
-        let since = match self.since {
-            Some(since) if seen <= since => since,
-            Some(_) | None => {
-                *self = Self { since: Some(Instant::now()), stopped: false };
-                return;
-            }
-        };
-        if self.stopped || since.elapsed() < ctx.config.node_grace / 2 {
+        if self.stopped == Some(seen) || !is_due(ctx, app) {
             return;
         }
         if let Some(up) = uncommitted(&deployment, &ctx.me) {
             warn!(app = %app, deployment = %deployment.id, "cut off before the commit: the new version is stopped");
-            self.stopped = stop(ctx, app, &deployment, up).await;
+            if stop(ctx, app, &deployment, up).await {
+                self.stopped = Some(seen);
+            }
         }
     }
+}
+
+/// Whether the record has not been seen for half of `node-grace`. While something is at stake, it is looked at often.
+pub(super) fn is_due(ctx: &Context, app: &AppName) -> bool {
+    let seen = ctx.last_seen.of(app);
+    seen.is_some_and(|(_, seen)| seen.elapsed() >= ctx.config.node_grace / 2)
+}
+
+/// Whether a version runs here, or may soon, that others may give up.
+pub(super) fn is_at_stake(deployment: &Deployment, me: &NodeName) -> bool {
+    uncommitted(deployment, me).is_some()
 }
 
 /// The step that started a version here which may yet be given up: what was there before runs elsewhere. A commit that

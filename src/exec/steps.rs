@@ -127,6 +127,17 @@ impl<'a> StepContext<'a> {
         let compose = &self.ctx.host.compose;
         let config = compose.config(project).await.map_err(|e| StepError::from_error(&e))?;
         let drivers = &self.ctx.config.volumes.drivers;
-        Manifest::parse(&config, &project.name, drivers).map_err(|e| StepError::from_error(&e))
+        let manifest = Manifest::parse(&config, &project.name, drivers);
+        let manifest = manifest.map_err(|e| StepError::from_error(&e))?;
+        self.ctx.manifests.note(&project.dir, &manifest);
+        Ok(manifest)
+    }
+
+    /// What this agent read last of a project's compose file, or what it reads now.
+    pub(super) async fn known_manifest(&self, project: &Project) -> Result<Manifest, StepError> {
+        match self.ctx.manifests.of(&project.dir) {
+            Some(manifest) => Ok(manifest),
+            None => self.manifest(project).await,
+        }
     }
 }

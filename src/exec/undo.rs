@@ -25,10 +25,8 @@ pub(super) async fn undo(
         // update.sh may have started containers and made volumes, too.
         Step::PostMigrate | Step::Update | Step::Up => project::take_down(&step).await,
         Step::Restore => transfer::take_back(&step).await,
-        Step::ReceiveCopy => {
-            transfer::drop_torn(&step).await?;
-            migrate::drop_copies(&step).await.map(drop)
-        }
+        // Here, because what is sent to this node is none of the sender's: it may have arrived in part or whole.
+        Step::Match | Step::SnapshotSource => migrate::drop_copies(&step).await.map(drop),
         // A copy that arrived whole is worth keeping; a torn one is not.
         Step::ReceiveSeed | Step::Receive => transfer::drop_torn(&step).await,
         // These leave nothing behind that another step's undo does not take away.
@@ -40,7 +38,7 @@ pub(super) async fn undo(
         | Step::Pull
         | Step::Seed { .. }
         | Step::Offer
-        | Step::Match
+        | Step::ReceiveCopy
         | Step::Copy { .. }
         | Step::Replace
         | Step::Compare

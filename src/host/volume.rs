@@ -57,6 +57,10 @@ pub trait Volumes: Send + Sync {
     /// this node itself**: that removes the snapshot.
     async fn send(&self, snapshot: &SnapshotName, host: &str) -> Result<(), VolumeError>;
 
+    /// Marks that the node with that address has this snapshot, as a send there does: the next send counts changes from
+    /// it. A send back after a move would otherwise be of everything. Idempotent.
+    async fn mark(&self, snapshot: &SnapshotName, host: &str) -> Result<(), VolumeError>;
+
     /// Makes the volume `target` a writable copy of a snapshot. A volume of that name is snapshotted and replaced; the
     /// name of that snapshot is returned.
     async fn restore(
@@ -151,6 +155,16 @@ pub enum VolumeError {
         snapshot: SnapshotName,
         /// What is wrong with it.
         why: &'static str,
+    },
+    /// A mark could not be made.
+    #[error("cannot mark that {host} has the snapshot {snapshot}")]
+    Mark {
+        /// The snapshot.
+        snapshot: SnapshotName,
+        /// The node that has it.
+        host: String,
+        /// The cause.
+        source: CommandError,
     },
     /// The file system could not be asked.
     #[error("cannot inspect the snapshot {snapshot}")]

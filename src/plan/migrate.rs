@@ -16,6 +16,7 @@ pub(super) fn plan(source: &AppId, update: bool, facts: &Facts) -> Result<Plan, 
     let mut steps = Steps::default();
     steps.one(from, Step::Offer);
     steps.one(to, Step::Match);
+    steps.one(from, Step::SnapshotSource);
     steps.one(from, Step::Copy { to: to.clone() });
     steps.one(to, Step::ReceiveCopy);
     for step in [Step::BeginMaintenance, Step::Stop, Step::Snapshot, Step::Replace] {

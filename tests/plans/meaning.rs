@@ -48,6 +48,7 @@ impl<'a> Act<'a> {
                 need(here, || "the source is somewhere else".to_owned())?;
             }
             Step::Match => need(self.has_done(&Step::Offer), || "nothing is offered".to_owned())?,
+            Step::SnapshotSource => self.snapshot_source()?,
             Step::Copy { to } => self.copy(to)?,
             Step::ReceiveCopy => self.verify(Taken::Source)?,
             Step::BeginMaintenance => self.world.maintenance = true,
@@ -100,7 +101,7 @@ impl<'a> Act<'a> {
                 self.remove_new_volume()?;
             }
             Step::Restore => self.remove_new_volume()?,
-            Step::ReceiveCopy => self.drop_copies(),
+            Step::Match => self.drop_copies(),
             Step::Check
             | Step::Probe { .. }
             | Step::ReceiveProbe
@@ -111,8 +112,9 @@ impl<'a> Act<'a> {
             | Step::ReceiveSeed
             | Step::Compare
             | Step::Offer
-            | Step::Match
+            | Step::SnapshotSource
             | Step::Copy { .. }
+            | Step::ReceiveCopy
             | Step::Replace
             | Step::Send { .. }
             | Step::Receive

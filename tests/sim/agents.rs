@@ -42,6 +42,7 @@ impl Agent {
             journal: Journal::open(&config.data_dir).await.expect("the journal"),
             busy: Busy::default(),
             last_seen: Default::default(),
+            manifests: Default::default(),
             slots: Semaphore::new(config.parallel),
             config,
             cluster,

@@ -15,6 +15,7 @@ use crate::model::manifest::{Manifest, Service};
 pub(in crate::exec) async fn compare(step: &StepContext<'_>) -> Result<Done, StepError> {
     let (project, docker) = (step.new_project(), &step.ctx.host.containers);
     let manifest = step.manifest(&project).await?;
+    super::project::read_running(step).await;
     let hashes = step.ctx.host.compose.hashes(&project).await;
     let hashes = hashes.map_err(|e| StepError::from_error(&e))?;
     let running = docker.of_project(&step.project).await.map_err(|e| StepError::from_error(&e))?;

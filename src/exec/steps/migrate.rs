@@ -2,15 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use tokio::time::{Duration, Instant};
+
 use super::StepContext;
 use super::transfer::{self, Announced};
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
+use crate::exec::queue::Queue;
+use crate::exec::store;
 use crate::host::compose::Project;
 use crate::host::volume::SnapshotName;
-use crate::model::deployment::Step;
+use crate::model::deployment::{Deployment, Step, StepRecord};
 use crate::model::manifest::{Manifest, Volume};
-use crate::model::{AppId, AppRecord, DeployId, NodeName};
+use crate::model::{AppId, AppRecord, DeployId, NodeName, keys};
+
+/// How long a migration waits for a source that is being deployed.
+const PATIENCE: Duration = Duration::from_secs(300);
+const POLL: Duration = Duration::from_secs(1);
 
 /// Notes the source's volumes that may leave it: key in the compose file → volume, and how large it is.
 pub(in crate::exec) async fn offer(step: &StepContext<'_>) -> Result<Done, StepError> {
@@ -69,28 +77,72 @@ fn movable(manifest: &Manifest) -> impl Iterator<Item = &Volume> {
     manifest.replicated_volumes().filter(|volume| volume.migratable)
 }
 
-/// Takes a snapshot of each matched volume of the source, and sends it where the target is.
+/// Takes a snapshot of each matched volume of the source, which runs on: they should be of the same moment, so nothing is
+/// sent in between. What a deployment of the source may still take back is not taken.
+pub(in crate::exec) async fn snapshot_source(step: &StepContext<'_>) -> Result<Done, StepError> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if is_settled(step).await? {
+            let mut output = BTreeMap::new();
+            for volume in step.noted(|step| *step == Step::Match).into_keys() {
+                let snapshot = step.ctx.host.volumes.snapshot(&volume).await;
+                let snapshot = snapshot.map_err(|e| StepError::from_error(&e))?;
+                output.insert(volume, transfer::announce(step, snapshot).await?.to_string());
+            }
+            // Nothing began meanwhile.
+            if is_settled(step).await? {
+                return Ok(Done { output, ..Done::default() });
+            }
+        }
+        if Instant::now() >= end {
+            let (app, _) = source(step)?;
+            let (name, seconds) = (app.name(), PATIENCE.as_secs());
+            return Err(StepError::Failed(format!(
+                "{name} was being deployed for more than {seconds} s; migrate from it when that is over"
+            )));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Whether the source's volumes hold what its entry stands for: it is the version that this migration knows, and no
+/// deployment has taken it in hand.
+async fn is_settled(step: &StepContext<'_>) -> Result<bool, StepError> {
+    let (app, known) = source(step)?;
+    let (kv, name) = (step.ctx.cluster.kv.as_ref(), app.name());
+    let entry = store::read::<AppRecord>(kv, &keys::app(&name)).await;
+    let entry = entry.map_err(|e| StepError::from_error(&e))?.map(|entry| entry.value);
+    let same =
+        |entry: &AppRecord| entry.master == known.master && entry.deploy_id == known.deploy_id;
+    if !entry.as_ref().is_some_and(same) {
+        return Err(StepError::Failed(format!("{name} was deployed or destroyed meanwhile")));
+    }
+    let queue = store::read::<Queue>(kv, &keys::queue(&name)).await;
+    let queue = queue.map_err(|e| StepError::from_error(&e))?;
+    let Some(running) = queue.and_then(|queue| queue.value.running) else { return Ok(true) };
+    let record = store::read::<Deployment>(kv, &keys::deployment(&name, &running)).await;
+    let record = record.map_err(|e| StepError::from_error(&e))?;
+    let in_hand = |record: &StepRecord| !record.step.is_harmless() && record.started_at.is_some();
+    Ok(!record.is_some_and(|record| record.value.steps.iter().any(in_hand)))
+}
+
+/// Sends the snapshots where the target is.
 pub(in crate::exec) async fn copy(
     step: &StepContext<'_>,
     to: &NodeName,
 ) -> Result<Done, StepError> {
     let address = step.address_of(to).await?;
-    // The source runs on: what its volumes have in common should be of the same moment, so nothing is sent in between.
-    let mut taken = Vec::new();
-    for volume in step.noted(|step| *step == Step::Match).into_keys() {
-        let snapshot = step.ctx.host.volumes.snapshot(&volume).await;
-        taken.push((volume, snapshot.map_err(|e| StepError::from_error(&e))?));
-    }
-    let mut output = BTreeMap::new();
-    for (volume, snapshot) in taken {
+    let mut done = Done::default();
+    for (volume, text) in step.output_of(&Step::SnapshotSource) {
+        let announced = Announced::parse(&text)
+            .ok_or_else(|| StepError::Lost(format!("{text:?} names no snapshot")))?;
         // A send to the node itself would remove the snapshot.
-        let announced = match *to == step.ctx.me {
-            true => transfer::announce(step, snapshot).await?,
-            false => transfer::deliver(step, snapshot, &address).await?,
-        };
-        output.insert(volume, announced.to_string());
+        if *to != step.ctx.me {
+            transfer::deliver(step, announced.snapshot, &address).await?;
+        }
+        done.output.insert(volume, text);
     }
-    Ok(Done { output, ..Done::default() })
+    Ok(done)
 }
 
 /// Puts the verified copies in place of the target's volumes; those have their snapshots.
@@ -136,24 +188,31 @@ pub(in crate::exec) async fn post_migrate(step: &StepContext<'_>) -> Result<Done
     Ok(Done::default())
 }
 
-/// Removes the copies that came for this migration. A node that holds copies of the source anyway keeps them, and the
-/// source keeps its snapshot; the mark that it was sent goes where no more will be sent.
+/// Removes the copies that came for this migration. A node that holds copies of the source anyway keeps those that
+/// are whole, and the source keeps its snapshot; the mark that it was sent goes where no more will be sent.
 pub(in crate::exec) async fn drop_copies(step: &StepContext<'_>) -> Result<Done, StepError> {
     let (_, record) = source(step)?;
     let target = &step.former()?.master;
-    if record.placement().nodes().any(|node| node == target) {
+    let of_pair = record.placement().nodes().any(|node| node == target);
+    let is_source = step.ctx.me == record.master;
+    if of_pair && is_source {
         return Ok(Done::default());
     }
     let seam = &step.ctx.host.volumes;
-    let address = step.address_of(target).await?;
-    for text in step.noted(|step| matches!(step, Step::Copy { .. })).into_values() {
+    for text in step.noted(|step| *step == Step::SnapshotSource).into_values() {
         let Some(copy) = Announced::parse(&text) else { continue };
-        let name = match step.ctx.me == record.master {
-            true => SnapshotName::parse(&format!("{}@{address}", copy.snapshot)),
-            false => Ok(copy.snapshot),
-        };
-        let name = name.map_err(|e| StepError::from_error(&e))?;
-        seam.remove_snapshot(&name).await.map_err(|e| StepError::from_error(&e))?;
+        if is_source {
+            let address = step.address_of(target).await?;
+            let mark = SnapshotName::parse(&format!("{}@{address}", copy.snapshot));
+            let mark = mark.map_err(|e| StepError::from_error(&e))?;
+            seam.remove_snapshot(&mark).await.map_err(|e| StepError::from_error(&e))?;
+            continue;
+        }
+        let facts = seam.facts(&copy.snapshot).await.map_err(|e| StepError::from_error(&e))?;
+        if facts.is_some_and(|facts| !of_pair || facts.is_torn()) {
+            let removed = seam.remove_snapshot(&copy.snapshot).await;
+            removed.map_err(|e| StepError::from_error(&e))?;
+        }
     }
     Ok(Done::default())
 }

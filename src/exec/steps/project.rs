@@ -91,8 +91,11 @@ pub(in crate::exec) async fn up(step: &StepContext<'_>) -> Result<Done, StepErro
 /// Brings a version up, and lets Docker restart its containers as its compose file says: those that [`stop`] stopped
 /// may be among them.
 async fn start(step: &StepContext<'_>, project: &Project) -> Result<Manifest, StepError> {
-    step.ctx.host.compose.up(project).await.map_err(|e| StepError::from_error(&e))?;
-    let manifest = step.manifest(project).await?;
+    let up =
+        async { step.ctx.host.compose.up(project).await.map_err(|e| StepError::from_error(&e)) };
+    // Read anew: `update.sh` may have changed it.
+    let (up, manifest) = tokio::join!(up, step.manifest(project));
+    let ((), manifest) = (up?, manifest?);
     for container in containers(step).await? {
         if let Some(service) = manifest.services.get(&container.service) {
             set_restart(step, &container, &service.restart).await?;
@@ -137,7 +140,7 @@ pub(in crate::exec) async fn take_down(step: &StepContext<'_>) -> Result<(), Ste
 
 /// Waits until the new version is healthy and stays so for the settle time.
 pub(in crate::exec) async fn await_healthy(step: &StepContext<'_>) -> Result<Done, StepError> {
-    let manifest = step.manifest(&step.new_project()).await?;
+    let manifest = step.known_manifest(&step.new_project()).await?;
     health::await_healthy(step.ctx, &step.project, &manifest).await?;
     Ok(Done::default())
 }
@@ -191,7 +194,13 @@ fn running_project(step: &StepContext<'_>) -> Project {
     step.former_project().filter(|former| former.dir.is_dir()).unwrap_or_else(|| step.new_project())
 }
 
+/// Reads what the stop will need to know while the app still serves.
+pub(super) async fn read_running(step: &StepContext<'_>) {
+    // What can't be read will be told by what can't do without it.
+    let _ = step.known_manifest(&running_project(step)).await;
+}
+
 /// The longest time that the app's services take to stop; unknown if the compose file can't be read any more.
 async fn stop_grace(step: &StepContext<'_>, project: &Project) -> Option<std::time::Duration> {
-    step.manifest(project).await.ok().and_then(|manifest| manifest.stop_grace())
+    step.known_manifest(project).await.ok().and_then(|manifest| manifest.stop_grace())
 }

@@ -26,6 +26,7 @@ const TRIES: u32 = 2;
 
 /// Notes how large each volume is. One that can't be measured is left out: the send will tell.
 pub(in crate::exec) async fn measure(step: &StepContext<'_>) -> Result<Done, StepError> {
+    super::project::read_running(step).await;
     let mut done = Done::default();
     for volume in volumes::present(step).await? {
         match step.ctx.host.volumes.size(&volume).await {
@@ -256,6 +257,24 @@ pub(in crate::exec) async fn restore(step: &StepContext<'_>) -> Result<Done, Ste
         done.output.insert(volume, announced.snapshot.to_string());
     }
     Ok(done)
+}
+
+/// The old master has what the new one began with: what goes back one day, to a slave or to a master, are changes only.
+/// Without such a mark everything goes, so that there is none is worth a warning.
+pub(super) async fn mark_common(step: &StepContext<'_>) -> Result<Vec<String>, StepError> {
+    let Ok(former) = step.former() else { return Ok(Vec::new()) };
+    let received = step.output_of(&Step::Receive);
+    if received.is_empty() {
+        return Ok(Vec::new());
+    }
+    let address = step.address_of(&former.master).await?;
+    let mut warnings = Vec::new();
+    for announced in received.values().filter_map(|text| Announced::parse(text)) {
+        if let Err(error) = step.ctx.host.volumes.mark(&announced.snapshot, &address).await {
+            warnings.push(crate::error::chain(&error));
+        }
+    }
+    Ok(warnings)
 }
 
 /// Undo of [`restore`]: no volume is left that was not here before. The old master has the data.

@@ -119,7 +119,9 @@ pub(in crate::exec) async fn schedule(step: &StepContext<'_>) -> Result<Done, St
     remove_schedules(step, &volumes_of_both(step), |volume, action| {
         prepared.volumes.contains(volume) && wanted.contains(&action)
     })
-    .await
+    .await?;
+    let warnings = super::transfer::mark_common(step).await?;
+    Ok(Done { warnings, ..Done::default() })
 }
 
 /// Removes every schedule of the app's volumes.

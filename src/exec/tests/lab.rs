@@ -75,6 +75,7 @@ impl Node {
             session: receiver,
             busy: Default::default(),
             last_seen: Default::default(),
+            manifests: Default::default(),
             slots: Semaphore::new(2),
         };
         let context = RwLock::new(Arc::new(context));
@@ -136,6 +137,7 @@ impl Node {
             session: self.session.subscribe(),
             busy: Default::default(),
             last_seen: Default::default(),
+            manifests: Default::default(),
             slots: Semaphore::new(2),
         };
         *self.context.write().unwrap() = Arc::new(context);

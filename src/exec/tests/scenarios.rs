@@ -119,10 +119,12 @@ impl Lab {
     pub(super) fn fail(&self, step: &StepRecord, times: u32, when: When) {
         let node = self.node_of(step);
         match &step.step {
-            Step::Probe { .. } | Step::Seed { .. } | Step::Send { .. } => match when {
-                When::Before => node.fail_volumes(step, "send", times),
-                When::After => node.fail_volumes(step, "send torn", times),
-            },
+            Step::Probe { .. } | Step::Seed { .. } | Step::Send { .. } | Step::Copy { .. } => {
+                match when {
+                    When::Before => node.fail_volumes(step, "send", times),
+                    When::After => node.fail_volumes(step, "send torn", times),
+                }
+            }
             Step::ReceiveProbe | Step::ReceiveSeed | Step::Receive => {
                 node.fail_volumes(step, "facts", times);
             }
@@ -130,7 +132,7 @@ impl Lab {
             Step::Room => node.fail_volumes(step, "snapshots", times),
             Step::Offer => node.fail_compose("config", times, When::Before),
             Step::Match => node.fail_compose("config", times, When::Before),
-            Step::Copy { .. } => node.fail_volumes(step, "snapshot", times),
+            Step::SnapshotSource => node.fail_volumes(step, "snapshot", times),
             Step::ReceiveCopy => node.fail_volumes(step, "facts", times),
             Step::Replace => node.fail_volumes(step, "restore", times),
             Step::PostMigrate => node.fail_compose("script", times, when),

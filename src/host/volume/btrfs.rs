@@ -60,6 +60,12 @@ pub(super) async fn show(path: &Path) -> Result<Verified, CommandError> {
     Ok(parse(&command.run(DEADLINE).await?.stdout))
 }
 
+/// Makes a read-only snapshot of a subvolume.
+pub(super) async fn snapshot(from: &Path, to: &Path) -> Result<(), CommandError> {
+    let command = Command::new("btrfs").args(["subvolume", "snapshot", "-r", "--"]);
+    command.arg(from).arg(to).run(DEADLINE).await.map(drop)
+}
+
 /// Copies what is below a directory, with owners, modes, links and attributes, and compares the copy by its content.
 pub(super) async fn fill(path: &Path, directory: &Path) -> Result<(), CommandError> {
     let copy = Command::new("cp").args(["--archive", "--reflink=auto", "--"]);

@@ -145,6 +145,22 @@ impl Volumes for Buttervolume {
         }
     }
 
+    async fn mark(&self, snapshot: &SnapshotName, host: &str) -> Result<(), VolumeError> {
+        check_host(host)?;
+        let hold = self.shelf.hold(snapshot.volume());
+        let marks = self.snapshots(snapshot.volume()).await?;
+        let is_it =
+            |name: &&SnapshotName| name.sent_to() == Some(host) && name.is_mark_of(snapshot);
+        if marks.iter().any(|name| is_it(&name)) {
+            return Ok(());
+        }
+        let made = btrfs::snapshot(&hold.path(snapshot), &hold.path_of_mark(snapshot, host)).await;
+        made.map_err(|source| {
+            let (snapshot, host) = (snapshot.clone(), host.to_owned());
+            VolumeError::Mark { snapshot, host, source }
+        })
+    }
+
     async fn restore(
         &self,
         snapshot: &SnapshotName,

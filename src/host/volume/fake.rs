@@ -173,6 +173,18 @@ impl Volumes for FakeVolumes {
         Ok(())
     }
 
+    async fn mark(&self, snapshot: &SnapshotName, host: &str) -> Result<(), VolumeError> {
+        check_host(host)?;
+        self.machine.note(format!("mark {snapshot} {host}"));
+        self.failures.take("mark")?;
+        let mark = SnapshotName::parse(&format!("{snapshot}@{host}"))?;
+        let mut state = self.machine.state();
+        if let Some(found) = state.snapshots.get(snapshot).cloned() {
+            state.snapshots.insert(mark, found);
+        }
+        Ok(())
+    }
+
     async fn restore(
         &self,
         snapshot: &SnapshotName,

@@ -89,6 +89,11 @@ impl Hold<'_> {
         if is_kept { kept } else { snapshot.as_str().to_owned() }
     }
 
+    /// Where a mark of a snapshot is on the disk: it is kept as the snapshot is.
+    pub(super) fn path_of_mark(&self, snapshot: &SnapshotName, host: &str) -> PathBuf {
+        self.shelf.dir.join(format!("{}@{host}", self.file(snapshot)))
+    }
+
     /// Where a snapshot is on the disk.
     pub(super) fn path(&self, snapshot: &SnapshotName) -> PathBuf {
         self.shelf.dir.join(self.file(snapshot))

@@ -45,14 +45,16 @@ pub enum Step {
     Compare,
     /// Notes which volumes of the app that is migrated from may leave it. Undo: nothing.
     Offer,
-    /// Notes which of them the target has too, and that there is room. Undo: nothing.
+    /// Notes which of them the target has too, and that there is room. Undo: removes what came of them.
     Match,
-    /// Takes snapshots of those volumes and sends them to the target's master. Undo: nothing.
+    /// Takes snapshots of those volumes, while no deployment has the source in its hands. Undo: removes the marks of them.
+    SnapshotSource,
+    /// Sends those snapshots to the target's master. Undo: nothing.
     Copy {
         /// The target's master.
         to: NodeName,
     },
-    /// Verifies that what [`Step::Copy`] announced has arrived whole. Undo: removes it.
+    /// Verifies that what [`Step::Copy`] announced has arrived whole. Undo: nothing.
     ReceiveCopy,
     /// Shows the maintenance page instead of the app. Undo: takes it away.
     BeginMaintenance,
@@ -127,6 +129,7 @@ impl Step {
             | Step::Compare
             | Step::Offer
             | Step::Match
+            | Step::SnapshotSource
             | Step::Copy { .. }
             | Step::ReceiveCopy => true,
             Step::BeginMaintenance
@@ -192,6 +195,7 @@ impl fmt::Display for Step {
             Step::Send { to } => return write!(f, "send {to}"),
             Step::Offer => "offer",
             Step::Match => "match",
+            Step::SnapshotSource => "snapshot source",
             Step::Copy { to } => return write!(f, "copy to {to}"),
             Step::ReceiveCopy => "receive copy",
             Step::Replace => "replace",

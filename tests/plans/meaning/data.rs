@@ -36,8 +36,12 @@ impl Act<'_> {
         need(before.is_none(), || format!("{before:?} was there already"))
     }
 
+    pub(super) fn snapshot_source(&mut self) -> Result<(), Wrong> {
+        need(self.has_done(&Step::Match), || "nothing is known to fit".to_owned())
+    }
+
     pub(super) fn copy(&mut self, to: &NodeName) -> Result<(), Wrong> {
-        need(self.has_done(&Step::Match), || "nothing is known to fit".to_owned())?;
+        need(self.has_done(&Step::SnapshotSource), || "nothing to send".to_owned())?;
         let (rows, root) = (self.world.rows, self.deployment.epoch);
         let data = Data { rows, touched: 0, root };
         let key = (self.deployment.id.clone(), Taken::Source);

@@ -141,6 +141,12 @@ impl Volumes for SimVolumes {
         self.call("facts", snapshot.to_string(), Pace::Short, effect).await
     }
 
+    async fn mark(&self, snapshot: &SnapshotName, host: &str) -> Result<(), VolumeError> {
+        let (inner, name, to) = (self.inner.clone(), snapshot.clone(), host.to_owned());
+        let effect = async move { inner.mark(&name, &to).await };
+        self.call("mark", snapshot.to_string(), Pace::Short, effect).await
+    }
+
     async fn keep(&self, snapshot: &SnapshotName) -> Result<(), VolumeError> {
         let (inner, name) = (self.inner.clone(), snapshot.clone());
         let effect = async move { inner.keep(&name).await };
