@@ -16,6 +16,7 @@ mod manifests;
 mod nodes;
 mod owed;
 mod queue;
+mod records;
 mod steps;
 mod store;
 mod undo;
@@ -24,7 +25,7 @@ mod watchdog;
 pub use context::{Busy, Cluster, Context, ProxyCheck};
 pub use driver::drive;
 pub use error::{ExecError, StepError};
-pub use fence::{Fence, LastSeen};
+pub use fence::Fence;
 pub use intake::{NodeInfo, Rejection, gather, reject};
 pub use journal::{Journal, JournalError};
 pub use lease::SessionKeeper;
@@ -32,6 +33,7 @@ pub use manifests::Manifests;
 pub use nodes::{Room, node_facts};
 pub use owed::settle;
 pub use queue::{Acceptance, Queue, accept, promote};
+pub use records::Records;
 
 #[cfg(test)]
 mod tests;

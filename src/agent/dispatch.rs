@@ -80,7 +80,7 @@ async fn work(ctx: Arc<Context>, app: AppName, id: DeployId) {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => {
-                fence.look(&ctx, &app).await;
+                fence.look(&ctx, &app, &id).await;
                 pause(&app, &id, &error).await;
                 continue;
             }
@@ -95,7 +95,7 @@ async fn work(ctx: Arc<Context>, app: AppName, id: DeployId) {
                 return;
             }
             Err(error) => {
-                fence.look(&ctx, &app).await;
+                fence.look(&ctx, &app, &id).await;
                 pause(&app, &id, &error).await;
             }
         }

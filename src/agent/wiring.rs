@@ -12,7 +12,7 @@ use super::AgentError;
 use crate::config::Config;
 use crate::consul::Client;
 use crate::error::chain;
-use crate::exec::{Busy, Cluster, Context, Journal, LastSeen, Manifests, ProxyCheck};
+use crate::exec::{Busy, Cluster, Context, Journal, Manifests, ProxyCheck, Records};
 use crate::host::Host;
 use crate::host::compose::{ComposeCli, ComposeTimeouts};
 use crate::host::docker::DockerEngine;
@@ -64,7 +64,7 @@ pub(super) async fn context(
         journal,
         proxies,
         session,
-        last_seen: LastSeen::default(),
+        records: Records::default(),
         manifests: Manifests::default(),
         busy: Busy::default(),
         slots,

@@ -61,6 +61,7 @@ pub(super) async fn apply(
         Step::AwaitHealthy => project::await_healthy(&step).await,
         Step::Commit => keys::commit(&step).await,
         Step::Forget => keys::forget(&step).await,
+        Step::KeepRunning => project::keep_running(&step).await,
         Step::EndMaintenance => keys::end_maintenance(&step).await,
         Step::Register => services::register(&step).await,
         Step::Deregister => services::deregister(&step).await,

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, watch};
 
-use super::fence::LastSeen;
 use super::journal::Journal;
 use super::manifests::Manifests;
+use super::records::Records;
 use crate::clock;
 use crate::config::Config;
 use crate::consul::catalog::Catalog;
@@ -57,8 +57,8 @@ pub struct Context {
     pub proxies: Arc<dyn ProxyCheck>,
     /// The current Consul session of this agent, if Consul is there.
     pub session: watch::Receiver<Option<String>>,
-    /// What this node knows of its deployments while Consul is away.
-    pub last_seen: LastSeen,
+    /// What this node knows of its deployments, also while Consul is away.
+    pub records: Records,
     /// What this node knows of its checkouts' compose files.
     pub manifests: Manifests,
     /// One piece of work per app at a time on this node.

@@ -1,6 +1,7 @@
 //! One deployment on one node: watches the record, carries out or undoes this node's next step, and, where
 //! this node holds the lease, ends what is over and gives up on nodes that stay away.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -30,7 +31,7 @@ const UNDO_PAUSE: Duration = Duration::from_secs(10);
 /// Works on a deployment until its outcome is written. Safe to call again after any interruption.
 pub async fn drive(ctx: &Context, app: &AppName, id: &DeployId) -> Result<State, ExecError> {
     let span = info_span!("deployment", app = %app, deployment = %id, node = %ctx.me);
-    Driver { ctx, app, id, watchdog: Watchdog::default(), free_since: None }
+    Driver { ctx, app, id, watchdog: Watchdog::default(), free_since: None, announced: None }
         .run()
         .instrument(span)
         .await
@@ -48,14 +49,15 @@ struct Driver<'a> {
     id: &'a DeployId,
     watchdog: Watchdog,
     free_since: Option<Instant>,
+    /// The step that was marked as running together with the end of the one before it.
+    announced: Option<usize>,
 }
 
 impl Driver<'_> {
     async fn run(mut self) -> Result<State, ExecError> {
         loop {
-            let record = store::load(self.kv(), self.app, self.id).await?;
+            let record = store::load(self.ctx, self.app, self.id).await?;
             let deployment = record.value;
-            self.ctx.last_seen.note(self.app, &deployment);
             if deployment.state.is_final() {
                 return Ok(deployment.state);
             }
@@ -119,33 +121,37 @@ impl Driver<'_> {
         lease::look(self.ctx, self.app).await
     }
 
-    async fn mark(&self, index: usize, mark: Mark) -> Result<Deployment, ExecError> {
+    async fn mark(&self, index: usize, mark: Mark) -> Result<Arc<Deployment>, ExecError> {
         let at = now();
-        let marked = store::update(self.kv(), self.app, self.id, |deployment| {
+        store::update(self.ctx, self.app, self.id, |deployment| {
             deployment.mark(index, mark.clone(), &at)
         })
-        .await?;
-        self.ctx.last_seen.note(self.app, &marked);
-        Ok(marked)
+        .await
     }
 
     /// Ends when this node has been cut off for so long that what it started has to be stopped. Until then it looks at
     /// the record now and then: a step may take long without asking Consul for anything.
     async fn cut_off(&self) {
-        while !fence::is_due(self.ctx, self.app) {
+        while !fence::is_due(self.ctx, self.id) {
             tokio::time::sleep(LOOK).await;
-            if let Ok(record) = store::load(self.kv(), self.app, self.id).await {
-                self.ctx.last_seen.note(self.app, &record.value);
-            }
+            // Whether it succeeds is seen by when the record was seen last.
+            let _ = store::load(self.ctx, self.app, self.id).await;
         }
     }
 
-    async fn run_step(&self, deployment: &Deployment, index: usize) -> Result<(), ExecError> {
+    async fn run_step(
+        &mut self,
+        deployment: &Arc<Deployment>,
+        index: usize,
+    ) -> Result<(), ExecError> {
         let Some(planned) = deployment.steps.get(index) else {
             return Ok(());
         };
         let step = planned.step.clone();
-        let deployment = self.mark(index, Mark::Running).await?;
+        let deployment = match self.announced.take() {
+            Some(announced) if announced == index => deployment.clone(),
+            Some(_) | None => self.mark(index, Mark::Running).await?,
+        };
         if deployment.state != State::Running {
             return Ok(());
         }
@@ -223,20 +229,29 @@ impl Driver<'_> {
         self.ctx.slots.acquire().await.ok()
     }
 
-    async fn record_done(&self, index: usize, done: apply::Done) -> Result<(), ExecError> {
+    /// Marks the step as done and, in the same write, the one that this node goes on with as running.
+    async fn record_done(&mut self, index: usize, done: apply::Done) -> Result<(), ExecError> {
         if done.recorded {
             return Ok(());
         }
         let at = now();
-        store::update(self.kv(), self.app, self.id, |deployment| {
+        let marked = store::update(self.ctx, self.app, self.id, |deployment| {
             if let Some(prepared) = &done.prepared {
                 deployment.prepared = Some(prepared.clone());
             }
             deployment.warnings.extend(done.warnings.iter().cloned());
-            deployment.mark(index, Mark::Done(done.output.clone()), &at)
+            deployment.mark(index, Mark::Done(done.output.clone()), &at)?;
+            match deployment.next(&self.ctx.me) {
+                Next::Run(next) => deployment.mark(next, Mark::Running, &at),
+                Next::Undo(_) | Next::Finish(_) | Next::Wait | Next::Over => Ok(()),
+            }
         })
-        .await
-        .map(|_| ())
+        .await?;
+        self.announced = match marked.next(&self.ctx.me) {
+            Next::Run(next) => Some(next),
+            Next::Undo(_) | Next::Finish(_) | Next::Wait | Next::Over => None,
+        };
+        Ok(())
     }
 
     async fn undo_step(&self, deployment: &Deployment, index: usize) -> Result<(), ExecError> {
@@ -268,7 +283,7 @@ impl Driver<'_> {
             return self.mark(index, Mark::Stuck(last)).await.map(|_| ());
         }
         let at = now();
-        store::update(self.kv(), self.app, self.id, |deployment| {
+        store::update(self.ctx, self.app, self.id, |deployment| {
             deployment.leave_undoing(&self.ctx.me, &last, &at)
         })
         .await

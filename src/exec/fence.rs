@@ -1,31 +1,13 @@
 //! A new master that is cut off from Consul stops its uncommitted version: when the others have given it up they bring
 //! the former one back, and an app does not run twice.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::context::Context;
 use super::steps::{StepContext, project};
 use crate::model::deployment::{Deployment, Step, StepRecord};
-use crate::model::{AppName, NodeName};
-
-/// The records as this node last saw them, and when.
-#[derive(Debug, Default)]
-pub struct LastSeen(Mutex<BTreeMap<AppName, (Deployment, Instant)>>);
-
-impl LastSeen {
-    pub(super) fn note(&self, app: &AppName, deployment: &Deployment) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.insert(app.clone(), (deployment.clone(), Instant::now()));
-    }
-
-    fn of(&self, app: &AppName) -> Option<(Deployment, Instant)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(app).cloned()
-    }
-}
+use crate::model::{AppName, DeployId, NodeName};
 
 /// Stops once, each time that this node is cut off while it works on a deployment.
 #[derive(Debug, Default)]
@@ -37,24 +19,25 @@ pub struct Fence {
 impl Fence {
     /// To be called whenever Consul did not answer. Stops the new version after half of `node-grace`: the others wait
     /// for all of it before they act.
-    pub async fn look(&mut self, ctx: &Context, app: &AppName) {
-        let Some((deployment, seen)) = ctx.last_seen.of(app) else { return };
-        if self.stopped == Some(seen) || !is_due(ctx, app) {
+    pub async fn look(&mut self, ctx: &Context, app: &AppName, id: &DeployId) {
+        let Some(seen) = ctx.records.of(id) else { return };
+        let deployment = seen.record.as_ref();
+        if self.stopped == Some(seen.at) || !is_due(ctx, id) {
             return;
         }
-        if let Some(up) = uncommitted(&deployment, &ctx.me) {
-            warn!(app = %app, deployment = %deployment.id, "cut off before the commit: the new version is stopped");
-            if stop(ctx, app, &deployment, up).await {
-                self.stopped = Some(seen);
+        if let Some(up) = uncommitted(deployment, &ctx.me) {
+            warn!(app = %app, deployment = %id, "cut off before the commit: the new version is stopped");
+            if stop(ctx, app, deployment, up).await {
+                self.stopped = Some(seen.at);
             }
         }
     }
 }
 
 /// Whether the record has not been seen for half of `node-grace`. While something is at stake, it is looked at often.
-pub(super) fn is_due(ctx: &Context, app: &AppName) -> bool {
-    let seen = ctx.last_seen.of(app);
-    seen.is_some_and(|(_, seen)| seen.elapsed() >= ctx.config.node_grace / 2)
+pub(super) fn is_due(ctx: &Context, id: &DeployId) -> bool {
+    let seen = ctx.records.of(id);
+    seen.is_some_and(|seen| seen.at.elapsed() >= ctx.config.node_grace / 2)
 }
 
 /// Whether a version runs here, or may soon, that others may give up.

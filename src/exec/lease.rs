@@ -132,7 +132,7 @@ pub(super) async fn take(
     };
     let info = LeaseInfo { node: ctx.me.clone(), deployment: deployment.id.clone() };
     // Only while the deployment runs: a node that is late must not lock an app that nothing happens to.
-    let record = store::load(ctx.cluster.kv.as_ref(), app, &deployment.id).await?;
+    let record = store::load(ctx, app, &deployment.id).await?;
     if record.value.state.is_final() {
         return Ok(false);
     }

@@ -116,8 +116,7 @@ async fn note_in_record(
     mark: &Mark,
     at: &str,
 ) {
-    let kv = ctx.cluster.kv.as_ref();
-    let noted = store::update(kv, app, id, |record| record.mark(index, mark.clone(), at)).await;
+    let noted = store::update(ctx, app, id, |record| record.mark(index, mark.clone(), at)).await;
     match noted {
         Ok(_) | Err(ExecError::Gone(_)) => {}
         Err(error) => {

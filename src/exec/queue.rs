@@ -100,11 +100,11 @@ pub async fn promote(ctx: &Context, app: &AppName) -> Result<(), ExecError> {
         let (None, Some(id)) = (&queue.value.running, &queue.value.waiting) else {
             return Ok(());
         };
-        let record = store::load(ctx.cluster.kv.as_ref(), app, id).await?;
+        let record = store::load(ctx, app, id).await?;
         let (mut deployment, mut after) =
             begin(ctx, id, &record.value.request, &queue.value).await?;
-        deployment.accepted_at = record.value.accepted_at;
-        deployment.accepted_by = record.value.accepted_by;
+        deployment.accepted_at = record.value.accepted_at.clone();
+        deployment.accepted_by = record.value.accepted_by.clone();
         after.waiting = None;
         let ops = vec![record_op(app, &deployment, record.index)];
         if write(ctx, app, ops, &after, queue.index).await? {
@@ -123,7 +123,8 @@ pub(super) async fn finish(
     outcome: State,
 ) -> Result<(), ExecError> {
     for _ in 0..TRIES {
-        let Versioned { mut value, index } = store::load(ctx.cluster.kv.as_ref(), app, id).await?;
+        let Versioned { value, index } = store::load(ctx, app, id).await?;
+        let mut value = Deployment::clone(&value);
         if value.state.is_final() {
             return Ok(());
         }

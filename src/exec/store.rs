@@ -1,8 +1,11 @@
 //! Deployment records in KV: every change is a check-and-set against what was read.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::context::Context;
 use super::error::ExecError;
 use super::owed;
 use crate::consul::kv::{Entry, Kv};
@@ -42,35 +45,57 @@ pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 
 /// Reads a deployment's record.
 pub(super) async fn load(
-    kv: &dyn Kv,
+    ctx: &Context,
     app: &AppName,
     id: &DeployId,
-) -> Result<Versioned<Deployment>, ExecError> {
+) -> Result<Versioned<Arc<Deployment>>, ExecError> {
     let key = keys::deployment(app, id);
-    let found: Versioned<Deployment> = read(kv, &key).await?.ok_or(ExecError::Gone(key.clone()))?;
-    if found.value.format > FORMAT {
-        return Err(ExecError::Newer(key, found.value.format));
+    let entry = ctx.cluster.kv.get(&key).await?;
+    let entry = entry.ok_or_else(|| ExecError::Gone(key.clone()))?;
+    let index = entry.modify_index;
+    let value = match ctx.records.decoded(id, index) {
+        Some(record) => record,
+        None => Arc::new(decode::<Deployment>(&entry)?.value),
+    };
+    if value.format > FORMAT {
+        return Err(ExecError::Newer(key, value.format));
     }
-    Ok(found)
+    ctx.records.note(&value, index);
+    Ok(Versioned { value, index })
 }
 
-/// Changes a record by check-and-set, reading it anew as long as others are faster. What a node comes to owe is noted
+/// Changes a record by check-and-set, beginning with what was seen last and reading it anew as long as others are faster.
+/// What a node comes to owe is noted
 /// for it in the same transaction.
 pub(super) async fn update(
-    kv: &dyn Kv,
+    ctx: &Context,
     app: &AppName,
     id: &DeployId,
     change: impl Fn(&mut Deployment) -> Result<(), Illegal>,
-) -> Result<Deployment, ExecError> {
+) -> Result<Arc<Deployment>, ExecError> {
     let key = keys::deployment(app, id);
+    let mut seen = ctx.records.of(id);
     for _ in 0..TRIES {
-        let Versioned { mut value, index } = load(kv, app, id).await?;
+        let known = seen.take();
+        let is_old = known.is_some();
+        let Versioned { value, index } = match known {
+            Some(seen) => Versioned { value: seen.record, index: seen.index },
+            None => load(ctx, app, id).await?,
+        };
         let before = owed::debts(&value);
-        change(&mut value)?;
-        let mut ops = vec![TxnOp::Cas { key: key.clone(), value: encode(&value), index }];
-        ops.extend(owed::notes(app, &value, &before));
-        if let Txn::Committed(_) = kv.transact(ops).await? {
-            return Ok(value);
+        let mut changed = Deployment::clone(&value);
+        match change(&mut changed) {
+            Err(_) if is_old => continue,
+            result => result?,
+        }
+        let mut ops = vec![TxnOp::Cas { key: key.clone(), value: encode(&changed), index }];
+        ops.extend(owed::notes(app, &changed, &before));
+        if let Txn::Committed(entries) = ctx.cluster.kv.transact(ops).await? {
+            let changed = Arc::new(changed);
+            if let Some(entry) = entries.iter().find(|entry| entry.key == key) {
+                ctx.records.note(&changed, entry.modify_index);
+            }
+            return Ok(changed);
         }
     }
     Err(ExecError::Contended(key, TRIES))

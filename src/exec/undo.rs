@@ -47,6 +47,7 @@ pub(super) async fn undo(
         // Behind the commit nothing is undone; before it these have not run, or their transaction failed.
         Step::Commit
         | Step::Forget
+        | Step::KeepRunning
         | Step::EndMaintenance
         | Step::Register
         | Step::Deregister

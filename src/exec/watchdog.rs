@@ -63,7 +63,7 @@ async fn give_up(
 ) -> Result<(), ExecError> {
     let at = now();
     let why = format!("{node} has been away for more than {} s", ctx.config.node_grace.as_secs());
-    store::update(ctx.cluster.kv.as_ref(), app, &deployment.id, |record| {
+    store::update(ctx, app, &deployment.id, |record| {
         for index in open_steps(record, node) {
             match record.committed {
                 true => record.mark(index, Mark::Owed(why.clone()), &at)?,

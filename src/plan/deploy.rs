@@ -104,8 +104,11 @@ fn clean(steps: &mut Steps, id: &DeployId, new: &Placement, old: Option<&Placeme
     if old.is_some() {
         steps.one(master, Step::EndMaintenance);
     }
-    steps.one(master, Step::Register);
     let left_master = old.map(|old| &old.master).filter(|from| *from != master);
+    if left_master.is_some() {
+        steps.one(master, Step::KeepRunning);
+    }
+    steps.one(master, Step::Register);
     if let Some(from) = left_master {
         steps.one(from, Step::Deregister);
     }

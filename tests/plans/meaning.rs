@@ -69,6 +69,7 @@ impl<'a> Act<'a> {
             Step::DropCopies => self.drop_copies(),
             Step::Forget => self.forget()?,
             Step::EndMaintenance => self.world.maintenance = false,
+            Step::KeepRunning => self.runs()?,
             Step::Register => self.node().registered = true,
             Step::Deregister => self.node().registered = false,
             Step::Schedule => self.node().schedules = schedules(deployment, name),
@@ -122,6 +123,7 @@ impl<'a> Act<'a> {
             | Step::Commit
             | Step::Forget => {}
             after @ (Step::EndMaintenance
+            | Step::KeepRunning
             | Step::Register
             | Step::Deregister
             | Step::Schedule

@@ -41,7 +41,7 @@ impl Agent {
             address: machine.address.clone(),
             journal: Journal::open(&config.data_dir).await.expect("the journal"),
             busy: Busy::default(),
-            last_seen: Default::default(),
+            records: world.records.beside(),
             manifests: Default::default(),
             slots: Semaphore::new(config.parallel),
             config,

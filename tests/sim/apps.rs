@@ -123,12 +123,14 @@ impl App {
         self.promises.lock().unwrap().settled.insert(migration.clone())
     }
 
-    /// A migration came to its end: volumes hold what the source's did, and what they held before is in snapshots.
+    /// A migration came to its end: volumes hold what the source's did and what was written to them since, as `live`
+    /// tells by volume; what they held before is in snapshots.
     pub(crate) fn take_over(
         &self,
         migration: &DeployId,
         source: &App,
         volumes: &BTreeMap<String, String>,
+        live: &BTreeMap<String, String>,
     ) {
         let migrated = source.promises.lock().unwrap().settled.len();
         let mut promises = self.promises.lock().unwrap();
@@ -136,8 +138,16 @@ impl App {
         for (from, to) in volumes {
             // A source that was a target itself meanwhile holds what that brought.
             let offered = offered.get(from).filter(|_| before == migrated);
-            let brought = offered.cloned().unwrap_or_default();
-            if let Some(before) = promises.written.insert(to.clone(), brought) {
+            let mut brought = offered.cloned().unwrap_or_default();
+            let content = live.get(to).map(String::as_str).unwrap_or_default();
+            let there: BTreeSet<&str> = content.split(';').collect();
+            let written = promises.written.remove(to).unwrap_or_default();
+            // Proxies that are behind lead users to the new version before it is committed.
+            let (since, before): (Vec<_>, Vec<_>) =
+                written.into_iter().partition(|token| there.contains(token.as_str()));
+            brought.extend(since);
+            promises.written.insert(to.clone(), brought);
+            if !before.is_empty() {
                 promises.archived.push([(to.clone(), before)].into());
             }
         }

@@ -1,5 +1,6 @@
 //! The rules that hold at every moment, looked at where they could be broken.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tandem::consul::txn::TxnOp;
@@ -78,9 +79,17 @@ pub(crate) fn after(world: &World, before: &Before) {
         let commits = |step: &&StepRecord| step.step == Step::Commit && step.status == Status::Done;
         if record.steps.iter().any(|step| commits(&step)) && target.settles(&record.id) {
             let matched = record.steps.iter().find(|step| step.step == Step::Match);
-            target.take_over(&record.id, source, &matched.expect("a step").output);
+            let live = live(world, record);
+            target.take_over(&record.id, source, &matched.expect("a step").output, &live);
         }
     }
+}
+
+/// What the volumes of the deployment's master hold.
+fn live(world: &World, record: &Deployment) -> BTreeMap<String, String> {
+    let master = record.placement.as_ref().and_then(|pair| world.node(&pair.master));
+    let content = |node: usize| world.machines[node].fakes.machine.state().volumes.clone();
+    master.map(content).unwrap_or_default()
 }
 
 /// A record that is a migration's.

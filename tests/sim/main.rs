@@ -39,6 +39,9 @@ use clap::Parser;
 use run::Report;
 use trace::Sink;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Runs clusters of real agents on machines in memory, through histories of events, faults and crashes drawn from
 /// seeds, and looks whether what Tandem promises holds.
 ///

@@ -9,6 +9,7 @@ use std::time::Duration;
 use chrono::DateTime;
 use tandem::clock;
 use tandem::consul::memory::MemoryConsul;
+use tandem::exec::Records;
 use tandem::host::volume::Wire;
 use tandem::model::{AppRecord, NodeName, keys};
 use tokio::sync::mpsc;
@@ -114,6 +115,7 @@ fn world(
         under_way: 0.into(),
         wrong: Mutex::default(),
         consul,
+        records: Records::default(),
         rng,
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tandem::consul::memory::MemoryConsul;
+use tandem::exec::Records;
 use tandem::host::fake::FakeHost;
 use tandem::model::{DeployId, NodeName};
 use tokio::sync::{Notify, mpsc};
@@ -24,6 +25,8 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
     pub(crate) chances: Chances,
     pub(crate) consul: MemoryConsul,
+    /// What agents have decoded of it.
+    pub(crate) records: Records,
     pub(crate) machines: Vec<Machine>,
     pub(crate) apps: Vec<App>,
     pub(crate) gossip: Gossip,

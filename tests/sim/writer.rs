@@ -15,6 +15,8 @@ const LAG: Duration = Duration::from_secs(2);
 /// Where a node's proxies lead an app's users.
 #[derive(Debug, Clone, Default)]
 struct View {
+    /// The index of the app's entry, and whom it names.
+    entry: Option<u64>,
     master: Option<usize>,
     maintenance: bool,
     since: Option<Instant>,
@@ -49,9 +51,18 @@ fn refresh(world: &World, view: &mut View, node: usize, app: usize) {
         return;
     }
     let name = &world.apps[app].name;
-    let entry: Option<AppRecord> = kv::read(&world.consul, &keys::app(name));
+    let entry = kv::entry(&world.consul, &keys::app(name));
+    let index = entry.as_ref().map(|entry| entry.modify_index);
+    let master = match entry.filter(|_| index != view.entry) {
+        Some(entry) => {
+            let record: Option<AppRecord> = serde_json::from_slice(&entry.value).ok();
+            record.and_then(|record| world.node(&record.master))
+        }
+        None => view.master.filter(|_| index.is_some()),
+    };
     *view = View {
-        master: entry.and_then(|entry| world.node(&entry.master)),
+        entry: index,
+        master,
         maintenance: kv::entry(&world.consul, &keys::maintenance(name)).is_some(),
         since: Some(Instant::now()),
     };

@@ -8,7 +8,7 @@ use crate::exec::apply::Done;
 use crate::exec::context::now;
 use crate::exec::error::StepError;
 use crate::exec::store::{self, encode};
-use crate::model::deployment::{Mark, State};
+use crate::model::deployment::{Deployment, Mark, State};
 use crate::model::keys;
 
 /// The value of a maintenance key that a deployment set; an operator's holds anything else.
@@ -68,9 +68,9 @@ pub(in crate::exec) async fn forget(step: &StepContext<'_>) -> Result<Done, Step
 async fn seal(step: &StepContext<'_>, change: TxnOp) -> Result<Done, StepError> {
     let kv = step.ctx.cluster.kv.as_ref();
     let id = &step.deployment.id;
-    let record =
-        store::load(kv, &step.app, id).await.map_err(|error| StepError::from_error(&error))?;
-    let mut deployment = record.value;
+    let record = store::load(step.ctx, &step.app, id).await;
+    let record = record.map_err(|error| StepError::from_error(&error))?;
+    let mut deployment = Deployment::clone(&record.value);
     if deployment.committed {
         return Ok(Done {
             recorded: deployment.steps[step.index].status.is_over(),

@@ -30,9 +30,7 @@ pub(in crate::exec) async fn build(step: &StepContext<'_>) -> Result<Done, StepE
 /// here on its data may be on its way to another one.
 pub(in crate::exec) async fn stop(step: &StepContext<'_>) -> Result<Done, StepError> {
     let project = running_project(step);
-    for container in containers(step).await? {
-        set_restart(step, &container, "no").await?;
-    }
+    never_restart(step).await?;
     step.ctx
         .host
         .compose
@@ -50,9 +48,7 @@ pub(in crate::exec) async fn stop(step: &StepContext<'_>) -> Result<Done, StepEr
 
 /// Stops the new version where it was started, until it is clear which version is to run.
 pub(in crate::exec) async fn hold(step: &StepContext<'_>) -> Result<(), StepError> {
-    for container in containers(step).await? {
-        set_restart(step, &container, "no").await?;
-    }
+    never_restart(step).await?;
     let project = step.new_project();
     let grace = stop_grace(step, &project).await;
     let stopped = step.ctx.host.compose.stop(&project, grace).await;
@@ -66,6 +62,7 @@ pub(in crate::exec) async fn start_former(step: &StepContext<'_>) -> Result<(), 
     };
     super::images::restore(step).await?;
     let manifest = start(step, &project).await?;
+    set_restarts(step, &manifest).await?;
     health::await_healthy(step.ctx, &step.project, &manifest).await
 }
 
@@ -82,26 +79,61 @@ pub(in crate::exec) async fn update(step: &StepContext<'_>) -> Result<Done, Step
     Ok(Done { warnings, ..Done::default() })
 }
 
-/// Creates and starts the containers of the new version.
+/// Creates and starts the containers of the new version. Where it may be given up for one that runs on another node, a
+/// node that boots must not start it: Docker does so only after [`keep_running`].
 pub(in crate::exec) async fn up(step: &StepContext<'_>) -> Result<Done, StepError> {
-    start(step, &step.new_project()).await?;
+    let manifest = start(step, &step.new_project()).await?;
+    let former = step.deployment.former.as_ref();
+    if former.is_some_and(|former| former.master != step.ctx.me) {
+        never_restart(step).await?;
+    } else {
+        // Those that `stop` stopped may be among them.
+        set_restarts(step, &manifest).await?;
+    }
     Ok(Done::default())
 }
 
-/// Brings a version up, and lets Docker restart its containers as its compose file says: those that [`stop`] stopped
-/// may be among them.
+/// Lets Docker start the containers as the compose file says, and starts those that ended since the version was found
+/// healthy.
+pub(in crate::exec) async fn keep_running(step: &StepContext<'_>) -> Result<Done, StepError> {
+    let project = step.new_project();
+    let manifest = step.known_manifest(&project).await?;
+    set_restarts(step, &manifest).await?;
+    let lasts = |container: &&Container| {
+        manifest.services.get(&container.service).is_some_and(|service| !service.completes)
+    };
+    if containers(step).await?.iter().filter(lasts).any(|c| !c.state.is_alive()) {
+        start(step, &project).await?;
+    }
+    Ok(Done::default())
+}
+
+/// Brings a version up.
 async fn start(step: &StepContext<'_>, project: &Project) -> Result<Manifest, StepError> {
     let up =
         async { step.ctx.host.compose.up(project).await.map_err(|e| StepError::from_error(&e)) };
     // Read anew: `update.sh` may have changed it.
     let (up, manifest) = tokio::join!(up, step.manifest(project));
-    let ((), manifest) = (up?, manifest?);
+    up?;
+    manifest
+}
+
+/// What Docker does with containers that end is what the compose file says.
+async fn set_restarts(step: &StepContext<'_>, manifest: &Manifest) -> Result<(), StepError> {
     for container in containers(step).await? {
         if let Some(service) = manifest.services.get(&container.service) {
             set_restart(step, &container, &service.restart).await?;
         }
     }
-    Ok(manifest)
+    Ok(())
+}
+
+/// Docker leaves the containers alone that end.
+async fn never_restart(step: &StepContext<'_>) -> Result<(), StepError> {
+    for container in containers(step).await? {
+        set_restart(step, &container, "no").await?;
+    }
+    Ok(())
 }
 
 async fn containers(step: &StepContext<'_>) -> Result<Vec<Container>, StepError> {

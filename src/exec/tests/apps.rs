@@ -8,6 +8,7 @@ pub(super) const V1: &str = r#"
 services:
   web:
     build: {context: .}
+    restart: always
     environment: {CADDYFILE: "http://hello.example {\n proxy / http://$$CONTAINER:80\n}"}
   db: {image: "registry:5000/db:1"}
 volumes:
@@ -20,6 +21,7 @@ pub(super) const V2: &str = r#"
 services:
   web:
     build: {context: .}
+    restart: always
     environment: {CADDYFILE: "http://hello.example {\n proxy / http://$$CONTAINER:80\n}"}
   db: {image: "registry:5000/db:1"}
   worker: {build: {context: worker}}

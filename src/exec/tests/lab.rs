@@ -74,7 +74,7 @@ impl Node {
             proxies: proxies.clone(),
             session: receiver,
             busy: Default::default(),
-            last_seen: Default::default(),
+            records: Default::default(),
             manifests: Default::default(),
             slots: Semaphore::new(2),
         };
@@ -136,7 +136,7 @@ impl Node {
             proxies: old.proxies.clone(),
             session: self.session.subscribe(),
             busy: Default::default(),
-            last_seen: Default::default(),
+            records: Default::default(),
             manifests: Default::default(),
             slots: Semaphore::new(2),
         };
@@ -158,7 +158,7 @@ impl Node {
                 ended = drive(&context, &lab.app, id) => match ended {
                     Ok(_) | Err(ExecError::Journal(_)) => return,
                     Err(_) => {
-                        fence.look(&context, &lab.app).await;
+                        fence.look(&context, &lab.app, id).await;
                         tokio::time::sleep(Duration::from_secs(1)).await;
                     }
                 },

@@ -1,12 +1,19 @@
 //! The volumes of one app go into another; whatever fails, the target is as it was.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+
 use super::apps::{V1, app, deploy, id, to};
 use super::lab::Lab;
 use super::scenarios::When;
 use super::world::World;
+use crate::consul::kv::Kv;
+use crate::consul::txn::TxnOp;
 use crate::event::Request;
-use crate::model::deployment::{State, Step};
-use crate::model::{AppId, Branch};
+use crate::exec::Queue;
+use crate::model::deployment::{State, Status, Step};
+use crate::model::{AppId, Branch, DeployId, keys};
 
 /// With a volume that may not leave it.
 const SOURCE: &str = r#"
@@ -117,7 +124,7 @@ async fn fail_at(lab: &Lab, failed: usize, when: When) -> bool {
     // The former version is healthy again.
     let heal = async {
         while lab.record(&id(TESTED)).await.state == State::Running {
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            sleep(Duration::from_millis(100)).await;
         }
         lab.node_of(step).fakes.compose.set_outcome(
             "web",
@@ -168,4 +175,30 @@ async fn apps_without_a_common_volume_are_refused() {
     assert_eq!(lab.run(&id(TESTED), &migrate()).await, State::Refused);
     let reason = lab.record(&id(TESTED)).await.reason.unwrap();
     assert!(reason.contains("no BTRFS volume of the same name"), "{reason}");
+}
+
+/// Data that a deployment of the source may still take back is not migrated.
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_being_deployed_is_waited_for() {
+    let lab = lab(1, 3).await;
+    let key = keys::queue(&source().name());
+    let queue = |running: Option<DeployId>| {
+        let value = serde_json::to_vec(&Queue { epoch: 1, running, ..Queue::default() });
+        TxnOp::Set { key: key.clone(), value: value.unwrap() }
+    };
+    // Its first deployment, with all its steps begun, is at work again.
+    lab.consul.transact(vec![queue(Some(id(1)))]).await.unwrap();
+    assert_eq!(lab.accept(&id(TESTED), &migrate()).await, State::Running);
+    let tested = id(TESTED);
+    let over = async {
+        sleep(Duration::from_secs(60)).await;
+        let record = lab.record(&tested).await;
+        let takes = record.steps.iter().find(|record| record.step == Step::SnapshotSource);
+        assert_eq!(takes.unwrap().status, Status::Running);
+        let taken = format!("snapshot {}", source().name().project().volume("data"));
+        assert!(!lab.node(1).fakes.machine.calls().contains(&taken));
+        lab.consul.transact(vec![queue(None)]).await.unwrap();
+    };
+    let (state, ()) = tokio::join!(lab.work(&tested), over);
+    assert_eq!(state, State::Completed);
 }

@@ -15,12 +15,19 @@ use super::world::World;
 use crate::consul::memory::MemoryConsul;
 use crate::exec::driver::FORWARD_TRIES;
 use crate::host::compose::ComposeError;
+use crate::host::docker::{Health, State as Run};
 use crate::host::volume::VolumeError;
 use crate::model::deployment::{Deployment, State, Status, Step};
 use crate::model::{Amount, keys};
 
 fn schedules(world: &World) -> BTreeSet<String> {
     world.schedules.iter().map(|(_, action, _)| action.clone()).collect()
+}
+
+/// The restart policies of a node's containers.
+fn restarts(lab: &Lab, number: usize) -> BTreeSet<String> {
+    let state = lab.node(number).fakes.machine.state();
+    state.containers.values().flatten().map(|container| container.restart.clone()).collect()
 }
 
 fn position(record: &Deployment, wanted: impl Fn(&Step) -> bool) -> usize {
@@ -50,6 +57,7 @@ async fn slave_and_master_change_places() {
     let mark = state.snapshots.iter().find(|(name, _)| name.sent_to() == Some("10.77.0.1"));
     assert_eq!(mark.map(|(_, common)| common.content.as_str()), Some("v1;last;"));
     drop(state);
+    assert_eq!(restarts(&lab, 2), ["always".to_owned(), "no".to_owned()].into());
     lab.assert_idle("swap").await;
 }
 
@@ -242,4 +250,32 @@ async fn a_new_master_that_is_cut_off_does_not_run_on() {
     lab.settle().await;
     assert!(lab.node(2).world(&lab).containers.is_empty());
     lab.assert_idle("cut off").await;
+}
+
+/// The same in the middle of a wait that asks Consul for nothing.
+#[tokio::test(start_paused = true)]
+async fn a_new_master_that_is_cut_off_while_it_waits_does_not_run_on() {
+    let lab = Scenario::Swap.lab().await;
+    lab.node(2).fakes.compose.set_outcome("web", Run::Running, Health::Starting);
+    let record = Scenario::Swap.accepted(&lab).await;
+    let waits = position(&record, |step| *step == Step::AwaitHealthy);
+    let tested = id(TESTED);
+    let runs = |number: usize| lab.node(number).world(&lab).containers.iter().any(|(_, _, up)| *up);
+    let watch = async {
+        while lab.record(&tested).await.steps[waits].status != Status::Running {
+            sleep(Duration::from_millis(100)).await;
+        }
+        assert!(runs(2));
+        assert_eq!(restarts(&lab, 2), ["no".to_owned()].into(), "a node that boots would start it");
+        lab.consul.set_reachable(&node(2), false);
+        lab.consul.expire_session(&lab.node(2).session());
+        while lab.record(&tested).await.state != State::Undone {
+            assert!(!(runs(1) && runs(2)), "it runs twice");
+            sleep(Duration::from_millis(100)).await;
+        }
+        lab.consul.set_reachable(&node(2), true);
+    };
+    let (state, ()) = tokio::join!(lab.work(&tested), watch);
+    assert_eq!(state, State::Undone);
+    assert!(runs(1) && !runs(2));
 }

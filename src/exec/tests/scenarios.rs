@@ -158,6 +158,7 @@ impl Lab {
             Step::Commit | Step::Forget => {
                 node.kv.inject(times, Fault::Fail, changes(keys::APPS));
             }
+            Step::KeepRunning => node.fail_containers(step, times),
             Step::Register | Step::Deregister => node.catalog.fail(times),
             Step::RemoveCheckouts { .. } => symlink("/", node.trap(self)).unwrap(),
             Step::Checkout => node.fail_checkout(times),
@@ -209,6 +210,18 @@ impl Node {
             let error = DockerError::TimedOut { operation: operation.to_owned(), after };
             self.fakes.containers.fail_next(operation, error);
         }
+    }
+
+    /// From when the step begins: earlier ones may call the same.
+    fn fail_containers(&self, step: &StepRecord, times: u32) {
+        let containers = self.fakes.containers.clone();
+        let arm = move |_: &MemoryConsul| {
+            for _ in 0..times {
+                let (operation, after) = ("list containers".to_owned(), Duration::ZERO);
+                containers.fail_next("of_project", DockerError::TimedOut { operation, after });
+            }
+        };
+        self.kv.inject(1, Fault::Meanwhile(Arc::new(arm)), begins(step));
     }
 
     /// From when the step begins: earlier ones may call the same.

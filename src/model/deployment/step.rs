@@ -79,7 +79,8 @@ pub enum Step {
     DropCopies,
     /// Runs `update.sh`. Undo: removes what it started; the volumes are restored with their snapshots.
     Update,
-    /// Creates and starts the containers. Undo: removes them, and the volumes of an app that is new.
+    /// Creates and starts the containers. Where the former version may have to run again on another node, Docker does not
+    /// start them by itself yet. Undo: removes them, and the volumes of an app that is new.
     Up,
     /// Waits until the containers run and their health checks pass. Undo: nothing.
     AwaitHealthy,
@@ -87,6 +88,8 @@ pub enum Step {
     Commit,
     /// Removes the app's KV entry: the point of no return of a destroy.
     Forget,
+    /// From here on Docker starts the containers of an app that moved as its compose file says.
+    KeepRunning,
     /// Ends the maintenance that [`Step::BeginMaintenance`] began.
     EndMaintenance,
     /// Registers the service and its checks with the local Consul agent.
@@ -146,6 +149,7 @@ impl Step {
             | Step::AwaitHealthy
             | Step::Commit
             | Step::Forget
+            | Step::KeepRunning
             | Step::EndMaintenance
             | Step::Register
             | Step::Deregister
@@ -215,6 +219,7 @@ impl fmt::Display for Step {
             Step::AwaitHealthy => "await healthy",
             Step::Commit => "commit",
             Step::Forget => "forget",
+            Step::KeepRunning => "keep running",
             Step::EndMaintenance => "end maintenance",
             Step::Register => "register",
             Step::Deregister => "deregister",
