@@ -13,7 +13,7 @@ help: ## What there is
 demo: build ## Three real nodes on this machine, an app deployed, its page fetched through each node (as root)
 	@fixtures/demo
 
-test: fmt lint test-unit test-docs test-scripts test-lab-itself test-lab ## Everything that has to pass (as root: it starts a lab)
+test: fmt lint test-unit test-docs test-scripts sim test-lab-itself test-lab test-matrix ## Everything that has to pass (as root: it starts a lab)
 
 deps: ## Install what building takes (Debian packages; says which)
 	@fixtures/build-deps
@@ -54,7 +54,7 @@ test-matrix: build ## The fixed part of the matrix, under 20 minutes (as root)
 
 matrix: build ## Every case under every fault at every step, for hours; goes on where it was broken off (as root; ARGS=--help)
 	cargo build --features lab --example matrix
-	@$(TARGET)/debug/examples/matrix --resume $(TARGET)/matrix/results.jsonl --output docs/matrix.md --evidence $(TARGET)/matrix $(ARGS)
+	@$(TARGET)/debug/examples/matrix --resume docs/matrix.jsonl --output docs/matrix.md --evidence $(TARGET)/matrix $(ARGS)
 
 bench: PROFILE := debug
 bench: export LAB := tandem-bench

@@ -22,6 +22,7 @@ use tracing::{info, warn};
 use crate::config::Config;
 use crate::consul::Client;
 use crate::exec::{Context, JournalError, SessionKeeper};
+use crate::host::command::end_orphans;
 
 pub use events::{Intake, Seen};
 pub use wiring::{cluster, context_alone};
@@ -52,6 +53,7 @@ pub enum AgentError {
 /// Runs the agent until SIGTERM or SIGINT.
 pub async fn run(config: Config, client: Client) -> Result<(), AgentError> {
     wiring::create_folders(&config)?;
+    end_orphans();
     let (proxies, handle) = proxies::start(&config).await?;
     let mut signals = Signals::new().map_err(AgentError::Signals)?;
     let cluster = cluster(&client);

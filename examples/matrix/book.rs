@@ -1,6 +1,6 @@
 //! What runs showed, one JSON line each: to go on where a run of the matrix was broken off, and for the table.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -32,11 +32,15 @@ pub(crate) struct Entry {
     pub(crate) findings: Vec<String>,
     /// When it began, RFC 3339.
     pub(crate) at: String,
+    /// What was run.
+    #[serde(default)]
+    pub(crate) commit: String,
 }
 
 impl Entry {
-    pub(crate) fn new(run: &Run, seen: &Seen, seconds: f64, at: String) -> Self {
+    pub(crate) fn new(run: &Run, seen: &Seen, seconds: f64, at: String, commit: &str) -> Self {
         Self {
+            commit: commit.to_owned(),
             run: run.to_string(),
             case: run.case.name(),
             fault: run.fault.name().to_owned(),
@@ -88,9 +92,17 @@ impl Book {
         Self { path: path.map(Path::to_owned), entries: text.lines().map(read).collect() }
     }
 
-    /// The names of the runs that are in it.
-    pub(crate) fn known(&self) -> HashSet<String> {
-        self.entries.iter().map(|entry| entry.run.clone()).collect()
+    /// The runs that need not be done again: what did not survive is worth another try.
+    pub(crate) fn survived(&self) -> HashSet<String> {
+        let survived = self.newest().into_iter().filter(|entry| entry.survived);
+        survived.map(|entry| entry.run.clone()).collect()
+    }
+
+    /// The last line of each run.
+    pub(crate) fn newest(&self) -> Vec<&Entry> {
+        let by_run: BTreeMap<_, _> = self.entries.iter().map(|e| (e.run.as_str(), e)).collect();
+        let is_newest = |entry: &&Entry| std::ptr::eq(by_run[entry.run.as_str()], *entry);
+        self.entries.iter().filter(is_newest).collect()
     }
 
     pub(crate) fn add(&mut self, entry: Entry) {

@@ -87,7 +87,7 @@ struct Args {
     /// Print a JSON line per run
     #[arg(long)]
     json: bool,
-    /// Keep results in this file, and skip what is in it
+    /// Keep results in this file, and skip what has survived in it
     #[arg(long)]
     resume: Option<PathBuf>,
     /// Write the table to this file
@@ -130,12 +130,13 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut book = Book::open(args.resume.as_deref());
-    let known = book.known();
-    let left: Vec<_> = runs.iter().filter(|run| !known.contains(&run.to_string())).collect();
+    let survived = book.survived();
+    let left: Vec<_> = runs.iter().filter(|run| !survived.contains(&run.to_string())).collect();
+    let commit = commit();
     let lab = Lab::unchecked();
     let mut bench = None;
     for (place, run) in left.iter().enumerate() {
-        let entry = carry_out(&args, &mut bench, run);
+        let entry = carry_out(&args, &mut bench, run, &commit);
         if args.json {
             println!("{}", serde_json::to_string(&entry).unwrap());
         } else {
@@ -144,20 +145,32 @@ fn main() -> ExitCode {
         book.add(entry);
     }
     lab.run(&["down"]);
-    let version = format!("Tandem {}", env!("CARGO_PKG_VERSION"));
-    let date = chrono::Utc::now().format("%Y-%m-%d").to_string();
-    let text = report::report(&book.entries, &version, &date);
+    let newest: Vec<_> = book.newest().into_iter().cloned().collect();
+    let text = report::report(&newest, &if args.sample { runs } else { list::all() });
     match &args.output {
         Some(path) => std::fs::write(path, text).unwrap(),
         None if !args.json => print!("\n{text}"),
         None => {}
     }
-    let survived = book.entries.iter().all(|entry| entry.survived);
-    if survived { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if newest.iter().all(|entry| entry.survived) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What is checked out, with a `+` if something is changed.
+fn commit() -> String {
+    let git = |args: &[&str]| {
+        let output = std::process::Command::new("git").args(args).output();
+        output
+            .ok()
+            .filter(|o| o.status.success())
+            .map(|o| String::from_utf8_lossy(&o.stdout).into_owned())
+    };
+    let head = git(&["rev-parse", "--short", "HEAD"]).unwrap_or_default().trim().to_owned();
+    let changed = git(&["status", "--porcelain", "--", "src"]).is_none_or(|text| !text.is_empty());
+    if changed { head + "+" } else { head }
 }
 
 /// One run; the lab is made anew before the first one and after one that did not survive.
-fn carry_out(args: &Args, bench: &mut Option<Bench>, run: &Run) -> Entry {
+fn carry_out(args: &Args, bench: &mut Option<Bench>, run: &Run, commit: &str) -> Entry {
     let (began, at) = (Instant::now(), chrono::Utc::now().to_rfc3339());
     let mut seen = Seen::default();
     let lab = Lab::unchecked();
@@ -169,7 +182,7 @@ fn carry_out(args: &Args, bench: &mut Option<Bench>, run: &Run) -> Entry {
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         seen.findings.push(text.unwrap_or_else(|| "a panic".to_owned()));
     }
-    let entry = Entry::new(run, &seen, began.elapsed().as_secs_f64(), at);
+    let entry = Entry::new(run, &seen, began.elapsed().as_secs_f64(), at, commit);
     if !entry.survived
         && let Some(bench) = bench.take()
     {

@@ -1,23 +1,31 @@
 //! The table, as Markdown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use crate::book::Entry;
 use crate::case::Case;
 use crate::fault::Fault;
+use crate::list::Run;
 
-/// The whole report. `version`: what was run; `date`: when.
-pub(crate) fn report(entries: &[Entry], version: &str, date: &str) -> String {
+/// The whole report; `all`: the runs that there are.
+pub(crate) fn report(entries: &[Entry], all: &[Run]) -> String {
     let survived = entries.iter().filter(|entry| entry.survived).count();
+    let days: BTreeSet<_> = entries.iter().map(|entry| entry.at.split('T').next()).collect();
+    let days: Vec<_> = days.into_iter().flatten().collect();
     let mut text = format!(
-        "# Cases × faults\n\n{date}, {version}, on a lab of three nodes: {} runs, {survived} survived, \
-         {} did not.\n\n",
+        "# Cases × faults\n\nWritten by `make matrix`. {}, on a lab of three nodes: {} of {} runs were done, {survived} survived, \
+         {} did not. The lines are in [matrix.jsonl](matrix.jsonl).\n\n",
+        days.join(" and "),
         entries.len(),
+        all.len(),
         entries.len() - survived
     );
+    text += "A cell: how many runs survived of how many were done; each is the fault at another step.\n\n";
     summary(&mut text, entries);
     failures(&mut text, entries);
+    undone(&mut text, entries, all);
+    commits(&mut text, entries);
     legend(&mut text, entries);
     text.push_str("## Each run\n\n");
     for case in Case::all() {
@@ -80,6 +88,37 @@ fn failures(text: &mut String, entries: &[Entry]) {
         }
     }
     text.push('\n');
+}
+
+/// What was not run, by case and fault.
+fn undone(text: &mut String, entries: &[Entry], all: &[Run]) {
+    let done: BTreeSet<_> = entries.iter().map(|entry| entry.run.as_str()).collect();
+    let mut left: BTreeMap<String, BTreeMap<&str, usize>> = BTreeMap::new();
+    for run in all.iter().filter(|run| !done.contains(run.to_string().as_str())) {
+        *left.entry(run.case.name()).or_default().entry(run.fault.name()).or_default() += 1;
+    }
+    if left.is_empty() {
+        return;
+    }
+    text.push_str("## What was not run\n\n");
+    for (case, faults) in left {
+        let faults: Vec<_> =
+            faults.iter().map(|(fault, count)| format!("{fault} {count}")).collect();
+        writeln!(text, "- `{case}`: {}", faults.join(", ")).unwrap();
+    }
+    text.push('\n');
+}
+
+/// Which commits were run: the code moves on.
+fn commits(text: &mut String, entries: &[Entry]) {
+    let mut commits: BTreeMap<&str, usize> = BTreeMap::new();
+    for entry in entries.iter().filter(|entry| !entry.commit.is_empty()) {
+        *commits.entry(&entry.commit).or_default() += 1;
+    }
+    let commits: Vec<_> = commits.iter().map(|(name, count)| format!("{name}: {count}")).collect();
+    if !commits.is_empty() {
+        writeln!(text, "Runs by commit: {}.\n", commits.join(", ")).unwrap();
+    }
 }
 
 fn legend(text: &mut String, entries: &[Entry]) {

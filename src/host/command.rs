@@ -1,6 +1,7 @@
 //! The only door to other processes: argv, a cleared environment, a deadline for the whole process group.
 
 mod group;
+mod orphans;
 mod streams;
 mod tail;
 
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 use tokio::process::Child;
 use tokio::time::timeout;
+
+pub use orphans::end_orphans;
 
 use group::Group;
 use streams::Streams;
@@ -235,6 +238,7 @@ impl Command {
             .env_clear()
             .envs(std::env::vars_os().filter(|(key, _)| passes(key)))
             .env("LC_ALL", "C.UTF-8")
+            .env(orphans::WORKS_FOR, std::process::id().to_string())
             .envs(&self.env)
             .stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())

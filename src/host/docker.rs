@@ -3,6 +3,7 @@
 mod await_healthy;
 mod engine;
 mod health;
+mod own_probe;
 
 #[cfg(any(test, feature = "testing"))]
 mod fake;
@@ -96,6 +97,8 @@ pub struct Container {
     pub state: State,
     /// What its health check says.
     pub health: Health,
+    /// The command of its health check, as argv; none: it has no check.
+    pub check: Vec<String>,
     /// The last line or lines of the last probe.
     pub probe: Option<String>,
     /// How often Docker restarted it.

@@ -53,6 +53,7 @@ impl Agent {
         {
             let mut state = machine.state();
             state.agent = true;
+            state.starts += 1;
             state.away_until = (life > 0).then(tokio::time::Instant::now);
         }
         world.trace.line(machine.name.as_str(), || "agent starts".to_owned());

@@ -141,11 +141,12 @@ impl App {
             let mut brought = offered.cloned().unwrap_or_default();
             let content = live.get(to).map(String::as_str).unwrap_or_default();
             let there: BTreeSet<&str> = content.split(';').collect();
-            let written = promises.written.remove(to).unwrap_or_default();
+            let mut before = promises.written.remove(to).unwrap_or_default();
             // Proxies that are behind lead users to the new version before it is committed.
-            let (since, before): (Vec<_>, Vec<_>) =
-                written.into_iter().partition(|token| there.contains(token.as_str()));
-            brought.extend(since);
+            let is_new =
+                |token: &String| there.contains(token.as_str()) && !brought.contains(token);
+            let since = before.iter().rev().take_while(|token| is_new(token)).count();
+            brought.extend(before.split_off(before.len() - since));
             promises.written.insert(to.clone(), brought);
             if !before.is_empty() {
                 promises.archived.push([(to.clone(), before)].into());

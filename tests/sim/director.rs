@@ -17,6 +17,7 @@ use crate::apps::{self, Flaw};
 use crate::kv;
 use crate::network;
 use crate::world::{Machine, World};
+use crate::writer;
 
 /// Something that happens at a moment.
 #[derive(Debug, Clone)]
@@ -214,6 +215,8 @@ impl Director {
     }
 
     fn cut(&mut self, node: usize) {
+        // Up to here its proxies have followed.
+        writer::follow(&self.world, node);
         let machine = &self.world.machines[node];
         machine.state().cut = true;
         self.world.consul.set_reachable(&machine.name, false);

@@ -215,7 +215,7 @@ impl Gate {
         result
     }
 
-    /// What an agent asked for happens, some time after its death.
+    /// What an agent asked for happens, some time after its death; the next agent ends what is not a daemon's work.
     fn linger<T, E>(
         &self,
         what: String,
@@ -226,12 +226,20 @@ impl Gate {
     {
         let (world, node) = (self.world.clone(), self.node);
         let delay = world.rng.millis(0..8_000);
-        let boots = world.machines[node].state().boots;
+        let is_daemons = what.starts_with("send ");
+        let (boots, starts) = {
+            let state = world.machines[node].state();
+            (state.boots, state.starts)
+        };
         world.under_way.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
             sleep(delay).await;
             let machine = &world.machines[node];
-            if machine.state().boots == boots {
+            let goes_on = {
+                let state = machine.state();
+                state.boots == boots && (is_daemons || state.starts == starts)
+            };
+            if goes_on {
                 world.trace.line(machine.name.as_str(), || format!("{what}, without its agent"));
                 let _ = effect.await;
             }

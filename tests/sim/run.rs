@@ -24,7 +24,7 @@ use crate::rng::Rng;
 use crate::settled;
 use crate::trace::{Sink, Trace};
 use crate::world::{Machine, Spent, World};
-use crate::writer;
+use crate::writer::{self, View};
 
 /// How long everything may take to come to an end once nothing fails any more.
 const PATIENCE: Duration = Duration::from_secs(3 * 3600);
@@ -100,9 +100,10 @@ fn world(
         director::make_room(&machine, if rng.percent(5) { 0 } else { 20 + rng.below(60) });
         machine
     };
-    let machines = (1..=machines).map(machine).collect();
+    let machines: Vec<Machine> = (1..=machines).map(machine).collect();
     let apps = if rng.percent(75) { 1 } else { 2 };
     World {
+        views: Mutex::new(vec![vec![View::default(); apps]; machines.len()]),
         trace: Trace::new(sink),
         chances,
         machines,

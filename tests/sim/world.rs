@@ -18,6 +18,7 @@ use crate::chances::Chances;
 use crate::gossip::Gossip;
 use crate::rng::Rng;
 use crate::trace::Trace;
+use crate::writer::Views;
 
 /// Everything but the agents, who come and go.
 pub(crate) struct World {
@@ -25,6 +26,8 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
     pub(crate) chances: Chances,
     pub(crate) consul: MemoryConsul,
+    /// Where the nodes' proxies lead users.
+    pub(crate) views: Mutex<Views>,
     /// What agents have decoded of it.
     pub(crate) records: Records,
     pub(crate) machines: Vec<Machine>,
@@ -68,6 +71,8 @@ pub(crate) struct MachineState {
     pub(crate) powered: bool,
     /// How often it lost its power.
     pub(crate) boots: u32,
+    /// How often an agent was started.
+    pub(crate) starts: u32,
     pub(crate) cut: bool,
     pub(crate) docker: bool,
     pub(crate) agent: bool,
@@ -87,6 +92,7 @@ impl Machine {
         let state = MachineState {
             powered: true,
             boots: 0,
+            starts: 0,
             cut: false,
             docker: true,
             agent: false,

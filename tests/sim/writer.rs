@@ -10,11 +10,11 @@ use crate::kv;
 use crate::world::World;
 
 /// How far behind a node's proxies may be while Consul answers.
-const LAG: Duration = Duration::from_secs(2);
+const LAG: Duration = Duration::from_millis(300);
 
 /// Where a node's proxies lead an app's users.
 #[derive(Debug, Clone, Default)]
-struct View {
+pub(crate) struct View {
     /// The index of the app's entry, and whom it names.
     entry: Option<u64>,
     master: Option<usize>,
@@ -22,34 +22,50 @@ struct View {
     since: Option<Instant>,
 }
 
+/// The views of all nodes, by node and app.
+pub(crate) type Views = Vec<Vec<View>>;
+
 /// Writes to all apps until it is dropped.
 pub(crate) async fn write(world: Arc<World>) {
-    let mut views = vec![vec![View::default(); world.apps.len()]; world.machines.len()];
     loop {
         sleep(world.rng.millis(200..2_000)).await;
+        for node in 0..world.machines.len() {
+            follow(&world, node);
+        }
         for (app, _) in world.apps.iter().enumerate() {
             let entry = world.rng.index(world.machines.len());
-            refresh(&world, &mut views[entry][app], entry, app);
-            let Some(target) = views[entry][app].master else { continue };
-            refresh(&world, &mut views[target][app], target, app);
-            let (first, last) = (&views[entry][app], &views[target][app]);
-            let served = last.master == Some(target) && !last.maintenance && !first.maintenance;
-            if served && reaches(&world, entry, target) {
+            if let Some(target) = served(&world, entry, app).filter(|t| reaches(&world, entry, *t))
+            {
                 request(&world, target, app);
             }
         }
     }
 }
 
+/// Where a request that enters the cluster at a node ends, if the proxies let it.
+fn served(world: &World, entry: usize, app: usize) -> Option<usize> {
+    let views = world.views.lock().unwrap();
+    let first = &views[entry][app];
+    let target = first.master.filter(|_| !first.maintenance)?;
+    let last = &views[target][app];
+    (last.master == Some(target) && !last.maintenance).then_some(target)
+}
+
 /// A node's proxies follow Consul, if it answers.
-fn refresh(world: &World, view: &mut View, node: usize, app: usize) {
+pub(crate) fn follow(world: &World, node: usize) {
     if world.machines[node].state().cut {
         return;
     }
-    let is_late = view.since.is_none_or(|since| since.elapsed() > LAG);
-    if !is_late && world.rng.percent(30) {
-        return;
+    let mut views = world.views.lock().unwrap();
+    for (app, view) in views[node].iter_mut().enumerate() {
+        let is_late = view.since.is_none_or(|since| since.elapsed() > LAG);
+        if is_late || !world.rng.percent(30) {
+            refresh(world, view, app);
+        }
     }
+}
+
+fn refresh(world: &World, view: &mut View, app: usize) {
     let name = &world.apps[app].name;
     let entry = kv::entry(&world.consul, &keys::app(name));
     let index = entry.as_ref().map(|entry| entry.modify_index);

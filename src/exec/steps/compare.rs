@@ -91,6 +91,7 @@ mod tests {
             image_id: "sha256:1".to_owned(),
             state: State::Running,
             health: Health::None,
+            check: Vec::new(),
             probe: None,
             restart_count: 0,
             started_at: None,

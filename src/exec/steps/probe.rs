@@ -1,6 +1,6 @@
 //! Whether copies will reach the node that is to hold them: an empty volume goes ahead, the way that all will go.
 
-use super::StepContext;
+use super::{StepContext, transfer};
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
 use crate::host::volume::SnapshotName;
@@ -34,8 +34,7 @@ async fn send_to(
     let volumes = &step.ctx.host.volumes;
     volumes.create(volume).await.map_err(|e| StepError::from_error(&e))?;
     let snapshot = volumes.snapshot(volume).await.map_err(|e| StepError::from_error(&e))?;
-    volumes.send(&snapshot, address).await.map_err(|e| StepError::from_error(&e))?;
-    Ok(snapshot)
+    Ok(transfer::deliver(step, snapshot, address).await?.snapshot)
 }
 
 /// Looks whether it arrived. It goes with the checkouts: a step that is resumed would not find what it removed.

@@ -143,7 +143,7 @@ async fn fail_at(lab: &Lab, failed: usize, when: When) -> bool {
         }
         assert_eq!(now, World { ..before.clone() }, "{what}: {}", node.name);
     }
-    assert_eq!(foreign(&lab, 3), Vec::<String>::new(), "{what}: copies are left");
+    assert_eq!(foreign(lab, 3), Vec::<String>::new(), "{what}: copies are left");
     lab.mend();
     assert_eq!(lab.run(&id(TESTED + 1), &migrate()).await, State::Completed, "{what}");
     true

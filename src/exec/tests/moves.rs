@@ -53,10 +53,9 @@ async fn slave_and_master_change_places() {
     let entry = lab.entry().await.unwrap();
     assert_eq!((entry.master, entry.slave), (node(2), Some(node(1))));
     // What goes back are changes to what both have.
-    let state = lab.node(2).fakes.machine.state();
-    let mark = state.snapshots.iter().find(|(name, _)| name.sent_to() == Some("10.77.0.1"));
+    let snapshots = lab.node(2).fakes.machine.state().snapshots.clone();
+    let mark = snapshots.iter().find(|(name, _)| name.sent_to() == Some("10.77.0.1"));
     assert_eq!(mark.map(|(_, common)| common.content.as_str()), Some("v1;last;"));
-    drop(state);
     assert_eq!(restarts(&lab, 2), ["always".to_owned(), "no".to_owned()].into());
     lab.assert_idle("swap").await;
 }

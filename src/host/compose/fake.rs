@@ -92,6 +92,7 @@ impl FakeCompose {
                         .unwrap_or_else(|| format!("image-{name}")),
                     state: how,
                     health,
+                    check: Vec::new(),
                     probe: None,
                     restart_count: 0,
                     started_at: None,

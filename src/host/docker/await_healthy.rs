@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::own_probe::Prober;
 use super::{Baseline, Complaint, Containers, DockerError, Health, Verdict, health};
 use crate::model::ProjectName;
 use crate::model::manifest::Manifest;
@@ -51,7 +52,7 @@ fn with_log(log: &str) -> String {
 }
 
 /// Waits until the app is healthy; ends early if it fails, in any case at `deadline`. A passing health check is proof
-/// that a container works; one without has to run undisturbed for `settle` instead.
+/// that a container works, whoever ran it; one without has to run undisturbed for `settle` instead.
 ///
 /// A Docker that is away for a moment is waited for like the app.
 pub async fn await_healthy(
@@ -62,10 +63,10 @@ pub async fn await_healthy(
     deadline: Duration,
 ) -> Result<(), HealthError> {
     let end = Instant::now() + deadline;
-    let mut baseline = Baseline::new();
+    let (mut baseline, mut prober) = (Baseline::new(), Prober::default());
     let mut healthy_since = None;
     loop {
-        let look = look(containers, project, manifest, &mut baseline).await;
+        let look = look(containers, project, manifest, &mut baseline, &mut prober).await;
         let now = Instant::now();
         match &look {
             Ok((Verdict::Healthy, proven)) => {
@@ -97,8 +98,10 @@ async fn look(
     project: &ProjectName,
     manifest: &Manifest,
     baseline: &mut Baseline,
+    prober: &mut Prober,
 ) -> Result<Look, DockerError> {
-    let seen = containers.of_project(project).await?;
+    let mut seen = containers.of_project(project).await?;
+    prober.probe(containers, &mut seen).await;
     for container in &seen {
         baseline.entry(container.id.clone()).or_insert(container.restart_count);
     }
@@ -134,7 +137,7 @@ async fn log_of(containers: &dyn Containers, complaint: &Complaint) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::docker::{Container, FakeContainers, State};
+    use crate::host::docker::{Container, ExecOutput, FakeContainers, State};
     use crate::host::fake::FakeMachine;
     use crate::model::AppName;
     use crate::model::manifest::Service;
@@ -173,6 +176,7 @@ mod tests {
                 image_id: String::new(),
                 state: State::Running,
                 health: Health::None,
+                check: Vec::new(),
                 probe: None,
                 restart_count: 0,
                 started_at: None,
@@ -224,6 +228,27 @@ mod tests {
         };
         let (took, ()) = tokio::join!(fixture.wait(), changes);
         assert!(took.unwrap() < Duration::from_secs(2) + SETTLE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_dockers_interval() {
+        let fixture = Fixture::new();
+        let check = vec!["pg_isready".to_owned(), "-q".to_owned()];
+        fixture.set(|c| (c.health, c.check) = (Health::Starting, check.clone()));
+        let answer = |code| ExecOutput { code, stdout: String::new(), stderr: String::new() };
+        fixture.containers.set_answer("pg_isready", answer(1));
+        let changes = async {
+            sleep(Duration::from_secs(2)).await;
+            fixture.containers.set_answer("pg_isready", answer(0));
+        };
+        let (took, ()) = tokio::join!(fixture.wait(), changes);
+        assert!((Duration::from_secs(2)..SETTLE).contains(&took.unwrap()));
+        let probes =
+            fixture.machine.calls().iter().filter(|c| *c == "exec 1 pg_isready -q").count();
+        assert!((3..8).contains(&probes), "{probes} probes");
+        // What Docker has judged is not asked again.
+        fixture.set(|c| (c.health, c.check) = (Health::Unhealthy, check.clone()));
+        assert!(matches!(fixture.wait().await, Err(HealthError::Failed { .. })));
     }
 
     #[tokio::test(start_paused = true)]

@@ -116,6 +116,7 @@ mod tests {
             image_id: String::new(),
             state,
             health,
+            check: Vec::new(),
             probe: Some("refused".to_owned()),
             restart_count: 0,
             started_at: None,

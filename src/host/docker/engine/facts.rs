@@ -18,9 +18,9 @@ pub(super) fn is_one_off(summary: &ContainerSummary) -> bool {
 }
 
 pub(super) fn container(facts: ContainerInspectResponse) -> Container {
-    let (image, labels) =
-        facts.config.map(|config| (config.image, config.labels)).unwrap_or_default();
-    let mut labels = labels.unwrap_or_default();
+    let config = facts.config.unwrap_or_default();
+    let check = config.healthcheck.and_then(|check| check.test).unwrap_or_default();
+    let mut labels = config.labels.unwrap_or_default();
     let service = labels.remove("com.docker.compose.service");
     let name = facts.name.unwrap_or_default();
     let docker_state = facts.state.unwrap_or_default();
@@ -29,10 +29,11 @@ pub(super) fn container(facts: ContainerInspectResponse) -> Container {
         id: facts.id.unwrap_or_default(),
         name: name.trim_start_matches('/').to_owned(),
         service: service.unwrap_or_default(),
-        image: image.unwrap_or_default(),
+        image: config.image.unwrap_or_default(),
         image_id: facts.image.unwrap_or_default(),
         state: state(&docker_state),
         health,
+        check: check_command(check, config.shell),
         probe,
         restart_count: facts
             .restart_count
@@ -42,6 +43,19 @@ pub(super) fn container(facts: ContainerInspectResponse) -> Container {
         config_hash: labels.remove("com.docker.compose.config-hash"),
         binds: facts.mounts.map(binds).unwrap_or_default(),
         restart: restart(facts.host_config.and_then(|config| config.restart_policy)),
+    }
+}
+
+/// A health check's `Test` as argv: `CMD` stands before one, `CMD-SHELL` before a line for the image's shell.
+fn check_command(test: Vec<String>, shell: Option<Vec<String>>) -> Vec<String> {
+    match test.split_first() {
+        Some((kind, argv)) if kind == "CMD" => argv.to_vec(),
+        Some((kind, line)) if kind == "CMD-SHELL" => {
+            let usual = || vec!["/bin/sh".to_owned(), "-c".to_owned()];
+            let shell = shell.filter(|shell| !shell.is_empty()).unwrap_or_else(usual);
+            shell.into_iter().chain(line.iter().cloned()).collect()
+        }
+        Some(_) | None => Vec::new(),
     }
 }
 
@@ -158,6 +172,18 @@ mod tests {
             &json!({"Status": "running", "Health": {"Status": "starting", "Log": silent}}),
         );
         assert_eq!((it.health, it.probe.as_deref()), (Health::Starting, Some("exit code 7")));
+    }
+
+    #[test]
+    fn a_health_check_is_run_as_docker_runs_it() {
+        let words =
+            |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let command = |test: &[&str], shell| check_command(words(test), shell);
+        assert_eq!(command(&["CMD", "curl", "-f", "x y"], None), ["curl", "-f", "x y"]);
+        assert_eq!(command(&["CMD-SHELL", "a || b"], None), ["/bin/sh", "-c", "a || b"]);
+        let shell = Some(words(&["/bin/bash", "-ec"]));
+        assert_eq!(command(&["CMD-SHELL", "a"], shell), ["/bin/bash", "-ec", "a"]);
+        assert!(command(&["NONE"], None).is_empty() && command(&[], None).is_empty());
     }
 
     #[test]
