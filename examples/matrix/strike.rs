@@ -127,6 +127,17 @@ impl<'a> Strike<'a> {
         self.lab.node(self.node, &["bash", "-c", &script]);
     }
 
+    /// btrfs gives room back some time after the files are gone.
+    fn empty(&self) {
+        let script = format!(
+            "rm -rf {FILLER}; for _ in $(seq 60); do sync -f /var/lib/buttervolume; \
+             free=$(df --output=avail -B1M /var/lib/buttervolume | tail -n 1); \
+             [ \"$free\" -gt 512 ] && exit 0; sleep 0.5; done; \
+             echo 'the room does not come back' >&2; exit 1"
+        );
+        self.lab.node(self.node, &["bash", "-c", &script]);
+    }
+
     /// Whether nothing is left to mend.
     pub(crate) fn is_over(&self) -> bool {
         self.struck.is_none() || self.mended
@@ -172,7 +183,7 @@ impl<'a> Strike<'a> {
                     let _ = std::fs::remove_file(process::path(node, file));
                 }
             }
-            Blow::Fill => drop(self.lab.node(node, &["rm", "-rf", FILLER])),
+            Blow::Fill => self.empty(),
             Blow::CutGit => drop(self.lab.run(&["restore-git", node])),
         }
         self.mended = true;
