@@ -80,24 +80,14 @@ impl Candidate<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::docker::{Health, State};
+    use crate::host::docker::State;
 
     fn running() -> Container {
         Container {
-            id: "1".to_owned(),
-            name: "p_web_1".to_owned(),
-            service: "web".to_owned(),
             image: "p_web".to_owned(),
             image_id: "sha256:1".to_owned(),
-            state: State::Running,
-            health: Health::None,
-            check: Vec::new(),
-            probe: None,
-            restart_count: 0,
-            started_at: None,
-            restart: "no".to_owned(),
             config_hash: Some("hash".to_owned()),
-            binds: Vec::new(),
+            ..Container::running("web")
         }
     }
 

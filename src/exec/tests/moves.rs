@@ -18,7 +18,7 @@ use crate::host::compose::ComposeError;
 use crate::host::docker::{Health, State as Run};
 use crate::host::volume::VolumeError;
 use crate::model::deployment::{Deployment, State, Status, Step};
-use crate::model::{Amount, keys};
+use crate::model::{Amount, DeployId, keys};
 
 fn schedules(world: &World) -> BTreeSet<String> {
     world.schedules.iter().map(|(_, action, _)| action.clone()).collect()
@@ -221,6 +221,19 @@ async fn what_has_not_changed_is_not_touched() {
     assert_eq!(lab.entry().await.unwrap().deploy_id, id(2).as_str());
 }
 
+fn runs(lab: &Lab, number: usize) -> bool {
+    lab.node(number).world(lab).containers.iter().any(|(_, _, up)| *up)
+}
+
+/// Until the deployment is undone the app runs on one node at most; then node 2 can be reached again.
+async fn never_twice(lab: &Lab, tested: &DeployId) {
+    while lab.record(tested).await.state != State::Undone {
+        assert!(!(runs(lab, 1) && runs(lab, 2)), "it runs twice");
+        sleep(Duration::from_millis(100)).await;
+    }
+    lab.consul.set_reachable(&node(2), true);
+}
+
 /// The new master is cut off with its version up: it stops that before the former one is brought back.
 #[tokio::test(start_paused = true)]
 async fn a_new_master_that_is_cut_off_does_not_run_on() {
@@ -234,17 +247,9 @@ async fn a_new_master_that_is_cut_off_does_not_run_on() {
     };
     lab.node(2).kv.inject(1, Fault::Meanwhile(Arc::new(cut)), marks(index, Status::Running));
     let tested = id(TESTED);
-    let runs = |number: usize| lab.node(number).world(&lab).containers.iter().any(|(_, _, up)| *up);
-    let watch = async {
-        while lab.record(&tested).await.state != State::Undone {
-            assert!(!(runs(1) && runs(2)), "it runs twice");
-            sleep(Duration::from_millis(100)).await;
-        }
-        lab.consul.set_reachable(&node(2), true);
-    };
-    let (state, ()) = tokio::join!(lab.work(&tested), watch);
+    let (state, ()) = tokio::join!(lab.work(&tested), never_twice(&lab, &tested));
     assert_eq!(state, State::Undone);
-    assert!(runs(1));
+    assert!(runs(&lab, 1));
     lab.node(2).restart().await;
     lab.settle().await;
     assert!(lab.node(2).world(&lab).containers.is_empty());
@@ -259,22 +264,17 @@ async fn a_new_master_that_is_cut_off_while_it_waits_does_not_run_on() {
     let record = Scenario::Swap.accepted(&lab).await;
     let waits = position(&record, |step| *step == Step::AwaitHealthy);
     let tested = id(TESTED);
-    let runs = |number: usize| lab.node(number).world(&lab).containers.iter().any(|(_, _, up)| *up);
     let watch = async {
         while lab.record(&tested).await.steps[waits].status != Status::Running {
             sleep(Duration::from_millis(100)).await;
         }
-        assert!(runs(2));
+        assert!(runs(&lab, 2));
         assert_eq!(restarts(&lab, 2), ["no".to_owned()].into(), "a node that boots would start it");
         lab.consul.set_reachable(&node(2), false);
         lab.consul.expire_session(&lab.node(2).session());
-        while lab.record(&tested).await.state != State::Undone {
-            assert!(!(runs(1) && runs(2)), "it runs twice");
-            sleep(Duration::from_millis(100)).await;
-        }
-        lab.consul.set_reachable(&node(2), true);
+        never_twice(&lab, &tested).await;
     };
     let (state, ()) = tokio::join!(lab.work(&tested), watch);
     assert_eq!(state, State::Undone);
-    assert!(runs(1) && !runs(2));
+    assert!(runs(&lab, 1) && !runs(&lab, 2));
 }

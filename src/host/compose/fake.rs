@@ -92,13 +92,9 @@ impl FakeCompose {
                         .unwrap_or_else(|| format!("image-{name}")),
                     state: how,
                     health,
-                    check: Vec::new(),
-                    probe: None,
-                    restart_count: 0,
-                    started_at: None,
                     restart: service.restart.clone(),
                     config_hash: hashes.get(name).cloned(),
-                    binds: Vec::new(),
+                    ..Container::running(name)
                 }
             })
             .collect()

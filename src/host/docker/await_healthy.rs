@@ -137,7 +137,7 @@ async fn log_of(containers: &dyn Containers, complaint: &Complaint) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::docker::{Container, ExecOutput, FakeContainers, State};
+    use crate::host::docker::{Container, ExecOutput, FakeContainers};
     use crate::host::fake::FakeMachine;
     use crate::model::AppName;
     use crate::model::manifest::Service;
@@ -168,22 +168,7 @@ mod tests {
         }
 
         fn set(&self, change: impl Fn(&mut Container)) {
-            let mut container = Container {
-                id: "1".to_owned(),
-                name: "p_web_1".to_owned(),
-                service: "web".to_owned(),
-                image: String::new(),
-                image_id: String::new(),
-                state: State::Running,
-                health: Health::None,
-                check: Vec::new(),
-                probe: None,
-                restart_count: 0,
-                started_at: None,
-                restart: "no".to_owned(),
-                config_hash: None,
-                binds: Vec::new(),
-            };
+            let mut container = Container::running("web");
             change(&mut container);
             let mut state = self.machine.state();
             state.containers.insert(self.project.to_string(), vec![container]);
@@ -244,7 +229,7 @@ mod tests {
         let (took, ()) = tokio::join!(fixture.wait(), changes);
         assert!((Duration::from_secs(2)..SETTLE).contains(&took.unwrap()));
         let probes =
-            fixture.machine.calls().iter().filter(|c| *c == "exec 1 pg_isready -q").count();
+            fixture.machine.calls().iter().filter(|c| *c == "exec id-web pg_isready -q").count();
         assert!((3..8).contains(&probes), "{probes} probes");
         // What Docker has judged is not asked again.
         fixture.set(|c| (c.health, c.check) = (Health::Unhealthy, check.clone()));

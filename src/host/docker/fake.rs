@@ -7,9 +7,31 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Container, Containers, DockerError, ExecOutput, Image};
+use super::{Container, Containers, DockerError, ExecOutput, Health, Image, State};
 use crate::host::fake::{Failures, FakeMachine, full_reference, lock};
 use crate::model::ProjectName;
+
+impl Container {
+    /// The only container of a service without a health check, which runs.
+    pub fn running(service: &str) -> Self {
+        Self {
+            id: format!("id-{service}"),
+            name: format!("p_{service}_1"),
+            service: service.to_owned(),
+            image: String::new(),
+            image_id: String::new(),
+            state: State::Running,
+            health: Health::None,
+            check: Vec::new(),
+            probe: None,
+            restart_count: 0,
+            started_at: None,
+            restart: "no".to_owned(),
+            config_hash: None,
+            binds: Vec::new(),
+        }
+    }
+}
 
 /// Tells what the machine's state holds.
 #[derive(Default)]

@@ -109,20 +109,10 @@ mod tests {
 
     fn container(service: &str, state: State, health: Health) -> Container {
         Container {
-            id: format!("id-{service}"),
-            name: format!("p_{service}_1"),
-            service: service.to_owned(),
-            image: String::new(),
-            image_id: String::new(),
             state,
             health,
-            check: Vec::new(),
             probe: Some("refused".to_owned()),
-            restart_count: 0,
-            started_at: None,
-            restart: "no".to_owned(),
-            config_hash: None,
-            binds: Vec::new(),
+            ..Container::running(service)
         }
     }
 
