@@ -7,6 +7,7 @@ mod follow;
 mod handlers;
 mod keeper;
 mod measure;
+mod members;
 mod presence;
 mod proxies;
 mod replicas;

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use tokio::sync::{RwLock, watch};
 use tracing::{info, warn};
 
-use super::AgentError;
 use super::follow::follow;
+use super::{AgentError, members};
 use crate::config::Config;
 use crate::consul::catalog::Member;
 use crate::consul::kv::Entry;
@@ -20,8 +20,6 @@ use crate::model::{AppName, AppRecord, NodeName, keys};
 use crate::proxy::control::{CheckRunner, ExecOutput, LocalControl};
 use crate::proxy::{Applied, ClusterView, Problem, Proxies, ProxySettings};
 
-const WAIT: Duration = Duration::from_secs(60);
-const RETRY: Duration = Duration::from_secs(1);
 /// A proxy that was away, or a check that could not be made, is looked at again after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// What is in place is compared with what should be this often, even if nothing changes.
@@ -86,7 +84,7 @@ impl Follower {
         let kv = &ctx.cluster.kv;
         let [mut apps, mut maintenance, mut swarm] =
             PREFIXES.map(|prefix| follow(kv.clone(), prefix));
-        let mut members = follow_members(ctx.clone());
+        let mut members = members::follow(ctx.clone());
         let mut again = REFRESH;
         loop {
             tokio::select! {
@@ -153,32 +151,6 @@ fn report(applied: &Applied, unreadable: Vec<Problem>, problems: &watch::Sender<
         lines.iter().for_each(|line| warn!(problem = line, "left out of the proxies"));
         problems.send_replace(lines);
     }
-}
-
-/// Follows the members in a task of its own; ends when the receiver is dropped.
-fn follow_members(ctx: Arc<Context>) -> watch::Receiver<Option<Vec<Member>>> {
-    let (sender, receiver) = watch::channel(None);
-    tokio::spawn(async move {
-        let mut after = None;
-        while !sender.is_closed() {
-            match ctx.cluster.catalog.watch_members(after, WAIT).await {
-                Ok((index, members)) => {
-                    after = Some(index);
-                    sender.send_if_modified(|known: &mut Option<Vec<Member>>| {
-                        let is_new = known.as_ref() != Some(&members);
-                        *known = Some(members);
-                        is_new
-                    });
-                }
-                Err(error) => {
-                    after = None;
-                    warn!(error = %chain(&error), "Consul does not tell the members");
-                }
-            }
-            tokio::time::sleep(RETRY).await;
-        }
-    });
-    receiver
 }
 
 /// The deployments' question, answered from the view in use.
