@@ -112,10 +112,20 @@ pub(in crate::exec) async fn keep_running(step: &StepContext<'_>) -> Result<Done
 async fn start(step: &StepContext<'_>, project: &Project) -> Result<Manifest, StepError> {
     let up =
         async { step.ctx.host.compose.up(project).await.map_err(|e| StepError::from_error(&e)) };
-    // Read anew: `update.sh` may have changed it.
+    if !runs_scripts(step) {
+        up.await?;
+        return step.known_manifest(project).await;
+    }
+    // Read anew: a script may have changed it.
     let (up, manifest) = tokio::join!(up, step.manifest(project));
     up?;
     manifest
+}
+
+/// Whether the deployment runs a program of the repository's.
+fn runs_scripts(step: &StepContext<'_>) -> bool {
+    let scripts = [Step::Update, Step::PostMigrate];
+    step.deployment.steps.iter().any(|record| scripts.contains(&record.step))
 }
 
 /// What Docker does with containers that end is what the compose file says.
