@@ -11,6 +11,8 @@ mod members;
 mod presence;
 mod proxies;
 mod replicas;
+#[cfg(test)]
+mod testing;
 mod wiring;
 
 use std::sync::Arc;

@@ -1,21 +1,16 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
 use super::looker::Looker;
-use crate::agent::wiring;
-use crate::config::Config;
+use crate::agent::testing::{self, Made};
 use crate::consul::kv::{Entry, Kv};
 use crate::consul::memory::MemoryConsul;
-use crate::exec::{Cluster, Context, ProxyCheck};
-use crate::host::Host;
 use crate::host::fake::FakeHost;
 use crate::host::volume::{SnapshotName, Verified, VolumeError};
-use crate::model::{AppName, AppRecord, NodeName};
+use crate::model::NodeName;
 use crate::replication::ReplicaState;
 
 const APP: &str = "app_main.44dd7";
@@ -23,15 +18,6 @@ const KEY: &str = "tandem/replicas/app_main.44dd7/node2";
 const CHECK: &str = "tandem-replica-appmain44dd7";
 /// The default of `replica-interval`.
 const INTERVAL: Duration = Duration::from_secs(60);
-
-struct NoProxies;
-
-#[async_trait::async_trait]
-impl ProxyCheck for NoProxies {
-    async fn would_accept(&self, _: &AppName, _: &AppRecord) -> Result<(), Vec<String>> {
-        Ok(())
-    }
-}
 
 /// node1 and node2 over one Consul; the agent of one of them.
 struct Bench {
@@ -44,32 +30,9 @@ struct Bench {
 
 impl Bench {
     async fn of(me: &str) -> Self {
-        let consul = MemoryConsul::new();
-        let [_, _] = ["node1", "node2"].map(|name| consul.client(&node(name)));
-        let client = consul.client(&node(me));
-        let cluster = Cluster {
-            kv: Arc::new(client.clone()),
-            sessions: Arc::new(client.clone()),
-            catalog: Arc::new(client.clone()),
-            events: Arc::new(client.clone()),
-        };
-        let dir = tempfile::tempdir().unwrap();
-        let values = BTreeMap::from([("data-dir", dir.path().display().to_string())]);
-        let config = Config::parse(&values, "", "test").unwrap();
-        let (_, session) = watch::channel(None);
-        let address = if me == "node1" { "10.77.0.1" } else { "10.77.0.2" };
-        let context = wiring::context(
-            config,
-            cluster,
-            Arc::new(NoProxies),
-            session,
-            node(me),
-            address.into(),
-        );
-        let mut context: Context = context.await.unwrap();
-        let (host, fakes) = Host::fake();
-        context.host = host;
-        Self { consul, me: node(me), fakes, looker: Looker::new(Arc::new(context)), _dir: dir }
+        let Made { consul, fakes, context, dir } = testing::context(me).await;
+        let me = context.me.clone();
+        Self { consul, me, fakes, looker: Looker::new(Arc::new(context)), _dir: dir }
     }
 
     /// One look, with node1 as the app's master and node2 as its slave.
@@ -121,10 +84,6 @@ impl Bench {
         let text = |key: &str| check[key].as_str().unwrap().to_owned();
         Some((text("Status"), text("Output")))
     }
-}
-
-fn node(name: &str) -> NodeName {
-    NodeName::parse(name).unwrap()
 }
 
 fn name(text: &str) -> SnapshotName {
