@@ -13,7 +13,7 @@ help: ## What there is
 demo: build ## Three real nodes on this machine, an app deployed, its page fetched through each node (as root)
 	@fixtures/demo
 
-test: fmt lint test-unit test-docs test-scripts sim test-lab-itself test-lab test-matrix ## Everything that has to pass (as root: it starts a lab)
+test: fmt lint test-unit test-docs test-scripts test-proxies sim test-lab-itself test-lab test-matrix ## Everything that has to pass (as root: it starts a lab)
 
 deps: ## Install what building takes (Debian packages; says which)
 	@fixtures/build-deps
@@ -40,6 +40,9 @@ test-docs: deps ## The documentation builds and its examples run
 
 test-scripts: ## Shell scripts, checked
 	@fixtures/check-scripts
+
+test-proxies: deps ## What is rendered, given to the real HAProxy and Caddy of two generations (as root: it fetches them)
+	@fixtures/with-proxies cargo test --features lab --test proxies
 
 test-lab-itself: ## The lab's own test: every part and every fault, without Tandem (as root)
 	env -u TANDEM_BIN fixtures/lab/selftest
@@ -71,4 +74,4 @@ deny: ## Licences, bans and sources of the dependencies (compiles cargo-deny the
 clean-lab: ## End the demo's and the tests' labs and remove what they left
 	@$(LAB) down; LAB=tandem-test $(LAB) down; LAB=tandem-bench $(LAB) down; LAB=tandem-matrix $(LAB) down
 
-.PHONY: help demo test deps build fmt lint sim test-unit test-docs test-scripts test-lab-itself test-lab test-matrix matrix bench deny clean-lab
+.PHONY: help demo test deps build fmt lint sim test-unit test-docs test-scripts test-proxies test-lab-itself test-lab test-matrix matrix bench deny clean-lab

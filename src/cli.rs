@@ -1,6 +1,7 @@
-//! The commands: each needs nothing but Consul, save the agent itself.
+//! The commands: each needs nothing but Consul, save the agent itself, and `check`, which needs Compose alone.
 
 mod agent;
+mod check;
 mod drain;
 mod follow;
 mod handle;
@@ -16,6 +17,7 @@ use clap::{Parser, Subcommand};
 
 use crate::consul::{Client, ConsulError};
 use crate::error::{CommandFailure, ErrorKind};
+use crate::host::compose::ComposeCli;
 use printer::Printer;
 
 /// Tandem moves apps between the nodes of a small cluster, with their data.
@@ -50,6 +52,7 @@ enum Command {
     Follow(follow::FollowArgs),
     Drain(drain::DrainArgs),
     Undrain(drain::UndrainArgs),
+    Check(check::CheckArgs),
 }
 
 /// Parses the arguments, runs the command, and turns its failure into text and an exit code.
@@ -69,14 +72,18 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(command: Command) -> Result<(), CommandFailure> {
-    let client = client()?;
+    let out = &mut Printer::stdout();
     match command {
-        Command::Agent(args) => agent::run(args, client).await,
-        Command::Handle(args) => handle::run(args, client).await,
-        Command::Status(args) => status::run(&args, &client, &mut Printer::stdout()).await,
-        Command::Follow(args) => follow::run(&args, &client, &mut Printer::stdout()).await,
-        Command::Drain(args) => drain::drain(&args, &client, &client, &mut Printer::stdout()).await,
-        Command::Undrain(args) => drain::undrain(&args, &client, &mut Printer::stdout()).await,
+        Command::Agent(args) => agent::run(args, client()?).await,
+        Command::Handle(args) => handle::run(args, client()?).await,
+        Command::Status(args) => status::run(&args, &client()?, out).await,
+        Command::Follow(args) => follow::run(&args, &client()?, out).await,
+        Command::Drain(args) => {
+            let client = client()?;
+            drain::drain(&args, &client, &client, out).await
+        }
+        Command::Undrain(args) => drain::undrain(&args, &client()?, out).await,
+        Command::Check(args) => check::run(&args, &ComposeCli::default(), out).await,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The words of the domain, as types that can't hold a wrong value. Pure: no clock, files, network or tokio.
 
 pub mod app;
+pub mod definition;
 pub mod deployment;
 pub mod keys;
 pub mod manifest;

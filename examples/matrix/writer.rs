@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::http::{Ask, ask};
 
-/// The time between two rows.
-const PACE: Duration = Duration::from_millis(50);
+/// The time between two rows: short beside any step, and a process or two of the app's for each.
+const PACE: Duration = Duration::from_millis(150);
 /// How long a row is waited for.
 const DEADLINE: Duration = Duration::from_secs(3);
 /// Shorter times without an acknowledgement are no downtime.

@@ -58,7 +58,8 @@ pub(in crate::proxy) fn check_placeholders(text: &str) -> Result<(), String> {
 
 /// The addresses of a text's sites, in order.
 pub fn urls(text: &str) -> Result<Vec<SiteUrl>, CaddyfileError> {
-    let (_, blocks) = dialect::read(text)?;
+    let blocks = dialect::read(text).map(|(_, blocks)| blocks);
+    let blocks = blocks.or_else(|error| dialect::read_single_quoted(text).ok_or(error))?;
     let mut urls = Vec::new();
     for block in &blocks {
         urls.extend(site::addresses(block)?);

@@ -11,6 +11,7 @@
 
 mod broken;
 mod bystander;
+mod check;
 mod deploy;
 mod events;
 mod faults;

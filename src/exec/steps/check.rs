@@ -12,18 +12,17 @@ use crate::exec::error::StepError;
 use crate::model::deployment::Deployment;
 use crate::model::manifest::Manifest;
 use crate::model::{AppName, AppRecord, keys};
+use crate::plan::candidate::Candidate;
 use crate::plan::check::{Findings, conflicts};
-use crate::proxy::caddyfile::{self, SiteUrl};
-use crate::proxy::haproxy;
 
 /// Refuses what would break a rule, and prepares the entry of the new version.
 pub(in crate::exec) async fn check(step: &StepContext<'_>) -> Result<Done, StepError> {
     let manifest = step.manifest(&step.new_project()).await?;
-    let urls = site_urls(&manifest)?;
-    let candidate = entry(step.deployment, step.ctx.address.clone(), &manifest, &urls)?;
+    let asked = Candidate::of(&manifest).map_err(|error| StepError::from_error(&error))?;
+    let candidate = entry(step.deployment, step.ctx.address.clone(), &manifest, &asked)?;
     super::services::own_definition(step)?;
     let existing = volumes::existing(step, &manifest).await?;
-    let mut findings = conflicts(&step.app, &candidate, &urls, &other_apps(step).await?);
+    let mut findings = conflicts(&step.app, &candidate, &asked.urls, &other_apps(step).await?);
     if step.deployment.former.is_none() {
         findings.errors.extend(existing.iter().map(|volume| unknown_volume(step, volume)));
     }
@@ -66,26 +65,12 @@ async fn other_apps(step: &StepContext<'_>) -> Result<BTreeMap<AppName, AppRecor
     Ok(parsed.collect())
 }
 
-/// The addresses that the services' CADDYFILEs declare, in their order.
-fn site_urls(manifest: &Manifest) -> Result<Vec<SiteUrl>, StepError> {
-    let mut urls = Vec::new();
-    for (name, service) in &manifest.services {
-        let Some(text) = &service.caddyfile else {
-            continue;
-        };
-        let found = caddyfile::urls(text)
-            .map_err(|error| StepError::Failed(format!("service {name}, CADDYFILE: {error}")))?;
-        urls.extend(found);
-    }
-    Ok(urls)
-}
-
 /// The entry that the commit writes. Keys of other writers are carried over.
 fn entry(
     deployment: &Deployment,
     ip: String,
     manifest: &Manifest,
-    urls: &[SiteUrl],
+    asked: &Candidate,
 ) -> Result<AppRecord, StepError> {
     let lost = || StepError::Lost("the record names no pair".to_owned());
     let pair = deployment.placement.as_ref().ok_or_else(lost)?;
@@ -94,7 +79,7 @@ fn entry(
     let mut other = former.map(|former| former.other.clone()).unwrap_or_default();
     let checks = manifest.services.values().flat_map(|s| &s.check_urls).cloned().map(Value::String);
     other.insert("check_urls".to_owned(), Value::Array(checks.collect()));
-    Ok(AppRecord {
+    let mut entry = AppRecord {
         repo_url: app.repo.to_string(),
         branch: app.branch.to_string(),
         deploy_id: deployment.id.to_string(),
@@ -103,34 +88,14 @@ fn entry(
         master: pair.master.clone(),
         slave: pair.replica.clone(),
         ip,
-        domains: domains(urls),
-        urls: urls.iter().map(SiteUrl::to_string).collect::<Vec<_>>().join(", "),
-        caddyfile: texts(manifest).join("\n"),
-        haproxy: haproxy_value(manifest)?,
-        ct: manifest.services.iter().map(|(name, s)| (name.clone(), s.container.clone())).collect(),
-        volumes: manifest.volumes.iter().filter(|v| v.replicated).map(|v| v.name.clone()).collect(),
+        domains: Vec::new(),
+        urls: String::new(),
+        caddyfile: String::new(),
+        haproxy: serde_json::Map::new(),
+        ct: BTreeMap::new(),
+        volumes: Vec::new(),
         other,
-    })
-}
-
-fn domains(urls: &[SiteUrl]) -> Vec<String> {
-    let mut domains = Vec::new();
-    for url in urls {
-        if !domains.contains(&url.host) {
-            domains.push(url.host.clone());
-        }
-    }
-    domains
-}
-
-fn texts(manifest: &Manifest) -> Vec<String> {
-    manifest.services.values().filter_map(|service| service.caddyfile.clone()).collect()
-}
-
-fn haproxy_value(manifest: &Manifest) -> Result<serde_json::Map<String, Value>, StepError> {
-    let declared = manifest
-        .services
-        .values()
-        .filter_map(|service| Some((service.container.as_str(), service.haproxy.as_ref()?)));
-    haproxy::collect(declared).map_err(|error| StepError::Failed(format!("HAPROXY: {error}")))
+    };
+    asked.fill(manifest, &mut entry);
+    Ok(entry)
 }

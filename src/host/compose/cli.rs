@@ -66,6 +66,8 @@ impl ComposeCli {
     fn command(&self, project: &Project, args: &[&str]) -> Command {
         // Compatibility: containers are called project_service_1.
         let command = Command::new(&self.program)
+            // Stays as it is where Compose fills in variables, also in a folder that has no `.env` of ours.
+            .env("CONTAINER", "$CONTAINER")
             .args(["compose", "--compatibility", "--ansi", "never", "--project-name"])
             .arg(project.name.as_str());
         // Without its checkout a project can still be stopped and removed: Compose finds it by its labels.

@@ -1,6 +1,6 @@
 //! Which Caddy a text is written for.
 
-use super::lexer::tokens;
+use super::lexer::{single_quoted, tokens};
 use super::parser::{Block, blocks};
 use super::{CaddyfileError, v1, v2};
 
@@ -30,6 +30,16 @@ pub(super) fn read(text: &str) -> Result<(Dialect, Vec<Block>), CaddyfileError> 
         return Err(CaddyfileError::syntax(v1_word.1, what));
     }
     second.map(|blocks| (Dialect::V2, blocks))
+}
+
+/// Reads a text of Caddy 1 with single quotes as quotes, where that makes a difference: the older system took them so.
+/// Only for what makes no sense as Caddy reads it.
+pub(super) fn read_single_quoted(text: &str) -> Option<Vec<Block>> {
+    if !text.contains('\'') || marked(text) == Some(Dialect::V2) {
+        return None;
+    }
+    let blocks = single_quoted(text).and_then(|tokens| blocks(&tokens)).ok()?;
+    only(&blocks, v2::is_own).is_none().then_some(blocks)
 }
 
 fn marked(text: &str) -> Option<Dialect> {

@@ -20,15 +20,25 @@ struct Lexer<'a> {
     chars: Peekable<Chars<'a>>,
     line: u32,
     dialect: Dialect,
+    single_quotes: bool,
 }
 
 /// Splits a text; what Caddy would expand, or would read differently from version to version, is refused.
 pub(super) fn tokens(text: &str, dialect: Dialect) -> Result<Vec<Token>, CaddyfileError> {
+    split(text, dialect, false)
+}
+
+/// Splits a text of Caddy 1 in which single quotes are quotes too: no Caddy reads them so, the older system did.
+pub(super) fn single_quoted(text: &str) -> Result<Vec<Token>, CaddyfileError> {
+    split(text, Dialect::V1, true)
+}
+
+fn split(text: &str, dialect: Dialect, single_quotes: bool) -> Result<Vec<Token>, CaddyfileError> {
     if text.len() > MAX_TEXT {
         return Err(CaddyfileError::syntax(1, "the text is longer than 64 KiB"));
     }
-    let mut lexer =
-        Lexer { chars: text.trim_start_matches('\u{feff}').chars().peekable(), line: 1, dialect };
+    let chars = text.trim_start_matches('\u{feff}').chars().peekable();
+    let mut lexer = Lexer { chars, line: 1, dialect, single_quotes };
     let mut tokens = Vec::new();
     while let Some(token) = lexer.next_token()? {
         check(&token)?;
@@ -70,6 +80,7 @@ impl Lexer<'_> {
         Ok(match self.chars.peek() {
             None => None,
             Some('"') => token(self.quoted('"')?, true),
+            Some('\'') if self.single_quotes => token(self.quoted('\'')?, true),
             Some('`') if self.dialect == Dialect::V2 => token(self.quoted('`')?, true),
             Some(_) => token(self.plain(), false),
         })
@@ -171,6 +182,7 @@ mod tests {
         fn no_text_makes_it_panic(text in "\\PC*|[\\s{}\"`\\\\#a<@$%]*") {
             let _ = tokens(&text, Dialect::V1);
             let _ = tokens(&text, Dialect::V2);
+            let _ = single_quoted(&text);
         }
     }
 }

@@ -20,6 +20,7 @@ const V1: &[(&str, &str)] = &[
     ("user", "{http.auth.user.id}"),
     ("when", "{time.now.common_log}"),
     ("when_unix", "{time.now.unix}"),
+    ("when_unix_ms", "{time.now.unix_ms}"),
 ];
 const V1_PREFIXES: &[(char, &str)] = &[('>', "header"), ('?', "query"), ('~', "cookie")];
 
@@ -81,14 +82,27 @@ const V2_PREFIXES: &[&str] = &[
     "http.reverse_proxy.header.",
 ];
 
-/// Rewrites Caddy 1's placeholders as Caddy 2's; `capture` is the name of the regular expression that `{1}` speaks of.
-pub(super) fn from_v1(text: &str, capture: Option<&str>) -> Result<String, String> {
+/// What Caddy 1's placeholders speak of besides the request.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Speaks<'a> {
+    /// The name of the regular expression whose groups are `{1}` and on.
+    pub(super) capture: Option<&'a str>,
+    /// How many labels the site's host has: Caddy 1 counts them from the left, Caddy 2 from the right.
+    pub(super) labels: usize,
+}
+
+/// Rewrites Caddy 1's placeholders as Caddy 2's.
+pub(super) fn from_v1(text: &str, of: Speaks<'_>) -> Result<String, String> {
     each(text, false, |name| {
         if let Some((_, new)) = V1.iter().find(|(old, _)| *old == name) {
             return Some((*new).to_owned());
         }
-        if let (Some(capture), Ok(1..=9)) = (capture, name.parse::<u8>()) {
+        if let (Some(capture), Ok(1..=9)) = (of.capture, name.parse::<u8>()) {
             return Some(format!("{{re.{capture}.{name}}}"));
+        }
+        if let Some(label) = name.strip_prefix("label") {
+            let label = label.parse().ok().filter(|label| *label > 0)?;
+            return Some(format!("{{labels.{}}}", of.labels.checked_sub(label)?));
         }
         let (kind, field) =
             V1_PREFIXES.iter().find_map(|(c, kind)| Some((kind, name.strip_prefix(*c)?)))?;
@@ -145,8 +159,10 @@ mod tests {
 
     #[test]
     fn only_the_request_is_spoken_of() {
-        assert_eq!(from_v1("{>X-A}{host}", None).unwrap(), "{header.X-A}{hostport}");
-        assert_eq!(from_v1("/{1}", Some("r")).unwrap(), "/{re.r.1}");
+        let of = Speaks { capture: Some("r"), labels: 3 };
+        assert_eq!(from_v1("{>X-A}{host}", of).unwrap(), "{header.X-A}{hostport}");
+        assert_eq!(from_v1("/{1}", of).unwrap(), "/{re.r.1}");
+        assert_eq!(from_v1("{label1}.{label3}", of).unwrap(), "{labels.2}.{labels.0}");
         assert_eq!(check_v2("a{header.X}b").unwrap(), "a{header.X}b");
         for bad in [
             "{env.TOKEN}",
@@ -158,16 +174,20 @@ mod tests {
             "{$X}",
             "{}",
             "{header.}",
+            "{label0}",
+            "{label4}",
+            "{1x}",
         ] {
             assert!(check_v2(bad).is_err(), "{bad:?}");
-            assert!(from_v1(bad, None).is_err(), "{bad:?}");
+            assert!(from_v1(bad, of).is_err(), "{bad:?}");
         }
     }
 
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in "[{}é$a-z.>?~0-9]*") {
-            let _ = (from_v1(&text, Some("r")), check_v2(&text));
+            let of = Speaks { capture: Some("r"), labels: 3 };
+            let _ = (from_v1(&text, of), check_v2(&text));
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::address::{Scheme, SiteUrl};
 use super::parser::{Block, Directive};
+use super::placeholder::{Speaks, from_v1};
 use super::write::{self, Line};
 use super::{CaddyfileError, Dialect, dialect, v1, v2};
 
@@ -63,6 +64,18 @@ impl Scope<'_> {
         format!("{prefix}{}", self.lines.len())
     }
 
+    /// A word of Caddy 1 with its placeholders as those of Caddy 2; `capture` names the regular expression whose groups
+    /// it may hold.
+    pub(super) fn word(
+        &self,
+        directive: &Directive,
+        text: &str,
+        capture: Option<&str>,
+    ) -> Result<String, CaddyfileError> {
+        let of = Speaks { capture, labels: self.url.host.split('.').count() };
+        from_v1(text, of).map_err(|what| directive.error(what))
+    }
+
     pub(super) fn ignore(&mut self, directive: &Directive, why: &str) {
         self.notes.insert(format!("line {}: {}: {why}", directive.line, directive.name));
     }
@@ -111,10 +124,23 @@ pub(super) fn addresses(block: &Block) -> Result<Vec<SiteUrl>, CaddyfileError> {
 
 /// Translates a text. `is_own` says which upstream hosts are the app's containers: no other may be proxied to.
 pub fn translate(text: &str, is_own: &dyn Fn(&str) -> bool) -> Result<Translation, CaddyfileError> {
-    let (dialect, blocks) = dialect::read(text)?;
+    let first = dialect::read(text).and_then(|(dialect, blocks)| sites(dialect, &blocks, is_own));
+    first.or_else(|error| {
+        let blocks = dialect::read_single_quoted(text).ok_or_else(|| error.clone())?;
+        let mut translation = sites(Dialect::V1, &blocks, is_own).map_err(|_| error)?;
+        translation.notes.push("single quotes are read as quotes; write double ones".to_owned());
+        Ok(translation)
+    })
+}
+
+fn sites(
+    dialect: Dialect,
+    blocks: &[Block],
+    is_own: &dyn Fn(&str) -> bool,
+) -> Result<Translation, CaddyfileError> {
     let mut translation = Translation { dialect, sites: Vec::new(), notes: Vec::new() };
     let mut notes = BTreeSet::new();
-    for block in &blocks {
+    for block in blocks {
         for url in addresses(block)? {
             let line = block.keys.first().map_or(1, |key| key.line);
             if translation.sites.iter().any(|site| site.url == url) {

@@ -1,6 +1,8 @@
 //! Caddy 1: a table of directives, each with its place in Caddy 1's order and its translation.
 
 mod auth;
+mod body;
+mod condition;
 mod header;
 mod proxy;
 mod redirect;
@@ -35,7 +37,7 @@ const RULES: &[(&str, Rule)] = &[
     ("realip", Ignored("the client's address is passed on already")),
     ("proxyprotocol", Ignored("the node's proxies do this between them")),
     ("log", Ignored("there is one access log for all sites")),
-    ("limits", Refused("has no translation yet")),
+    ("limits", Becomes(body::limits)),
     ("rewrite", Becomes(redirect::rewrite)),
     ("ext", Refused(FILES)),
     ("gzip", Becomes(gzip)),
@@ -44,7 +46,7 @@ const RULES: &[(&str, Rule)] = &[
     ("basicauth", Becomes(auth::basicauth)),
     ("redir", Becomes(redirect::redir)),
     ("status", Becomes(redirect::status)),
-    ("mime", Refused("has no translation yet")),
+    ("mime", Becomes(body::mime)),
     ("internal", Becomes(redirect::internal)),
     ("push", Ignored("browsers no longer take pushed resources")),
     ("proxy", Becomes(proxy::proxy)),
@@ -118,14 +120,29 @@ fn rank_of(name: &str) -> u8 {
     found.unwrap_or(RULES.len()) as u8
 }
 
+/// Options of `tls` that the node decides for all sites.
+const TLS_OF_THE_NODE: &[&str] = &["alpn", "ciphers", "curves", "key_type", "protocols"];
+
 fn tls(directive: &Directive, scope: &mut Scope<'_>, _: u8) -> Result<(), CaddyfileError> {
+    for option in directive.block() {
+        match option.name.as_str() {
+            name if TLS_OF_THE_NODE.contains(&name) => {
+                scope.ignore(option, "is the same for all sites of a node");
+            }
+            "ca" | "load" | "clients" => {
+                return Err(option.error("the node chooses whom it trusts"));
+            }
+            _ => return Err(option.error("has no equivalent in Caddy 2 as it is installed")),
+        }
+    }
     match directive.args().as_slice() {
         ["off"] => Ok(()),
+        [] if directive.block.is_some() => Ok(()),
         ["self_signed"] => {
             scope.tls = TlsChoice::Internal;
             Ok(())
         }
-        _ => scope.choose_email(directive),
+        _ => scope.choose_email(&Directive { block: None, ..directive.clone() }),
     }
 }
 
@@ -159,6 +176,22 @@ fn gzip(directive: &Directive, scope: &mut Scope<'_>, rank: u8) -> Result<(), Ca
 fn small(directive: &Directive, text: &str, max: u32) -> Result<u32, CaddyfileError> {
     let number = text.parse().ok().filter(|number| *number <= max);
     number.ok_or_else(|| directive.error(format!("{text:?} is not a number up to {max}")))
+}
+
+/// A regular expression of the app's. Braces would be placeholders.
+fn expression<'a>(directive: &Directive, text: &'a str) -> Result<&'a str, CaddyfileError> {
+    match text.contains(['{', '}']) || text.len() > 200 {
+        true => Err(directive.error("the expression has braces or is too long")),
+        false => Ok(text),
+    }
+}
+
+/// A regular expression that matches a text as it stands.
+fn literally(directive: &Directive, text: &str) -> Result<String, CaddyfileError> {
+    if text.contains("\\E") {
+        return Err(directive.error(format!("{text:?} has \\E in it")));
+    }
+    expression(directive, text).map(|text| format!("\\Q{text}\\E"))
 }
 
 /// A path of Caddy 1, which is a prefix: the matcher that it becomes, or none where it is everything.

@@ -1,5 +1,8 @@
 //! `basicauth` of Caddy 1.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::prefix;
 use crate::proxy::caddyfile::CaddyfileError;
 use crate::proxy::caddyfile::parser::Directive;
@@ -36,7 +39,7 @@ pub(super) fn basicauth(
         return Err(directive.error("the user or realm has a character that it may not have"));
     }
     let name = scope.fresh("auth");
-    let expected = format!("Basic {}", base64(format!("{user}:{password}").as_bytes()));
+    let expected = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
     let mut conditions =
         vec![Line::new(["not", "header", "Authorization", &expected], directive.line)];
     let mut matchers = Vec::new();
@@ -56,31 +59,4 @@ pub(super) fn basicauth(
     ];
     scope.lines.extend(lines.map(|line| (rank, line)));
     Ok(())
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let byte = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
-        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            let value = (group >> (18 - 6 * digit)) & 63;
-            let c = if digit > chunk.len() { b'=' } else { DIGITS[value as usize] };
-            text.push(char::from(c));
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn base64_as_everywhere() {
-        for (text, expected) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
-        {
-            assert_eq!(super::base64(text.as_bytes()), expected);
-        }
-    }
 }

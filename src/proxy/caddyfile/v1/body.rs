@@ -29,20 +29,35 @@ pub(super) fn limits(
         _ => return Err(directive.error("is not 'limits SIZE' or a block of limits")),
     }
     limits.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
-    let is_only = limits.len() == 1;
+    let mut longer: Vec<String> = Vec::new();
     for (path, size) in limits {
-        let matcher = prefix(directive, path)?;
+        let path = prefix(directive, path)?;
+        let matcher = limited(directive, scope, rank, path.as_deref(), &longer);
         let max_size = Line::new(["max_size", &size.to_string()], directive.line);
-        let words = |name: &str| std::iter::once(name.to_owned()).chain(matcher.clone());
-        // Of several only the first that fits is meant; Caddy 2 would apply them all.
-        let line = match is_only {
-            true => Line::new(words("request_body"), directive.line).with(vec![max_size]),
-            false => Line::new(words("handle"), directive.line)
-                .with(vec![Line::new(["request_body"], directive.line).with(vec![max_size])]),
-        };
-        scope.lines.push((rank, line));
+        let words = std::iter::once("request_body".to_owned()).chain(matcher);
+        scope.lines.push((rank, Line::new(words, directive.line).with(vec![max_size])));
+        longer.extend(path);
     }
     Ok(())
+}
+
+/// The matcher of a limit. Caddy 2 would apply all that fit, so the paths that have their own are taken out.
+fn limited(
+    directive: &Directive,
+    scope: &mut Scope<'_>,
+    rank: u8,
+    path: Option<&str>,
+    longer: &[String],
+) -> Option<String> {
+    if longer.is_empty() {
+        return path.map(str::to_owned);
+    }
+    let name = format!("@{}", scope.fresh("b"));
+    let not = ["not".to_owned(), "path".to_owned()].into_iter().chain(longer.iter().cloned());
+    let mut conditions = vec![Line::new(not, directive.line)];
+    conditions.extend(path.map(|path| Line::new(["path", path], directive.line)));
+    scope.lines.push((rank, Line::new([&name], directive.line).with(conditions)));
+    Some(name)
 }
 
 /// A size in bytes: `10mb`, where a kilobyte has 1024.

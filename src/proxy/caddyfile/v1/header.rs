@@ -3,11 +3,20 @@
 use super::prefix;
 use crate::proxy::caddyfile::CaddyfileError;
 use crate::proxy::caddyfile::parser::Directive;
-use crate::proxy::caddyfile::placeholder::from_v1;
 use crate::proxy::caddyfile::site::Scope;
 use crate::proxy::caddyfile::write::Line;
 
-/// `header PATH NAME VALUE` or a block of them. What the app itself sends wins, as in Caddy 1: hence the `?`.
+/// Of these the site's value wins in Caddy 1; of all others the app's, hence the `?`.
+const OVER_THE_APP: &[&str] = &[
+    "accept-ranges",
+    "cache-control",
+    "content-disposition",
+    "content-type",
+    "expires",
+    "set-cookie",
+];
+
+/// `header PATH NAME VALUE` or a block of them.
 pub(super) fn header(
     directive: &Directive,
     scope: &mut Scope<'_>,
@@ -19,7 +28,7 @@ pub(super) fn header(
     };
     let matcher = prefix(directive, path)?.unwrap_or_else(|| "*".to_owned());
     let mut add = |source: &Directive, name: &str, value: &[&str]| {
-        let line = one(source, &matcher, name, value)?;
+        let line = one(source, scope, &matcher, (name, value))?;
         scope.lines.push((rank, line));
         Ok(())
     };
@@ -34,9 +43,9 @@ pub(super) fn header(
 
 fn one(
     directive: &Directive,
+    scope: &Scope<'_>,
     matcher: &str,
-    name: &str,
-    value: &[&str],
+    (name, value): (&str, &[&str]),
 ) -> Result<Line, CaddyfileError> {
     let (sign, bare) = match name.split_at_checked(1) {
         Some((sign @ ("+" | "-"), bare)) => (sign, bare),
@@ -49,11 +58,20 @@ fn one(
     match (sign, value) {
         ("-", []) => Ok(Line::new(["header", matcher, &name], directive.line)),
         ("?" | "+", [value]) => {
-            let value = from_v1(value, None).map_err(|what| directive.error(what))?;
+            let value = scope.word(directive, value, None)?;
+            if sign == "?" && OVER_THE_APP.contains(&bare.to_ascii_lowercase().as_str()) {
+                return Ok(replace(directive, matcher, bare, &value));
+            }
             Ok(Line::new(["header", matcher, &name, &value], directive.line))
         }
         _ => Err(directive.error(format!("{name:?} needs one value, or none to be removed"))),
     }
+}
+
+/// Sets a field last, so that what the app sent is replaced rather than sent besides.
+pub(super) fn replace(directive: &Directive, matcher: &str, name: &str, value: &str) -> Line {
+    let block = [Line::new([name, value], directive.line), Line::new(["defer"], directive.line)];
+    Line::new(["header", matcher], directive.line).with(block.into())
 }
 
 pub(super) fn is_header(name: &str) -> bool {

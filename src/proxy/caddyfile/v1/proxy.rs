@@ -2,11 +2,10 @@
 
 use super::header::is_header;
 use super::upstream::{Upstream, forwarded};
-use super::{prefix, small};
+use super::{literally, prefix, small};
 use crate::proxy::caddyfile::CaddyfileError;
 use crate::proxy::caddyfile::address::Scheme;
 use crate::proxy::caddyfile::parser::Directive;
-use crate::proxy::caddyfile::placeholder::from_v1;
 use crate::proxy::caddyfile::site::Scope;
 use crate::proxy::caddyfile::write::Line;
 
@@ -29,6 +28,7 @@ const RULES: &[(&str, Rule)] = &[
     ("try_interval", Seconds("lb_try_interval")),
     ("health_check_interval", Seconds("health_interval")),
     ("health_check_timeout", Seconds("health_timeout")),
+    ("health_check_port", Number("health_port")),
     ("transparent", Nothing),
     ("websocket", Nothing),
 ];
@@ -82,13 +82,15 @@ impl Parts {
         text: &str,
         scope: &Scope<'_>,
     ) -> Result<(), CaddyfileError> {
-        let upstream = Upstream::parse(text, scope.is_own).map_err(|what| directive.error(what))?;
-        let same =
-            |known: &Upstream| known.scheme == upstream.scheme && known.path == upstream.path;
-        if !self.upstreams.iter().all(same) {
-            return Err(directive.error("the upstreams have different schemes or paths"));
+        let upstreams = Upstream::parse_all(text, scope.is_own);
+        for upstream in upstreams.map_err(|what| directive.error(what))? {
+            let same =
+                |known: &Upstream| known.scheme == upstream.scheme && known.path == upstream.path;
+            if !self.upstreams.iter().all(same) {
+                return Err(directive.error("the upstreams have different schemes or paths"));
+            }
+            self.upstreams.push(upstream);
         }
-        self.upstreams.push(upstream);
         Ok(())
     }
 
@@ -98,7 +100,7 @@ impl Parts {
             let (word, value) = match (rule, args.as_slice()) {
                 (Nothing, []) => return Ok(()),
                 (Seconds(word), [value]) => (word, seconds(option, value)?),
-                (Number(word), [value]) => (word, small(option, value, 10_000)?.to_string()),
+                (Number(word), [value]) => (word, small(option, value, 65_535)?.to_string()),
                 _ => return Err(option.error("has the wrong number of arguments")),
             };
             self.lines.push(Line::new([*word, &value], option.line));
@@ -114,11 +116,16 @@ impl Parts {
                 self.lines.push(Line::new(["lb_policy", "header", name], option.line));
             }
             ("header_upstream" | "header_downstream", [name, values @ ..]) => {
-                self.header(option, name, values)?;
+                self.header(option, scope, name, values)?;
             }
             ("health_check", [path]) => {
                 prefix(option, path)?;
                 self.lines.push(Line::new(["health_uri", path], option.line));
+            }
+            ("health_check_contains", [text]) => {
+                // Caddy 2 takes a regular expression.
+                let words = ["health_body", &literally(option, text)?];
+                self.lines.push(Line::new(words, option.line));
             }
             ("keepalive", ["0"]) => {
                 self.transport.push(Line::new(["keepalive", "off"], option.line));
@@ -130,6 +137,10 @@ impl Parts {
             }
             ("timeout", [value]) => {
                 let words = ["dial_timeout", &seconds(option, value)?];
+                self.transport.push(Line::new(words, option.line));
+            }
+            ("fallback_delay", [value]) => {
+                let words = ["dial_fallback_delay", &seconds(option, value)?];
                 self.transport.push(Line::new(words, option.line));
             }
             ("without", [path]) => {
@@ -147,6 +158,7 @@ impl Parts {
     fn header(
         &mut self,
         option: &Directive,
+        scope: &Scope<'_>,
         name: &str,
         values: &[&str],
     ) -> Result<(), CaddyfileError> {
@@ -157,7 +169,7 @@ impl Parts {
         }
         let values = values
             .iter()
-            .map(|value| from_v1(value, None).map_err(|what| option.error(what)))
+            .map(|value| scope.word(option, value, None))
             .collect::<Result<Vec<_>, _>>()?;
         // Caddy 2 sends these already, from what it knows rather than from what the client says.
         let automatic =

@@ -13,7 +13,27 @@ pub(super) struct Upstream {
     pub(super) path: String,
 }
 
+/// The most ports of a range.
+const MAX_RANGE: u16 = 64;
+
 impl Upstream {
+    /// An upstream, or one for each port of a range: `app:8080-8083`.
+    pub(super) fn parse_all(
+        text: &str,
+        is_own: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<Self>, String> {
+        let Some((before, last, path)) = range(text) else {
+            return Ok(vec![Self::parse(text, is_own)?]);
+        };
+        let (place, first) = before.rsplit_once(':').unwrap_or((before, ""));
+        match (first.parse::<u16>(), last.parse::<u16>()) {
+            (Ok(first), Ok(last)) if first <= last && last - first < MAX_RANGE => (first..=last)
+                .map(|port| Self::parse(&format!("{place}:{port}{path}"), is_own))
+                .collect(),
+            _ => Err(format!("the upstream {text:?} has no range of up to {MAX_RANGE} ports")),
+        }
+    }
+
     pub(super) fn parse(text: &str, is_own: &dyn Fn(&str) -> bool) -> Result<Self, String> {
         let (scheme, rest) = match text.split_once("://") {
             Some(("http", rest)) => (Scheme::Http, rest),
@@ -43,6 +63,18 @@ impl Upstream {
         }
         Ok(Self { scheme, dial: format!("{scheme}://{host}:{port}"), path: path.to_owned() })
     }
+}
+
+/// Splits `app:8080-8083/path` at the last port: `app:8080`, `8083`, `/path`.
+fn range(text: &str) -> Option<(&str, &str, &str)> {
+    let start = text.find("://").map_or(0, |at| at + 3);
+    let end = text[start..].find('/').map_or(text.len(), |at| start + at);
+    let (place, path) = text.split_at(end);
+    let (before, last) = place.rsplit_once('-')?;
+    let is_port = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
+    // A host may have hyphens, too.
+    let first = before.rsplit_once(':').map(|(_, first)| first)?;
+    (is_port(first) && is_port(last)).then_some((before, last, path))
 }
 
 /// Whether Caddy 2 may be given an upstream as it is.

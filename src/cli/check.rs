@@ -1,0 +1,110 @@
+//! `tandem check`
+
+mod findings;
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::printer::Printer;
+use crate::error::{CommandFailure, ErrorKind, chain};
+use crate::host::compose::{Compose, ComposeError, Project};
+use crate::model::manifest::Manifest;
+use crate::model::{AppId, Branch, Repo, definition};
+use findings::Report;
+
+/// The names that Compose looks for, in its order.
+const NAMES: [&str; 4] =
+    ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
+
+/// Check an app's compose file before pushing it
+///
+/// Makes the checks that a deployment makes of the text: Compose accepts the file, CADDYFILE, HAPROXY, CONSUL_CHECK_URLS
+/// and service.json can be used, nothing is declared twice. It needs `docker compose`, but no cluster and no running
+/// Docker; what only a cluster can tell (other apps' hosts and ports, the proxies' own checks) is left to the deployment.
+///
+/// Exit codes: 0 the deployment would take it; 1 it would not; 3 Compose is not there; 4 there is no such file.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct CheckArgs {
+    /// The compose file, or the folder that it is in
+    #[arg(default_value = ".")]
+    path: PathBuf,
+    /// The names of the volume drivers whose volumes are replicated, as in the agents' settings
+    #[arg(long, env = "TANDEM_VOLUME_DRIVERS", value_delimiter = ',', default_value = DRIVERS, value_name = "NAMES")]
+    volume_drivers: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const DRIVERS: &str = "anybox/buttervolume:latest,ccomb/buttervolume:latest,btrfs";
+
+pub(super) async fn run(
+    args: &CheckArgs,
+    compose: &dyn Compose,
+    out: &mut Printer<'_>,
+) -> Result<(), CommandFailure> {
+    let file = compose_file(&args.path)?;
+    let dir = file.parent().unwrap_or(Path::new("/"));
+    let app = app_of(dir)?;
+    let project = Project { name: app.name().project(), dir: dir.to_owned() };
+    let mut report = Report::new(&file);
+    match compose.config(&project).await {
+        Ok(config) => match Manifest::parse(&config, &project.name, &args.volume_drivers) {
+            Ok(manifest) => report.look_at(&manifest, &app),
+            Err(error) => report.refused(chain(&error)),
+        },
+        Err(ComposeError::Invalid { why }) => report.refused(why),
+        Err(error) => {
+            return Err(CommandFailure::from_error(ErrorKind::Unavailable, &error).hint(
+                "`tandem check` asks `docker compose config`: is the Compose plugin installed?",
+            ));
+        }
+    }
+    if let Ok(text) = std::fs::read(dir.join(definition::FILE))
+        && let Err(error) = definition::parse(&text, app.name().as_str())
+    {
+        report.refused(error.to_string());
+    }
+    report.print(args.json, out)
+}
+
+/// The file itself, so that messages can name it.
+fn compose_file(path: &Path) -> Result<PathBuf, CommandFailure> {
+    let missing = |text: String| Err(CommandFailure::new(ErrorKind::NotFound, text));
+    let Ok(path) = path.canonicalize() else {
+        return missing(format!("{}: there is no such file or folder", path.display()));
+    };
+    if path.is_dir() {
+        return match NAMES.iter().map(|name| path.join(name)).find(|file| file.is_file()) {
+            Some(file) => Ok(file),
+            None => {
+                missing(format!("{} has no compose file ({})", path.display(), NAMES.join(", ")))
+            }
+        };
+    }
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    match NAMES.contains(&name) {
+        true => Ok(path),
+        false => Err(CommandFailure::new(
+            ErrorKind::Usage,
+            format!("a deployment does not look at {name:?}, only at {}", NAMES.join(", ")),
+        )),
+    }
+}
+
+/// A name for the app: which one does not matter, save that containers and volumes are named after it.
+fn app_of(dir: &Path) -> Result<AppId, CommandFailure> {
+    let wrong = |error: &dyn std::error::Error| CommandFailure::from_error(ErrorKind::Usage, error);
+    let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let plain: String = name.chars().filter(|c| c.is_ascii_alphanumeric()).collect();
+    let name = if plain.is_empty() { "app".to_owned() } else { plain };
+    Ok(AppId {
+        repo: Repo::parse(&format!("file:///{name}")).map_err(|error| wrong(&error))?,
+        branch: Branch::parse("main").map_err(|error| wrong(&error))?,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+use super::*;
+use crate::host::compose::FakeCompose;
+
+/// Checks a folder with one compose file; what it says, and how it ends.
+async fn check(compose: &str, more: &[(&str, &str)]) -> (String, Result<(), CommandFailure>) {
+    let dir = tempfile::tempdir().unwrap();
+    let app = dir.path().join("shop");
+    std::fs::create_dir(&app).unwrap();
+    std::fs::write(app.join("docker-compose.yml"), compose).unwrap();
+    for (name, text) in more {
+        std::fs::write(app.join(name), text).unwrap();
+    }
+    let args = CheckArgs {
+        path: app,
+        volume_drivers: DRIVERS.split(',').map(str::to_owned).collect(),
+        json: false,
+    };
+    let mut told = Vec::new();
+    let ended =
+        run(&args, &FakeCompose::new(Default::default()), &mut Printer::to(&mut told)).await;
+    (String::from_utf8(told).unwrap(), ended)
+}
+
+const GOOD: &str = r#"
+services:
+  web:
+    image: x
+    environment:
+      CADDYFILE: |
+        http://shop.test {
+            gzip
+            timeouts 300s
+            proxy / http://$CONTAINER:80
+        }
+  ssh:
+    image: x
+    environment:
+      HAPROXY: '{"shop-ssh": {"frontend": {"mode": "tcp", "bind": ["*:2222"]},
+        "backends": [{"name": "ssh", "port": 22, "peer_port": 2222}]}}'
+volumes:
+  data: {driver: btrfs}
+  cache: {}
+"#;
+
+#[tokio::test]
+async fn what_a_deployment_takes_is_told_in_short() {
+    let (told, ended) = check(GOOD, &[]).await;
+    ended.unwrap();
+    for line in [
+        "note: docker-compose.yml, service web, CADDYFILE: line 3: timeouts: the timeouts are those of the node",
+        "serves http://shop.test",
+        "HAPROXY shop-ssh",
+        "volume data (btrfs) moves with the app",
+        "volume cache (local) does not move: on another node it begins empty",
+    ] {
+        assert!(told.lines().any(|known| known == line), "{line}\n{told}");
+    }
+}
+
+#[tokio::test]
+async fn every_error_has_its_place() {
+    let bad = GOOD.replace("gzip", "fastcgi / x").replace("22, ", "\"ssh\", ");
+    let (told, ended) = check(&bad, &[("service.json", "[]")]).await;
+    let failure = ended.unwrap_err();
+    assert_eq!(failure.kind, ErrorKind::Failed);
+    assert!(failure.text.ends_with("a deployment would refuse it, for 3 reasons"), "{failure:?}");
+    assert!(
+        told.contains("error: docker-compose.yml, service web, CADDYFILE, line 2: fastcgi: "),
+        "{told}"
+    );
+    assert!(
+        told.contains(
+            "error: docker-compose.yml, service ssh, HAPROXY: \"shop-ssh\": backend \"ssh\": "
+        ),
+        "{told}"
+    );
+    assert!(told.contains("service.json: "), "{told}");
+}
+
+#[tokio::test]
+async fn services_are_looked_at_together() {
+    let twice = GOOD.replace("HAPROXY: '", "CADDYFILE: 'http://shop.test' \n      HAPROXY: '");
+    let (told, ended) = check(&twice, &[]).await;
+    assert!(ended.is_err() && told.contains("http://shop.test is declared twice"), "{told}");
+    let reserved = GOOD.replace("*:2222", "*:8500");
+    let (told, ended) = check(&reserved, &[]).await;
+    assert!(ended.is_err() && told.contains("port 8500 is reserved"), "{told}");
+}
+
+#[tokio::test]
+async fn a_file_that_no_deployment_reads_is_told() {
+    let (told, ended) = check("services: [", &[]).await;
+    assert!(ended.is_err() && told.starts_with("error: "), "{told}");
+    let failure = compose_file(Path::new("/nowhere")).unwrap_err();
+    assert_eq!(failure.kind, ErrorKind::NotFound);
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(compose_file(dir.path()).unwrap_err().kind, ErrorKind::NotFound);
+    let other = dir.path().join("stack.yml");
+    std::fs::write(&other, "services: {}").unwrap();
+    assert_eq!(compose_file(&other).unwrap_err().kind, ErrorKind::Usage);
+}

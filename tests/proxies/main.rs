@@ -1,0 +1,294 @@
+//! What the golden files of `fixtures/proxy` hold, given to the real proxies of both generations: accepted by each, and
+//! answering requests as Caddy 1 did. Run by `fixtures/with-proxies`, which says in PROXIES where they are.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "tests run the real binaries"
+)]
+
+mod caddy;
+mod echo;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use caddy::{Ask, Caddy};
+
+/// The binaries of one proxy: `caddy-2.6`, `caddy-2.11`.
+fn binaries(name: &str) -> Vec<PathBuf> {
+    let dir = std::env::var_os("PROXIES").expect("run this by fixtures/with-proxies");
+    let all = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let is_of = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(name);
+    let found: Vec<_> = all.filter(is_of).collect();
+    assert_eq!(found.len(), 2, "two generations of {name}");
+    found
+}
+
+fn golden(dir: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/proxy").join(dir)
+}
+
+/// The files of a folder with an extension, except those of what is refused.
+fn files(dir: &str, extension: &str) -> Vec<PathBuf> {
+    let all = fs::read_dir(golden(dir)).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = all
+        .filter(|path| path.extension().is_some_and(|known| known == extension))
+        .filter(|path| !path.file_name().unwrap().to_str().unwrap().starts_with("bad-"))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn each_caddy_accepts_every_translation() {
+    let texts = files("caddyfile", "out");
+    assert!(texts.len() >= 50, "{} texts", texts.len());
+    for binary in binaries("caddy") {
+        for text in &texts {
+            let home = tempfile::tempdir().unwrap();
+            let output = Command::new(&binary)
+                .args(["adapt", "--adapter", "caddyfile", "--validate", "--config"])
+                .arg(text)
+                .env_clear()
+                .env("HOME", home.path())
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{} {}: {said}", binary.display(), text.display());
+        }
+    }
+}
+
+#[test]
+fn each_haproxy_accepts_every_configuration() {
+    let texts = files("haproxy", "cfg");
+    assert!(texts.len() >= 6, "{} texts", texts.len());
+    for binary in binaries("haproxy") {
+        for path in &texts {
+            let dir = tempfile::tempdir().unwrap();
+            let data = dir.path().join("haproxy");
+            fs::create_dir(&data).unwrap();
+            for name in
+                ["http.map", "http-wild.map", "https.map", "https-wild.map", "maintenance.html"]
+            {
+                fs::write(data.join(name), "").unwrap();
+            }
+            let text = fs::read_to_string(path).unwrap();
+            let text = text.replace("/var/lib/tandem", dir.path().to_str().unwrap());
+            let config = dir.path().join("haproxy.cfg");
+            fs::write(&config, text).unwrap();
+            let output = Command::new(&binary).args(["-c", "-f"]).arg(&config).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{} {}: {said}", binary.display(), path.display());
+        }
+    }
+}
+
+/// A request and what has to come of it. Upstream answers 200 with the request in its body.
+struct Expected {
+    ask: &'static str,
+    headers: &'static [&'static str],
+    status: u16,
+    /// In the answer, head or body.
+    has: &'static [&'static str],
+    lacks: &'static [&'static str],
+}
+
+const fn of(ask: &'static str, status: u16, has: &'static [&'static str]) -> Expected {
+    Expected { ask, headers: &[], status, has, lacks: &[] }
+}
+
+impl Expected {
+    const fn with(self, headers: &'static [&'static str]) -> Self {
+        Self { headers, ..self }
+    }
+
+    const fn without(self, lacks: &'static [&'static str]) -> Self {
+        Self { lacks, ..self }
+    }
+}
+
+/// By golden file: the traps between Caddy 1 and Caddy 2.
+const BEHAVIOUR: &[(&str, &str, &[Expected])] = &[
+    (
+        "v1-redirects",
+        "a.test",
+        &[
+            of("GET /old", 302, &["location: https://b.test/old\r"]),
+            of("GET /old/x", 301, &["location: https://b.test/old/x\r"]),
+            of("GET /x?q", 307, &["location: /y\r"]),
+            of("GET /z", 308, &["location: https://b.test/z\r"]),
+            of("GET /", 301, &["location: https://b.test/\r"]),
+        ],
+    ),
+    (
+        "v1-redirect-if",
+        "h.test",
+        &[
+            of("GET /a?b", 302, &["location: https://h.test/a?b\r"])
+                .with(&["X-Forwarded-Proto: http"]),
+            of("GET /a", 200, &[]),
+            of("GET /a", 200, &[]).with(&["X-Forwarded-Proto: https"]),
+            of("GET /.well-known/a", 200, &[]).with(&["X-Forwarded-Proto: http"]),
+        ],
+    ),
+    (
+        "v1-redirect-if-or",
+        "h.test",
+        &[
+            of("GET /?a=1", 200, &[]),
+            of("GET /", 301, &["location: https://i.test/\r"]),
+            of("GET /?a=x", 301, &["location: https://i.test/?a=x\r"]),
+            of("GET /the/admin?a=1", 301, &[]),
+        ],
+    ),
+    ("v1-redirect-if-or", "www.h.test", &[of("GET /", 200, &[]).without(&["location"])]),
+    (
+        "v1-redirect-meta",
+        "h.test",
+        &[
+            of("GET /page", 200, &["http-equiv", "/other"]),
+            of("GET /gone", 308, &["location: http://i.test/gone\r"]),
+            of("GET /any", 301, &["location: /always\r"]),
+        ],
+    ),
+    (
+        "v1-status",
+        "h.test",
+        &[
+            of("GET /secret/x", 404, &[]),
+            of("GET /ping", 204, &[]),
+            of("GET /", 200, &["get / http"]),
+        ],
+    ),
+    ("v1-internal", "h.test", &[of("GET /private/x", 404, &[]), of("GET /", 200, &[])]),
+    (
+        "v1-header-block",
+        "h.test",
+        &[
+            of(
+                "GET /",
+                200,
+                &[
+                    "x-frame-options: up\r",
+                    "content-type: text/plain; charset=utf-8\r",
+                    "x-seen: h.test\r",
+                    "cache-control: up\r",
+                ],
+            )
+            .without(&["deny", "text/html", "max-age"]),
+            of("GET /static/a", 200, &["cache-control: max-age=3600\r"])
+                .without(&["cache-control: up"]),
+        ],
+    ),
+    (
+        "v1-mime",
+        "h.test",
+        &[
+            of("GET /a/b.wasm", 200, &["content-type: application/wasm\r"]).without(&["text/html"]),
+            of("GET /b.txt", 200, &["content-type: text/plain; charset=utf-8\r"]),
+            of("GET /b.html", 200, &["content-type: text/html\r"]),
+        ],
+    ),
+    (
+        "v1-limits-by-path",
+        "h.test",
+        &[
+            of("POST /upload/x 2000000", 200, &["2000000 bytes"]),
+            of("POST /x 1000000", 200, &["1000000 bytes"]),
+            of("POST /x 2000000", 413, &[]),
+        ],
+    ),
+    (
+        "v1-rewrite-not",
+        "h.test",
+        &[
+            of("GET /static/a", 200, &["get /static/a http"]),
+            of("GET /foo", 200, &["get /index.html http"]),
+        ],
+    ),
+    (
+        "v1-rewrite-block",
+        "h.test",
+        &[
+            of("GET /user/me/a/b", 200, &["get /u?name=me&rest=a%2fb http"]),
+            of("POST /user/me/a 0", 200, &["post /user/me/a http"]),
+            of("GET /docs/a", 200, &["get /docs/a.html http"]),
+            of("GET /docs/a.css", 200, &["get /docs/a.css http"]),
+            of("GET /x.php", 200, &["get /gone http"]),
+        ],
+    ),
+    (
+        "v1-upstream-path",
+        "h.test",
+        &[of("GET /old/x?q", 200, &["get /new/old/x?q http"]), of("GET /", 404, &[])],
+    ),
+    ("v1-without", "h.test", &[of("GET /app/x", 200, &["get /x http"]), of("GET /", 404, &[])]),
+    (
+        "v1-except",
+        "h.test",
+        &[
+            of("GET /static/x", 404, &[]),
+            of("GET /x", 200, &["get /x http"]),
+            of("GET /api/private/x", 200, &["get /api/private/x http"]),
+        ],
+    ),
+    (
+        "v1-basicauth-block",
+        "h.test",
+        &[
+            of("GET /admin/x", 401, &["www-authenticate: basic realm=\"back\"\r"]),
+            of("GET /admin/x", 200, &[]).with(&["Authorization: Basic bWU6YSBzZWNyZXQ="]),
+            of("GET /metrics", 401, &[]).with(&["Authorization: Basic bWU6YSBzZWNyZXQ="]),
+            of("GET /", 200, &[]),
+        ],
+    ),
+    (
+        "v1-proxy-headers",
+        "h.test",
+        &[of("GET /", 200, &["x-tenant: blue\r", "x-path: /b1\r", "x-served-by: tandem\r"])
+            .with(&["X-Secret: hush", "X-Path: /a1", "X-Tenant: red"])
+            .without(&["hush", "red\r", "server: up"])],
+    ),
+    (
+        "v1-placeholders",
+        "x.shop.test",
+        &[
+            of("GET /", 200, &["x-a: x-test\r"]),
+            of("GET /r?q", 301, &["location: http://x.shop.test/r?q\r"]),
+        ],
+    ),
+    ("v1-single-quotes", "h.test", &[of("GET /", 200, &["x-a: two words\r"])]),
+    ("v1-nothing-serves", "a.test", &[of("GET /", 404, &[])]),
+    ("v1-insecure-on-http", "h.test", &[of("GET /", 200, &["get / http"])]),
+];
+
+#[test]
+fn each_caddy_answers_as_caddy_1_did() {
+    let upstream = echo::start();
+    let mut wrong = Vec::new();
+    for binary in binaries("caddy") {
+        for (name, host, all) in BEHAVIOUR {
+            let text = golden("caddyfile").join(format!("{name}.out"));
+            let caddy = Caddy::start(&binary, &fs::read_to_string(&text).unwrap(), upstream);
+            for expected in *all {
+                let ask = Ask { line: expected.ask, host, headers: expected.headers };
+                let (status, answer) = caddy.ask(ask);
+                let answer = answer.to_lowercase();
+                // Caddy 2.6 calls a body that is too long for it a fault of the app.
+                let is_old = binary.ends_with("caddy-2.6");
+                let is_right = (status == expected.status
+                    || (is_old && (status, expected.status) == (502, 413)))
+                    && expected.has.iter().all(|part| answer.contains(part))
+                    && !expected.lacks.iter().any(|part| answer.contains(part));
+                if !is_right {
+                    let shown: String = answer.chars().take(900).collect();
+                    wrong.push(format!("{} {name}, {}:\n{shown}", binary.display(), expected.ask));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
