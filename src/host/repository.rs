@@ -21,6 +21,7 @@ use crate::model::{AppId, Branch, Repo};
 
 #[cfg(any(test, feature = "testing"))]
 pub use fake::FakeRepositories;
+pub use fetch::leftovers;
 pub use git::{GitRepositories, GitSettings, HostKeyPolicy};
 
 /// Where checkouts come from.

@@ -9,7 +9,7 @@ use super::StepContext;
 use crate::error::chain;
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
-use crate::host::repository::{Commit, Progress};
+use crate::host::repository::{Commit, Progress, leftovers};
 use crate::host::{compose, files};
 use crate::model::DeployId;
 
@@ -44,11 +44,20 @@ async fn checkout(step: &StepContext<'_>) -> Result<Commit, StepError> {
     }
 }
 
-/// Undo of [`clone`]: no checkout, and no probe that came after it.
+/// Undo of [`clone`]: no checkout, whole or in part, and no probe that came after it.
 pub(in crate::exec) async fn discard(step: &StepContext<'_>) -> Result<(), StepError> {
     super::probe::drop_received(step).await?;
     super::transfer::drop_torn_of_strangers(step).await?;
-    remove_dir(step, step.checkout()).await
+    remove_whole(step, step.checkout()).await
+}
+
+/// Removes a checkout with what its clone may have left behind, in a node that lost its power.
+async fn remove_whole(step: &StepContext<'_>, checkout: PathBuf) -> Result<(), StepError> {
+    let left = leftovers(&checkout).map_err(|error| StepError::from_error(&error))?;
+    for path in left.into_iter().chain([checkout]) {
+        remove_dir(step, path).await?;
+    }
+    Ok(())
 }
 
 /// Removes the app's checkouts but the one to keep, and a probe that came before them.

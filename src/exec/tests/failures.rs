@@ -5,6 +5,7 @@ use super::lab::Lab;
 use super::scenarios::{ALL, Scenario, TESTED, When};
 use super::world::World;
 use crate::exec::driver::FORWARD_TRIES;
+use crate::host::compose::ComposeError;
 use crate::model::deployment::{Deployment, State, Step, StepRecord};
 use crate::model::keys;
 
@@ -123,4 +124,21 @@ async fn a_step_that_fails_after_it_acted() {
     for scenario in ALL {
         fail_everywhere(scenario, When::After).await;
     }
+}
+
+/// A node that lost its power in the middle of a clone.
+#[tokio::test(start_paused = true)]
+async fn half_a_clone_goes_with_its_deployment() {
+    let lab = Lab::new().await;
+    let half = |number: u32| {
+        let name = format!(".{}-{}.Ab12.partial", lab.app, id(number));
+        lab.node(1).dir.path().join("deploy").join(name)
+    };
+    for number in [1, 2] {
+        std::fs::create_dir_all(half(number).join("deep")).unwrap();
+    }
+    let error = ComposeError::Invalid { why: "made to fail".to_owned() };
+    lab.node(1).fakes.compose.fail_next("pull", error);
+    assert_eq!(lab.run(&id(1), &deploy(None)).await, State::Refused);
+    assert!(!half(1).exists() && half(2).exists());
 }

@@ -88,7 +88,9 @@ impl Job {
         };
         fs::create_dir_all(parent)?;
         let prefix = format!(".{name}.");
-        sweep(parent, &prefix)?;
+        for left in leftovers(&self.target)? {
+            fs::remove_dir_all(left)?;
+        }
         match self.attempt(&self.url, parent, &prefix, watch) {
             // An app's repository is named without ".git"; file: and some web servers take names as they are.
             Err(Failure::Git(error, _)) if is_missing(&error) => {
@@ -189,17 +191,28 @@ impl Job {
     }
 }
 
-/// Removes what an agent that died here left behind.
-fn sweep(parent: &Path, prefix: &str) -> io::Result<()> {
-    for entry in fs::read_dir(parent)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(prefix) && name.ends_with(PARTIAL) {
-            fs::remove_dir_all(entry.path())?;
+/// What clones to this target left behind whose agent died: directories beside it.
+///
+/// # Errors
+/// If the directory can't be read; one that is missing holds nothing.
+pub fn leftovers(target: &Path) -> io::Result<Vec<PathBuf>> {
+    let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
+        return Ok(Vec::new());
+    };
+    let entries = match fs::read_dir(parent) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let prefix = format!(".{}.", name.to_string_lossy());
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(&prefix) && name.ends_with(PARTIAL) {
+            found.push(path);
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 fn is_missing(error: &git2::Error) -> bool {
