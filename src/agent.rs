@@ -28,7 +28,8 @@ use crate::exec::{Context, JournalError, SessionKeeper};
 use crate::host::command::end_orphans;
 
 pub use events::{Intake, Seen};
-pub use wiring::{cluster, context_alone};
+pub use proxies::PREFIXES;
+pub use wiring::{cluster, context_alone, proxy_settings};
 
 /// How long an ended agent waits for Consul to take back its session.
 const FAREWELL: Duration = Duration::from_secs(3);

@@ -8,6 +8,7 @@ mod handle;
 mod logging;
 mod printer;
 mod records;
+mod render;
 mod replica;
 mod status;
 
@@ -53,6 +54,7 @@ enum Command {
     Drain(drain::DrainArgs),
     Undrain(drain::UndrainArgs),
     Check(check::CheckArgs),
+    Render(render::RenderArgs),
 }
 
 /// Parses the arguments, runs the command, and turns its failure into text and an exit code.
@@ -83,6 +85,10 @@ async fn run(command: Command) -> Result<(), CommandFailure> {
             drain::drain(&args, &client, &client, out).await
         }
         Command::Undrain(args) => drain::undrain(&args, &client()?, out).await,
+        Command::Render(args) => {
+            let client = client()?;
+            render::run(&args, &client, &client, out).await
+        }
         Command::Check(args) => check::run(&args, &ComposeCli::default(), out).await,
     }
 }

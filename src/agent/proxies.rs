@@ -9,7 +9,7 @@ use tokio::sync::{RwLock, watch};
 use tracing::{info, warn};
 
 use super::follow::follow;
-use super::{AgentError, members};
+use super::{AgentError, members, wiring};
 use crate::config::Config;
 use crate::consul::catalog::Member;
 use crate::consul::kv::Entry;
@@ -18,7 +18,7 @@ use crate::exec::{Context, ProxyCheck};
 use crate::host::docker::{Containers, DockerEngine};
 use crate::model::{AppName, AppRecord, NodeName, keys};
 use crate::proxy::control::{CheckRunner, ExecOutput, LocalControl};
-use crate::proxy::{Applied, ClusterView, Problem, Proxies, ProxySettings};
+use crate::proxy::{Applied, ClusterView, Problem, Proxies};
 
 /// A proxy that was away, or a check that could not be made, is looked at again after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -38,13 +38,7 @@ pub(super) struct Follower {
 
 /// Makes the proxies' part of the agent and writes their first configuration, without Consul or Docker.
 pub(super) async fn start(config: &Config) -> Result<(Follower, Arc<dyn ProxyCheck>), AgentError> {
-    let settings = ProxySettings {
-        data_dir: config.data_dir.clone(),
-        run_dir: config.run_dir.clone(),
-        bind_namespace: config.bind_namespace.clone(),
-        issuer: config.issuer.clone(),
-        ..ProxySettings::default()
-    };
+    let settings = wiring::proxy_settings(config);
     let runner = Arc::new(Runner(DockerEngine::new()));
     let control = Arc::new(LocalControl::new(settings.clone(), runner));
     let proxies = Proxies::new(settings, control).map_err(AgentError::Proxies)?;
@@ -76,7 +70,8 @@ impl Sources {
     }
 }
 
-const PREFIXES: [&str; 3] = [keys::APPS, keys::MAINTENANCE, keys::SWARM];
+/// What the proxies are rendered from, besides the members.
+pub const PREFIXES: [&str; 3] = [keys::APPS, keys::MAINTENANCE, keys::SWARM];
 
 impl Follower {
     /// Applies every change; tells what was left out through `problems`.

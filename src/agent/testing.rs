@@ -8,19 +8,10 @@ use tokio::sync::watch;
 use super::wiring;
 use crate::config::Config;
 use crate::consul::memory::MemoryConsul;
-use crate::exec::{Cluster, Context, ProxyCheck};
+use crate::exec::{Cluster, Context};
 use crate::host::Host;
 use crate::host::fake::FakeHost;
-use crate::model::{AppName, AppRecord, NodeName};
-
-struct NoProxies;
-
-#[async_trait::async_trait]
-impl ProxyCheck for NoProxies {
-    async fn would_accept(&self, _: &AppName, _: &AppRecord) -> Result<(), Vec<String>> {
-        Ok(())
-    }
-}
+use crate::model::NodeName;
 
 /// What [`context`] makes.
 pub(super) struct Made {
@@ -47,7 +38,7 @@ pub(super) async fn context(me: &str) -> Made {
     let config = Config::parse(&values, "", "test").unwrap();
     let (_, session) = watch::channel(None);
     let address = if me == "node1" { "10.77.0.1" } else { "10.77.0.2" };
-    let proxies = Arc::new(NoProxies);
+    let proxies = Arc::new(wiring::NoProxies);
     let context = wiring::context(config, cluster, proxies, session, node(me), address.into());
     let mut context: Context = context.await.unwrap();
     let (host, fakes) = Host::fake();

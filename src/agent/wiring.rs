@@ -20,6 +20,7 @@ use crate::host::repository::{GitRepositories, GitSettings, HostKeyPolicy};
 use crate::host::resources::Machine;
 use crate::host::volume::{Buttervolume, ButtervolumeSettings};
 use crate::model::{AppName, AppRecord, NodeName};
+use crate::proxy::ProxySettings;
 
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -103,6 +104,17 @@ fn host(config: &Config) -> Host {
     }
 }
 
+/// What the proxies of a node are told of it.
+pub fn proxy_settings(config: &Config) -> ProxySettings {
+    ProxySettings {
+        data_dir: config.data_dir.clone(),
+        run_dir: config.run_dir.clone(),
+        bind_namespace: config.bind_namespace.clone(),
+        issuer: config.issuer.clone(),
+        ..ProxySettings::default()
+    }
+}
+
 /// The node's name and address, asked for until the local Consul agent answers.
 pub(super) async fn identify(config: &Config, cluster: &Cluster) -> (NodeName, String) {
     loop {
@@ -127,7 +139,7 @@ pub(super) fn create_folders(config: &Config) -> Result<(), AgentError> {
 }
 
 /// Stands where no agent runs: nothing is deployed from there.
-struct NoProxies;
+pub(super) struct NoProxies;
 
 #[async_trait]
 impl ProxyCheck for NoProxies {

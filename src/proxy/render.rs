@@ -14,6 +14,8 @@ mod template;
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use super::caddyfile::{Dialect, Scheme, TlsChoice};
 use super::haproxy::maps;
 use super::{ClusterView, Problem, ProxySettings};
@@ -35,6 +37,19 @@ pub struct AppSites {
     pub containers: Vec<String>,
 }
 
+/// A host, where its requests go, and whose wish that is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Route {
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The host; `*.` in front stands for all below it.
+    pub host: String,
+    /// A node, `maint` or `swarm`.
+    pub to: String,
+    /// The key in KV: `app/NAME`, `swarm/KEY`.
+    pub source: String,
+}
+
 /// What [`render`] gives.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rendered {
@@ -44,6 +59,8 @@ pub struct Rendered {
     pub haproxy_parts: BTreeMap<String, String>,
     /// The map files, by name.
     pub maps: BTreeMap<&'static str, String>,
+    /// What the maps say, with the source of each entry.
+    pub routes: Vec<Route>,
     /// The apps whose master this node is.
     pub caddy_sites: BTreeMap<AppName, AppSites>,
     /// What was left out.
@@ -84,6 +101,7 @@ pub fn render(
             (maps::HTTP_WILD, http_wild),
             (maps::HTTPS_WILD, https_wild),
         ]),
+        routes: hosts.routes(),
         caddy_sites,
         problems,
     })

@@ -16,17 +16,32 @@ pub const FILES: [&str; 4] = [HTTP, HTTPS, HTTP_WILD, HTTPS_WILD];
 /// Hosts and their targets while a configuration is rendered.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct HostMap {
-    exact: BTreeMap<String, String>,
-    wild: BTreeMap<String, String>,
+    exact: BTreeMap<String, Target>,
+    wild: BTreeMap<String, Target>,
+}
+
+/// Where a host leads, and who asked for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Target {
+    to: String,
+    source: String,
 }
 
 impl HostMap {
-    /// Routes a host (`*.` in front: all below it).
-    pub(in crate::proxy) fn route(&mut self, host: &str, target: &str) {
+    /// Routes a host (`*.` in front: all below it), as `source` asks.
+    pub(in crate::proxy) fn route(&mut self, host: &str, to: &str, source: &str) {
+        let target = Target { to: to.to_owned(), source: source.to_owned() };
         match host.strip_prefix('*') {
-            Some(suffix) => self.wild.insert(suffix.to_owned(), target.to_owned()),
-            None => self.exact.insert(host.to_owned(), target.to_owned()),
+            Some(suffix) => self.wild.insert(suffix.to_owned(), target),
+            None => self.exact.insert(host.to_owned(), target),
         };
+    }
+
+    /// Every host with where it leads and its source.
+    pub(in crate::proxy) fn routes(&self) -> impl Iterator<Item = (String, &str, &str)> {
+        let exact = self.exact.iter().map(|(host, target)| (host.clone(), target));
+        let wild = self.wild.iter().map(|(suffix, target)| (format!("*{suffix}"), target));
+        exact.chain(wild).map(|(host, target)| (host, target.to.as_str(), target.source.as_str()))
     }
 
     /// Whether a host is routed.
@@ -45,8 +60,8 @@ impl HostMap {
     }
 }
 
-fn lines<'a>(entries: impl Iterator<Item = (&'a String, &'a String)>) -> String {
-    entries.map(|(key, target)| format!("{key} {target}\n")).collect()
+fn lines<'a>(entries: impl Iterator<Item = (&'a String, &'a Target)>) -> String {
+    entries.map(|(key, target)| format!("{key} {}\n", target.to)).collect()
 }
 
 /// The entries of a map file, in order.
@@ -61,11 +76,14 @@ mod tests {
     #[test]
     fn the_longest_suffix_comes_first() {
         let mut map = HostMap::default();
-        map.route("*.test", "a");
-        map.route("*.b.test", "b");
-        map.route("x.test", "d");
+        map.route("*.test", "a", "app/1");
+        map.route("*.b.test", "b", "app/2");
+        map.route("x.test", "d", "swarm/3");
         assert!(map.has("x.test") && map.has("*.test") && !map.has("y.test"));
         let (exact, wild) = map.files();
         assert_eq!((exact.as_str(), wild.as_str()), ("x.test d\n", ".b.test b\n.test a\n"));
+        let first = map.routes().next().unwrap();
+        assert_eq!(first, ("x.test".to_owned(), "d", "swarm/3"));
+        assert!(map.routes().any(|route| route == ("*.test".to_owned(), "a", "app/1")));
     }
 }

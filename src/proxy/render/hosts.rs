@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::claims::Claims;
-use super::{by_age, source};
+use super::{Route, by_age, source};
 use crate::model::{AppName, AppRecord, NodeName};
 use crate::proxy::caddyfile::{Scheme, urls};
 use crate::proxy::haproxy::maps::HostMap;
@@ -45,6 +45,20 @@ pub(super) fn route(
 }
 
 impl Hosts {
+    /// All of them, by scheme and host.
+    pub(super) fn routes(&self) -> Vec<Route> {
+        let of = |scheme, map: &HostMap| {
+            let routes = map.routes().map(|(host, to, source)| Route {
+                scheme,
+                host,
+                to: to.to_owned(),
+                source: source.to_owned(),
+            });
+            routes.collect::<Vec<_>>()
+        };
+        [of("http", &self.http), of("https", &self.https)].concat()
+    }
+
     fn app(
         &mut self,
         view: &ClusterView,
@@ -80,7 +94,7 @@ impl Hosts {
             // Who was first also owns it against HAPROXY conditions and swarm keys.
             let _ = claims.take("the host", &host, &source(name));
             if !map.has(&host) {
-                map.route(&host, target);
+                map.route(&host, target, &source(name));
             }
         }
         problems
@@ -108,8 +122,8 @@ impl Hosts {
                 });
             match host {
                 Ok(host) => {
-                    self.http.route(&host, "swarm");
-                    self.https.route(&host, "swarm");
+                    self.http.route(&host, "swarm", &source);
+                    self.https.route(&host, "swarm", &source);
                 }
                 Err(what) => problems.push(what),
             }

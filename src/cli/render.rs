@@ -1,0 +1,246 @@
+//! `tandem render`
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::printer::Printer;
+use super::{agent, consul_failure};
+use crate::agent::{PREFIXES, proxy_settings};
+use crate::config::{Config, RawSettings};
+use crate::consul::ConsulError;
+use crate::consul::catalog::Catalog;
+use crate::consul::kv::Kv;
+use crate::error::{CommandFailure, ErrorKind};
+use crate::proxy::render::{Rendered, Route, Templates, render};
+use crate::proxy::{ClusterView, Problem};
+
+/// Print what a node's proxies would run, and where each part comes from
+///
+/// Made from KV and the members as the agents make it: haproxy.cfg with a comment for each part that an app or a swarm key
+/// asks for, the hosts with where they lead and whose wish that is, a Caddyfile for each app whose master the node is, and
+/// what is left out. HAProxy and Caddy are not asked: what only they refuse is shown, where an agent leaves it out.
+///
+/// With --diff the files of this node's HAProxy are compared with it: nothing is printed if they are the same, and the exit
+/// code is 1 if they are not. The settings are those of the agent; --node NAME makes it another node's configuration.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct RenderArgs {
+    /// Compare with what is in place on this node
+    #[arg(long)]
+    diff: bool,
+    /// Print JSON
+    #[arg(long, conflicts_with = "diff")]
+    json: bool,
+    #[command(flatten)]
+    settings: RawSettings,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    node: &'a str,
+    haproxy_cfg: &'a str,
+    routes: &'a [Route],
+    /// By app.
+    caddyfiles: BTreeMap<&'a str, &'a str>,
+    left_out: BTreeMap<&'a str, &'a str>,
+}
+
+pub(super) async fn run(
+    args: &RenderArgs,
+    kv: &dyn Kv,
+    catalog: &dyn Catalog,
+    out: &mut Printer<'_>,
+) -> Result<(), CommandFailure> {
+    let config = agent::load(&args.settings)?;
+    let found = look(&config, kv, catalog).await;
+    let (view, unreadable) = found.map_err(|error| consul_failure(&error))?;
+    let settings = proxy_settings(&config);
+    let rendered = Templates::built_in()
+        .and_then(|templates| render(&view, &settings, &templates, &BTreeMap::new()))
+        .map_err(|error| CommandFailure::from_error(ErrorKind::Failed, &error))?;
+    if args.diff {
+        return compare(&settings.haproxy_dir(), &rendered, out);
+    }
+    let left_out: Vec<&Problem> = unreadable.iter().chain(&rendered.problems).collect();
+    match args.json {
+        true => out.json(&shown(&view, &rendered, &left_out)),
+        false => print(&rendered, &left_out, out),
+    }
+}
+
+/// The cluster, as one node sees it.
+async fn look(
+    config: &Config,
+    kv: &dyn Kv,
+    catalog: &dyn Catalog,
+) -> Result<(ClusterView, Vec<Problem>), ConsulError> {
+    let me = match &config.node {
+        Some(node) => node.clone(),
+        None => catalog.own_name().await?.0,
+    };
+    let members = catalog.members().await?.into_iter();
+    let nodes = members.map(|member| (member.name, member.address)).collect();
+    let mut entries = Vec::new();
+    for prefix in PREFIXES {
+        entries.extend(kv.list(prefix).await?.entries);
+    }
+    let entries = entries.iter().map(|entry| (entry.key.as_str(), entry.value.as_slice()));
+    Ok(ClusterView::from_entries(me, nodes, entries))
+}
+
+fn shown<'a>(view: &'a ClusterView, rendered: &'a Rendered, left_out: &[&'a Problem]) -> Shown<'a> {
+    let sites = rendered.caddy_sites.iter();
+    Shown {
+        node: view.me.as_str(),
+        haproxy_cfg: &rendered.haproxy_cfg,
+        routes: &rendered.routes,
+        caddyfiles: sites.map(|(app, sites)| (app.as_str(), sites.text.as_str())).collect(),
+        left_out: left_out.iter().map(|p| (p.source.as_str(), p.what.as_str())).collect(),
+    }
+}
+
+fn print(
+    rendered: &Rendered,
+    left_out: &[&Problem],
+    out: &mut Printer<'_>,
+) -> Result<(), CommandFailure> {
+    out.line("==> haproxy.cfg")?;
+    out.line(rendered.haproxy_cfg.trim_end())?;
+    out.line("\n==> hosts")?;
+    let heading = ["SCHEME", "HOST", "TO", "FROM"].map(str::to_owned).to_vec();
+    let routes = rendered.routes.iter().map(|route| {
+        vec![route.scheme.to_owned(), route.host.clone(), route.to.clone(), route.source.clone()]
+    });
+    out.table(&std::iter::once(heading).chain(routes).collect::<Vec<_>>())?;
+    for (app, sites) in &rendered.caddy_sites {
+        out.line(&format!("\n==> Caddyfile of app/{app}"))?;
+        out.line(sites.text.trim_end())?;
+    }
+    if !left_out.is_empty() {
+        out.line("\n==> left out")?;
+    }
+    left_out
+        .iter()
+        .try_for_each(|problem| out.line(&format!("{}: {}", problem.source, problem.what)))
+}
+
+/// Prints how the files in place differ; fails if they do.
+fn compare(dir: &Path, rendered: &Rendered, out: &mut Printer<'_>) -> Result<(), CommandFailure> {
+    let files = std::iter::once(("haproxy.cfg", &rendered.haproxy_cfg))
+        .chain(rendered.maps.iter().map(|(name, text)| (*name, text)));
+    let mut differ = Vec::new();
+    for (name, text) in files {
+        let path = dir.join(name);
+        let shown = path.display().to_string();
+        let there = std::fs::read_to_string(&path).map_err(|error| {
+            CommandFailure::new(ErrorKind::NotFound, format!("{shown}: {error}"))
+                .hint("--diff is for the node that it runs on, with its agent's settings")
+        })?;
+        if there != *text {
+            let diff = similar::TextDiff::from_lines(there.as_str(), text.as_str());
+            let unified =
+                diff.unified_diff().header(&shown, &format!("{name} rendered")).to_string();
+            out.line(unified.trim_end())?;
+            differ.push(name);
+        }
+    }
+    match differ.is_empty() {
+        true => Ok(()),
+        false => {
+            let text = format!("in place is something else: {}", differ.join(", "));
+            Err(CommandFailure::new(ErrorKind::Failed, text)
+                .hint("the agent's log and `tandem status` say what it could not put in place"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consul::memory::MemoryConsul;
+    use crate::model::NodeName;
+
+    async fn consul() -> MemoryConsul {
+        let consul = MemoryConsul::new();
+        let [one, two] = ["node1", "node2"].map(|name| NodeName::parse(name).unwrap());
+        consul.client(&two);
+        let client = consul.client(&one);
+        let app = serde_json::json!({"repo_url": "file:///lab/git/app", "branch": "main",
+            "deploy_id": "1", "master": "node1", "ip": "10.77.0.1", "ct": {"web": "appmain44dd7_web_1"},
+            "caddyfile": "http://app.test {\n reverse_proxy appmain44dd7_web_1:80\n}"});
+        let swarm = serde_json::json!({"domains": ["*.swarm.test"]});
+        for (key, value) in [
+            ("app/app_main.44dd7", &app),
+            ("swarm/x", &swarm),
+            ("swarm/wrong", &serde_json::json!(1)),
+        ] {
+            let kv: &dyn Kv = &client;
+            kv.put_cas(key, value.to_string().into_bytes(), 0).await.unwrap().unwrap();
+        }
+        client
+    }
+
+    async fn told(
+        consul: &MemoryConsul,
+        data: &Path,
+        change: impl FnOnce(&mut RenderArgs),
+    ) -> (String, Result<(), CommandFailure>) {
+        let settings = RawSettings::default();
+        let mut args = RenderArgs { diff: false, json: false, settings };
+        args.settings.values.insert("data-dir", data.display().to_string());
+        change(&mut args);
+        let mut text = Vec::new();
+        let ended = run(&args, consul, consul, &mut Printer::to(&mut text)).await;
+        (String::from_utf8(text).unwrap(), ended)
+    }
+
+    #[tokio::test]
+    async fn each_part_is_told_with_its_source() {
+        let (consul, dir) = (consul().await, tempfile::tempdir().unwrap());
+        let (text, ended) = told(&consul, dir.path(), |_| {}).await;
+        ended.unwrap();
+        for line in [
+            "backend http-node2",
+            "http    app.test      node1  app/app_main.44dd7",
+            "https   *.swarm.test  swarm  swarm/x",
+            "==> Caddyfile of app/app_main.44dd7",
+            "swarm/wrong: is not an object",
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line}\n{text}");
+        }
+        let of_node2 = |args: &mut RenderArgs| {
+            args.settings.values.insert("node", "node2".to_owned());
+        };
+        let (other, _) = told(&consul, dir.path(), of_node2).await;
+        assert!(!other.contains("Caddyfile of") && other.contains("app.test"), "{other}");
+        let (json, _) = told(&consul, dir.path(), |args| args.json = true).await;
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["routes"][0]["source"], "app/app_main.44dd7");
+        assert_eq!(json["left_out"]["swarm/wrong"], "is not an object");
+    }
+
+    #[tokio::test]
+    async fn what_is_in_place_is_compared() {
+        let (consul, dir) = (consul().await, tempfile::tempdir().unwrap());
+        let (_, ended) = told(&consul, dir.path(), |args| args.diff = true).await;
+        assert_eq!(ended.unwrap_err().kind, ErrorKind::NotFound);
+        let (json, _) = told(&consul, dir.path(), |args| args.json = true).await;
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let files = dir.path().join("haproxy");
+        std::fs::create_dir(&files).unwrap();
+        std::fs::write(files.join("haproxy.cfg"), json["haproxy_cfg"].as_str().unwrap()).unwrap();
+        std::fs::write(files.join("http.map"), "app.test node1\n").unwrap();
+        std::fs::write(files.join("https.map"), "").unwrap();
+        std::fs::write(files.join("http-wild.map"), ".swarm.test swarm\n").unwrap();
+        std::fs::write(files.join("https-wild.map"), ".swarm.test swarm\n").unwrap();
+        let (text, ended) = told(&consul, dir.path(), |args| args.diff = true).await;
+        assert!(ended.is_ok() && text.is_empty(), "{text}");
+        std::fs::write(files.join("http.map"), "app.test node2\n").unwrap();
+        let (text, ended) = told(&consul, dir.path(), |args| args.diff = true).await;
+        assert!(text.contains("-app.test node2\n+app.test node1"), "{text}");
+        assert_eq!(ended.unwrap_err().kind, ErrorKind::Failed);
+    }
+}
