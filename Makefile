@@ -74,4 +74,4 @@ deny: ## Licences, bans and sources of the dependencies (compiles cargo-deny the
 clean-lab: ## End the demo's and the tests' labs and remove what they left
 	@$(LAB) down; LAB=tandem-test $(LAB) down; LAB=tandem-bench $(LAB) down; LAB=tandem-matrix $(LAB) down
 
-.PHONY: help demo test deps build fmt lint sim test-unit test-docs test-scripts test-proxies test-lab-itself test-lab test-matrix matrix bench deny clean-lab
+.PHONY: help demo test deps build fmt lint sim fuzz test-unit test-docs test-scripts test-proxies test-lab-itself test-lab test-matrix matrix bench deny clean-lab

@@ -6,6 +6,8 @@
 
 mod address;
 mod dialect;
+#[cfg(test)]
+mod fuzz;
 mod lexer;
 mod parser;
 mod placeholder;

@@ -4,6 +4,8 @@ mod bind;
 mod collect;
 mod condition;
 mod declaration;
+#[cfg(test)]
+mod fuzz;
 mod keyword;
 pub mod maps;
 
