@@ -4,6 +4,7 @@ mod debts;
 mod dispatch;
 mod events;
 mod follow;
+mod hand_over;
 mod handlers;
 mod keeper;
 mod measure;

@@ -50,6 +50,8 @@ pub struct Config {
     pub keep_records: usize,
     /// Period of the HTTP checks that are registered with Consul.
     pub check_interval: Duration,
+    /// How long requests for an app wait while it is handed over.
+    pub hold: Duration,
 }
 
 /// Volumes and their schedules.
@@ -146,13 +148,19 @@ impl Config {
         let dirs = ["data-dir", "deploy-dir", "run-dir", "handlers-dir"].map(|key| r.path(key));
         let issuer = read_issuer(r);
         let bind_namespace = r.text("haproxy-namespace").filter(|text| !text.is_empty());
-        let times =
-            ["session-ttl", "node-grace", "settle", "check-interval"].map(|key| r.duration(key));
+        let times = ["session-ttl", "node-grace", "settle", "check-interval", "hold"]
+            .map(|key| r.duration(key));
         let counts = ["parallel", "keep-records"].map(|key| r.count(key, 1, 1000));
         let [data_dir, deploy_dir, run_dir, handlers_dir] = dirs;
-        let [session_ttl, node_grace, settle, check_interval] = times;
+        let [session_ttl, node_grace, settle, check_interval, hold] = times;
         if session_ttl.is_some_and(|ttl| !(10..=3600).contains(&ttl.as_secs())) {
             r.wrong("session-ttl", "must be between 10s and 1h (Consul's own lower limit is 10s)");
+        }
+        if hold.is_some_and(|hold| hold > Duration::from_secs(60)) {
+            r.wrong(
+                "hold",
+                "must be at most 60s: clients give up, and waiting requests take connections",
+            );
         }
         let [parallel, keep_records] = counts;
         Some(Self {
@@ -172,6 +180,7 @@ impl Config {
             parallel: parallel? as usize,
             keep_records: keep_records? as usize,
             check_interval: check_interval?,
+            hold: hold?,
         })
     }
 }

@@ -3,6 +3,7 @@
 pub mod app;
 pub mod definition;
 pub mod deployment;
+pub mod hand_over;
 pub mod keys;
 pub mod manifest;
 pub mod placement;
@@ -10,6 +11,7 @@ pub mod record;
 pub mod room;
 
 pub use app::{AppId, AppName, Branch, DeployId, ProjectName, Repo};
+pub use hand_over::HandOver;
 pub use placement::{NodeName, Placement, Role};
 pub use record::AppRecord;
 pub use room::Amount;

@@ -26,6 +26,9 @@ pub use view::ClusterView;
 /// What a client sees while an app is under maintenance.
 const MAINTENANCE_PAGE: &str = include_str!("../haproxy/maintenance.html");
 
+/// What HAProxy does with requests for an app that is being handed over.
+const HOLD: &str = include_str!("../haproxy/hold.lua");
+
 /// A part of the configuration that was left out, and why.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{RwLock, watch};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::follow::follow;
+use super::hand_over::{Heard, Waits};
 use super::{AgentError, members, wiring};
 use crate::config::Config;
 use crate::consul::catalog::Member;
@@ -18,7 +20,7 @@ use crate::exec::{Context, ProxyCheck};
 use crate::host::docker::{Containers, DockerEngine};
 use crate::model::{AppName, AppRecord, NodeName, keys};
 use crate::proxy::control::{CheckRunner, ExecOutput, LocalControl};
-use crate::proxy::{Applied, ClusterView, Problem, Proxies};
+use crate::proxy::{Applied, ClusterView, Problem, Proxies, ProxyError};
 
 /// A proxy that was away, or a check that could not be made, is looked at again after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -34,11 +36,13 @@ struct Shared {
 /// Follows KV and the members for ever; made by [`start`].
 pub(super) struct Follower {
     shared: Arc<Shared>,
+    hold: Duration,
 }
 
 /// Makes the proxies' part of the agent and writes their first configuration, without Consul or Docker.
 pub(super) async fn start(config: &Config) -> Result<(Follower, Arc<dyn ProxyCheck>), AgentError> {
     let settings = wiring::proxy_settings(config);
+    let hold = settings.hold;
     let runner = Arc::new(Runner(DockerEngine::new()));
     let control = Arc::new(LocalControl::new(settings.clone(), runner));
     let proxies = Proxies::new(settings, control).map_err(AgentError::Proxies)?;
@@ -48,7 +52,7 @@ pub(super) async fn start(config: &Config) -> Result<(Follower, Arc<dyn ProxyChe
         proxies.bootstrap(&me).await.map_err(AgentError::Proxies)?;
     }
     let shared = Arc::new(Shared { proxies: RwLock::new(proxies), view: RwLock::new(None) });
-    Ok((Follower { shared: shared.clone() }, Arc::new(Check(shared))))
+    Ok((Follower { shared: shared.clone(), hold }, Arc::new(Check(shared))))
 }
 
 /// What the proxies are rendered from, as far as it is known yet.
@@ -70,6 +74,12 @@ impl Sources {
     }
 }
 
+impl Sources {
+    fn maintenance(&self) -> &[Entry] {
+        self.entries[1].as_deref().unwrap_or_default()
+    }
+}
+
 /// What the proxies are rendered from, besides the members.
 pub const PREFIXES: [&str; 3] = [keys::APPS, keys::MAINTENANCE, keys::SWARM];
 
@@ -81,6 +91,7 @@ impl Follower {
             PREFIXES.map(|prefix| follow(kv.clone(), prefix));
         let mut members = members::follow(ctx.clone());
         let mut again = REFRESH;
+        let (mut waits, mut heard) = (Waits::default(), Heard::default());
         loop {
             tokio::select! {
                 Ok(()) = apps.changed() => {}
@@ -94,11 +105,22 @@ impl Follower {
                     .map(|e| e.borrow_and_update().clone()),
                 members: members.borrow_and_update().clone(),
             };
-            let Some((view, unreadable)) = sources.view(&ctx.me) else {
+            let Some((mut view, unreadable)) = sources.view(&ctx.me) else {
                 continue;
             };
+            let over = waits.limit(&mut view, self.hold, Instant::now());
             *self.shared.view.write().await = Some(view.clone());
-            again = self.apply(&view, unreadable, &problems).await;
+            again = match self.apply(&view, unreadable, &problems).await {
+                Ok(again) => {
+                    let told = heard.tell(&ctx, sources.maintenance()).await;
+                    if told { again } else { LOOK_AGAIN.min(again) }
+                }
+                Err(error) => {
+                    warn!(error = %chain(&error), "the proxies keep what they have");
+                    LOOK_AGAIN
+                }
+            };
+            again = again.min(over.unwrap_or(again));
         }
     }
 
@@ -108,15 +130,8 @@ impl Follower {
         view: &ClusterView,
         unreadable: Vec<Problem>,
         problems: &watch::Sender<Vec<String>>,
-    ) -> Duration {
-        let result = self.shared.proxies.write().await.apply(view).await;
-        let applied = match result {
-            Ok(applied) => applied,
-            Err(error) => {
-                warn!(error = %chain(&error), "the proxies keep what they have");
-                return LOOK_AGAIN;
-            }
-        };
+    ) -> Result<Duration, ProxyError> {
+        let applied = self.shared.proxies.write().await.apply(view).await?;
         if applied.haproxy_reloaded || applied.caddy_loaded || applied.maps_changed > 0 {
             let (reloaded, loaded, maps) =
                 (applied.haproxy_reloaded, applied.caddy_loaded, applied.maps_changed);
@@ -130,7 +145,7 @@ impl Follower {
         report(&applied, unreadable, problems);
         let waits =
             applied.haproxy_is_down || applied.caddy_is_down || !applied.unchecked.is_empty();
-        if waits { LOOK_AGAIN } else { REFRESH }
+        Ok(if waits { LOOK_AGAIN } else { REFRESH })
     }
 }
 
@@ -161,6 +176,10 @@ impl ProxyCheck for Check {
         let proxies = self.0.proxies.read().await;
         let refused = proxies.would_accept(&view, candidate).await;
         refused.map_err(|problems| problems.into_iter().map(|problem| problem.what).collect())
+    }
+
+    fn tell(&self) -> bool {
+        true
     }
 }
 

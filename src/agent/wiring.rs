@@ -111,6 +111,7 @@ pub fn proxy_settings(config: &Config) -> ProxySettings {
         run_dir: config.run_dir.clone(),
         bind_namespace: config.bind_namespace.clone(),
         issuer: config.issuer.clone(),
+        hold: config.hold,
         ..ProxySettings::default()
     }
 }

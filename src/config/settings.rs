@@ -91,6 +91,11 @@ pub const SETTINGS: &[Setting] = &[
         "5s",
         "How long a container without a health check has to run undisturbed to count as healthy",
     ),
+    setting(
+        "hold",
+        "10s",
+        "How long requests wait while an app is handed over, before they see the maintenance page; 0s: not at all",
+    ),
     setting("check-interval", "60s", "Period of the HTTP checks registered with Consul"),
     setting(
         "parallel",

@@ -37,6 +37,11 @@ pub struct Cluster {
 pub trait ProxyCheck: Send + Sync {
     /// Refuses with what is wrong, one line each. Installs nothing.
     async fn would_accept(&self, app: &AppName, candidate: &AppRecord) -> Result<(), Vec<String>>;
+
+    /// Whether the nodes' proxies say in KV (`tandem/heard/`) what they have taken up.
+    fn tell(&self) -> bool {
+        false
+    }
 }
 
 /// Everything that carrying out a deployment needs on this node.

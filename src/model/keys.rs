@@ -37,6 +37,16 @@ pub fn maintenance(app: &AppName) -> String {
     format!("{MAINTENANCE}{app}")
 }
 
+/// `tandem/heard/{app}/{node}`: the index of the maintenance key that the node's proxies have taken up.
+pub fn heard(app: &AppName, node: &NodeName) -> String {
+    format!("{}{node}", heard_prefix(app))
+}
+
+/// `tandem/heard/{app}/`.
+pub fn heard_prefix(app: &AppName) -> String {
+    format!("tandem/heard/{app}/")
+}
+
 /// `tandem/apps/{app}`.
 pub fn queue(app: &AppName) -> String {
     format!("{QUEUES}{app}")

@@ -13,7 +13,7 @@ use super::caddy::{AppRoutes, config};
 use super::control::{CheckError, ControlError, Effect, ProxyControl};
 use super::haproxy::maps;
 use super::render::{AppSites, RenderError, Templates, render};
-use super::{ClusterView, MAINTENANCE_PAGE, Problem, ProxySettings};
+use super::{ClusterView, HOLD, MAINTENANCE_PAGE, Problem, ProxySettings};
 use crate::host::files::{FileError, read_optional, write_atomic};
 use crate::model::{AppId, AppName, AppRecord, Branch, Repo};
 
@@ -89,13 +89,14 @@ impl Proxies {
     }
 
     /// Writes what is missing of the files that the containers start with; needs neither Consul nor containers, and
-    /// never replaces a file.
+    /// replaces no file but that of an earlier release.
     pub async fn bootstrap(&self, me: &crate::model::NodeName) -> Result<(), ProxyError> {
         let view = ClusterView {
             me: me.clone(),
             nodes: BTreeMap::new(),
             apps: BTreeMap::new(),
             maintenance: Default::default(),
+            held: Default::default(),
             swarm: BTreeMap::new(),
         };
         let rendered = render(&view, &self.settings, &self.templates, &BTreeMap::new())?;
@@ -112,6 +113,11 @@ impl Proxies {
                 make_parent(&path).await?;
                 write_atomic(&path, text, 0o644).await?;
             }
+        }
+        // Belongs to the configuration of this release, not to the operator.
+        let hold = dir.join("hold.lua");
+        if read_optional(&hold).await?.as_deref() != Some(HOLD.as_bytes()) {
+            write_atomic(&hold, HOLD, 0o644).await?;
         }
         let check = self.settings.check_dir();
         make_parent(&check.join("candidate")).await

@@ -58,6 +58,9 @@ pub struct ProxySettings {
     pub control_deadline: Duration,
     /// `Retry-After` of the maintenance page, in seconds.
     pub retry_after: u32,
+    /// How long requests for an app wait while a deployment hands it over; the maintenance page comes after. None: they
+    /// do not wait.
+    pub hold: Duration,
 }
 
 impl Default for ProxySettings {
@@ -87,6 +90,7 @@ impl Default for ProxySettings {
             check_deadline: Duration::from_secs(20),
             control_deadline: Duration::from_secs(20),
             retry_after: 120,
+            hold: Duration::from_secs(10),
         }
     }
 }
@@ -95,6 +99,11 @@ impl ProxySettings {
     /// HAProxy's files: `haproxy.cfg`, the maps, the maintenance page.
     pub fn haproxy_dir(&self) -> PathBuf {
         self.data_dir.join("haproxy")
+    }
+
+    /// How long HAProxy keeps a request by itself, in seconds: a little longer than the agent lets it.
+    pub fn hold_limit(&self) -> u64 {
+        self.hold.as_secs() + 3
     }
 
     /// `caddy.json`, the last configuration that Caddy took.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::Problem;
-use crate::model::{AppName, AppRecord, NodeName};
+use crate::model::{AppName, AppRecord, HandOver, NodeName};
 
 /// Targets of the map files that are no nodes.
 const RESERVED: [&str; 4] = ["hold", "maint", "swarm", "unknown"];
@@ -21,6 +21,8 @@ pub struct ClusterView {
     pub apps: BTreeMap<AppName, AppRecord>,
     /// `maintenance/`.
     pub maintenance: BTreeSet<AppName>,
+    /// Those of them that a deployment hands over just now: requests for them wait.
+    pub held: BTreeSet<AppName>,
     /// `swarm/`, by the rest of the key.
     pub swarm: BTreeMap<String, Value>,
 }
@@ -38,6 +40,7 @@ impl ClusterView {
             nodes,
             apps: BTreeMap::new(),
             maintenance: BTreeSet::new(),
+            held: BTreeSet::new(),
             swarm: BTreeMap::new(),
         };
         let mut problems = Vec::new();
@@ -61,7 +64,11 @@ impl ClusterView {
                 self.apps.insert(name, record);
             }
             "maintenance" => {
-                self.maintenance.insert(app_name(rest)?);
+                let app = app_name(rest)?;
+                if HandOver::is(value) {
+                    self.held.insert(app.clone());
+                }
+                self.maintenance.insert(app);
             }
             "swarm" => {
                 let value = serde_json::from_slice(value)
@@ -115,17 +122,19 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_left_out_alone() {
         let good = br#"{"repo_url":"https://h/a","branch":"b","deploy_id":"1","master":"n1"}"#;
-        let entries: [(&str, &[u8]); 6] = [
+        let entries: [(&str, &[u8]); 7] = [
             ("app/a_b.12345", good),
             ("app/bad", b"{"),
             ("app/-x", good),
             ("maintenance/a_b.12345", b""),
+            ("maintenance/c_d.12345", br#"{"deploy_id":"1"}"#),
             ("swarm/x", b"[nothing"),
             ("tandem/leases/x", b"?"),
         ];
         let me = NodeName::parse("n1").unwrap();
         let (view, problems) = ClusterView::from_entries(me, BTreeMap::new(), entries);
-        assert_eq!((view.apps.len(), view.maintenance.len()), (1, 1));
+        assert_eq!((view.apps.len(), view.maintenance.len()), (1, 2));
+        assert_eq!(view.held.iter().map(AppName::as_str).collect::<Vec<_>>(), ["c_d.12345"]);
         let sources: Vec<_> = problems.iter().map(|p| p.source.as_str()).collect();
         assert_eq!(sources, ["app/bad", "app/-x", "swarm/x"]);
     }

@@ -15,6 +15,7 @@ mod check;
 mod deploy;
 mod events;
 mod faults;
+mod hold;
 mod hostile;
 mod load;
 mod moves;

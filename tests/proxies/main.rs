@@ -75,6 +75,8 @@ fn each_haproxy_accepts_every_configuration() {
             {
                 fs::write(data.join(name), "").unwrap();
             }
+            let lua = Path::new(env!("CARGO_MANIFEST_DIR")).join("haproxy/hold.lua");
+            fs::copy(lua, data.join("hold.lua")).unwrap();
             let text = fs::read_to_string(path).unwrap();
             let text = text.replace("/var/lib/tandem", dir.path().to_str().unwrap());
             let config = dir.path().join("haproxy.cfg");

@@ -140,6 +140,7 @@ impl Report {
             nodes: Default::default(),
             apps: [(app.name(), entry)].into(),
             maintenance: Default::default(),
+            held: Default::default(),
             swarm: Default::default(),
         };
         let rendered = Templates::built_in().and_then(|templates| {

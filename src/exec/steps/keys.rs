@@ -1,6 +1,8 @@
 //! KV: maintenance, and the two transactions that are the points of no return.
 
-use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::StepContext;
 use crate::consul::txn::{Txn, TxnOp};
@@ -9,31 +11,72 @@ use crate::exec::context::now;
 use crate::exec::error::StepError;
 use crate::exec::store::{self, encode};
 use crate::model::deployment::{Deployment, Mark, State};
-use crate::model::keys;
+use crate::model::{HandOver, keys};
 
-/// The value of a maintenance key that a deployment set; an operator's holds anything else.
-#[derive(Debug, Serialize, Deserialize)]
-struct Maintenance {
-    deploy_id: String,
-}
+/// The proxies follow within 0.2 s; more is trouble.
+const HEARD_WITHIN: Duration = Duration::from_secs(3);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Shows the maintenance page, unless an operator does so already. What an earlier deployment left is taken over, so
-/// that it ends with this one.
+/// Lets requests wait, or shows the maintenance page if an operator does so already. What an earlier deployment left is
+/// taken over, so that it ends with this one. Done when every node's proxies have heard of it: what reaches the app after
+/// that would meet a stopped one.
 pub(in crate::exec) async fn begin_maintenance(step: &StepContext<'_>) -> Result<Done, StepError> {
     let key = keys::maintenance(&step.app);
     let found = step.ctx.cluster.kv.get(&key).await.map_err(|e| StepError::from_error(&e))?;
     let index = match found {
         None => 0,
-        Some(entry) if serde_json::from_slice::<Maintenance>(&entry.value).is_ok() => {
-            entry.modify_index
-        }
+        Some(entry) if HandOver::is(&entry.value) => entry.modify_index,
         Some(_) => return Ok(Done::default()),
     };
-    let value = encode(&Maintenance { deploy_id: step.deployment.id.to_string() });
-    if transact(step, vec![TxnOp::Cas { key, value, index }]).await? {
-        return Ok(Done::default());
+    let value = encode(&HandOver { deploy_id: step.deployment.id.to_string() });
+    let txn = step.ctx.cluster.kv.transact(vec![TxnOp::Cas { key, value, index }]).await;
+    if let Txn::Committed(entries) = txn.map_err(|e| StepError::from_error(&e))? {
+        let index = entries.first().map_or(0, |entry| entry.modify_index);
+        return heard(step, index).await;
     }
     Err(StepError::Lost("the maintenance key was changed at the same moment".to_owned()))
+}
+
+/// Waits for the proxies of the nodes that have an agent. One that says nothing holds nobody up for long: it may have
+/// other trouble, and is named.
+async fn heard(step: &StepContext<'_>, index: u64) -> Result<Done, StepError> {
+    let mut done = Done::default();
+    if !step.ctx.proxies.tell() {
+        return Ok(done);
+    }
+    let deadline = Instant::now() + HEARD_WITHIN;
+    loop {
+        let silent = silent(step, index).await?;
+        if silent.is_empty() {
+            return Ok(done);
+        }
+        if Instant::now() >= deadline {
+            let names = silent.join(", ");
+            done.warnings.push(format!(
+                "the proxies of {names} did not say that they lead nobody to the app any more"
+            ));
+            return Ok(done);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// The nodes with an agent whose proxies have not taken up the maintenance with this index.
+async fn silent(step: &StepContext<'_>, index: u64) -> Result<Vec<String>, StepError> {
+    let kv = step.ctx.cluster.kv.as_ref();
+    let list = async |prefix: &str| {
+        let listing = kv.list(prefix).await.map_err(|e| StepError::from_error(&e))?;
+        Ok::<_, StepError>(listing.entries)
+    };
+    let heard = list(&keys::heard_prefix(&step.app)).await?;
+    let nodes = list(keys::NODES).await?;
+    let names = nodes.iter().filter_map(|entry| entry.key.strip_prefix(keys::NODES));
+    let index = index.to_string();
+    let has_heard = |name: &&str| {
+        let key = format!("{}{name}", keys::heard_prefix(&step.app));
+        heard.iter().any(|entry| entry.key == key && entry.value == index.as_bytes())
+    };
+    Ok(names.filter(|name| !has_heard(name)).map(str::to_owned).collect())
 }
 
 /// Ends the maintenance that this deployment began; an operator's stays, unless the app is gone.
@@ -43,7 +86,7 @@ pub(in crate::exec) async fn end_maintenance(step: &StepContext<'_>) -> Result<D
     let Some(entry) = found else {
         return Ok(Done::default());
     };
-    let owner = serde_json::from_slice::<Maintenance>(&entry.value).ok();
+    let owner = serde_json::from_slice::<HandOver>(&entry.value).ok();
     let ours = owner.is_some_and(|owner| owner.deploy_id == step.deployment.id.as_str());
     let destroyed = step.deployment.committed && step.deployment.placement.is_none();
     if ours || destroyed {

@@ -69,6 +69,7 @@ impl Hosts {
         let master = record.master.as_str();
         let (http, https) = match view.maintenance.contains(name) {
             false => (master, master),
+            true if view.held.contains(name) => ("hold", "hold"),
             // Only the master's Caddy has the certificate.
             true if record.master == view.me => ("maint", "maint"),
             true => ("maint", master),
