@@ -76,7 +76,8 @@ impl Sources {
 
 impl Sources {
     fn maintenance(&self) -> &[Entry] {
-        self.entries[1].as_deref().unwrap_or_default()
+        let [_, maintenance, _] = &self.entries;
+        maintenance.as_deref().unwrap_or_default()
     }
 }
 
