@@ -24,5 +24,24 @@ local function holder(name, scope)
     end
 end
 
+-- The same for the frontends and backends that an app has of its own: they keep what arrives while the app is listed.
+local function app_holder(scope)
+    local held = Map.new(dir .. "/held.map", Map._str)
+    return function(txn)
+        local app = txn:get_var(scope .. ".app")
+        local deadline = core.now().sec + limit
+        while held:lookup(app) do
+            if core.now().sec >= deadline then
+                txn:set_var(scope .. ".held", "over")
+                return
+            end
+            core.msleep(PAUSE)
+        end
+        txn:unset_var(scope .. ".held")
+    end
+end
+
 core.register_action("hold-http", { "http-req" }, holder("http", "txn"))
 core.register_action("hold-https", { "tcp-req" }, holder("https", "sess"))
+core.register_action("hold-app-http", { "http-req" }, app_holder("txn"))
+core.register_action("hold-app-tcp", { "tcp-req" }, app_holder("sess"))

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::process::{lab_name, pids};
 
-const PACE: Duration = Duration::from_millis(200);
+const PACE: Duration = Duration::from_millis(500);
 
 /// A thread that looks until it is told to end.
 pub(crate) struct Overlap {

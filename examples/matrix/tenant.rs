@@ -97,7 +97,7 @@ impl Tenant {
             if findings.is_empty() || since.elapsed() >= patience {
                 return findings;
             }
-            std::thread::sleep(Duration::from_millis(200));
+            std::thread::sleep(Duration::from_millis(1000));
         }
     }
 }

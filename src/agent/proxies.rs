@@ -133,13 +133,19 @@ impl Follower {
         problems: &watch::Sender<Vec<String>>,
     ) -> Result<Duration, ProxyError> {
         let applied = self.shared.proxies.write().await.apply(view).await?;
-        if applied.haproxy_reloaded || applied.caddy_loaded || applied.maps_changed > 0 {
-            let (reloaded, loaded, maps) =
-                (applied.haproxy_reloaded, applied.caddy_loaded, applied.maps_changed);
+        let flips = applied.maps_changed + applied.servers_changed;
+        if applied.haproxy_reloaded || applied.caddy_loaded || flips > 0 {
+            let (reloaded, loaded, maps, servers) = (
+                applied.haproxy_reloaded,
+                applied.caddy_loaded,
+                applied.maps_changed,
+                applied.servers_changed,
+            );
             info!(
                 haproxy_reloaded = reloaded,
                 caddy_loaded = loaded,
                 map_entries = maps,
+                servers,
                 "proxies changed"
             );
         }

@@ -2,6 +2,7 @@
 
 mod caddy;
 mod haproxy;
+mod held;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ pub struct Applied {
     pub caddy_loaded: bool,
     /// Entries of maps that changed in the running HAProxy.
     pub maps_changed: usize,
+    /// Servers of apps' own backends that were enabled or disabled in the running HAProxy.
+    pub servers_changed: usize,
     /// HAProxy does not run: it reads the files when it starts.
     pub haproxy_is_down: bool,
     /// Caddy does not run: call again when it does, because it starts with the last configuration that it took.
@@ -119,8 +122,10 @@ impl Proxies {
         if read_optional(&hold).await?.as_deref() != Some(HOLD.as_bytes()) {
             write_atomic(&hold, HOLD, 0o644).await?;
         }
-        let check = self.settings.check_dir();
-        make_parent(&check.join("candidate")).await
+        for dir in [self.settings.check_dir(), self.settings.held_dir()] {
+            make_parent(&dir.join("file")).await?;
+        }
+        Ok(())
     }
 
     /// Makes the node's proxies serve a view. What is in place already is left alone; what the real binaries refuse is
@@ -136,12 +141,14 @@ impl Proxies {
             Some(apps) => self.route_more(apps, &mut applied).await,
             None => Ok(()),
         };
+        self.mark_held(view).await?;
         // Whatever Caddy says: hosts that left this node have to be led away from it.
         self.install_haproxy(&rendered, is_accepted, &mut applied).await?;
         came?;
         if let Some(apps) = apps {
             self.load_caddy(apps, false, &mut applied).await?;
         }
+        self.unmark_held(view).await?;
         applied.problems.sort();
         applied.problems.dedup();
         Ok(applied)

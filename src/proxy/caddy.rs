@@ -2,6 +2,7 @@
 
 mod allow;
 mod base;
+mod front_door;
 mod routes;
 
 pub use base::config;

@@ -5,7 +5,9 @@ mod fake;
 mod local;
 mod master;
 mod runtime;
+mod servers;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -98,6 +100,12 @@ pub trait ProxyControl: Send + Sync {
 
     /// Makes a map of the running HAProxy equal to `text`, the content of its file. Idempotent.
     async fn apply_map(&self, file: &str, text: &str) -> Result<Effect, ControlError>;
+
+    /// Enables and disables servers of the running HAProxy, by backend and server. Idempotent.
+    async fn apply_servers(
+        &self,
+        servers: &BTreeMap<(String, String), bool>,
+    ) -> Result<Effect, ControlError>;
 
     /// Makes Caddy run a configuration, unless it does already. If it refuses, the old one stays.
     async fn load_caddy(&self, config: &Value) -> Result<Effect, ControlError>;

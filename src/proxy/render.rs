@@ -57,6 +57,8 @@ pub struct Rendered {
     pub haproxy_cfg: String,
     /// The sources that have a part of their own in `haproxy.cfg`, with a text that changes when the part does.
     pub haproxy_parts: BTreeMap<String, String>,
+    /// Which servers of the apps' own backends are enabled, by backend and server.
+    pub servers: BTreeMap<(String, String), bool>,
     /// The map files, by name.
     pub maps: BTreeMap<&'static str, String>,
     /// What the maps say, with the source of each entry.
@@ -84,7 +86,9 @@ pub fn render(
         }
     }
     let haproxy_parts =
-        parts.iter().map(|(source, part)| (source.clone(), format!("{part:?}"))).collect();
+        parts.iter().map(|(source, part)| (source.clone(), part.fingerprint())).collect();
+    let servers = parts.values().flat_map(haproxy::Part::servers).collect();
+    let held = view.held.iter().map(|app| format!("{app} hold\n")).collect();
     let (http, http_wild) = hosts.http.files();
     let (https, https_wild) = hosts.https.files();
     let caddy_sites = caddy::sites(view, templates, &mut problems)?;
@@ -95,11 +99,13 @@ pub fn render(
             &templates.haproxy(&context::context(view, settings, &addresses, parts))?,
         ),
         haproxy_parts,
+        servers,
         maps: BTreeMap::from([
             (maps::HTTP, http),
             (maps::HTTPS, https),
             (maps::HTTP_WILD, http_wild),
             (maps::HTTPS_WILD, https_wild),
+            (maps::HELD, held),
         ]),
         routes: hosts.routes(),
         caddy_sites,

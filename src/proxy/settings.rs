@@ -44,6 +44,10 @@ pub struct ProxySettings {
     pub caddy_https_port: u16,
     /// Caddy's port for the maintenance page over TLS.
     pub caddy_maintenance_port: u16,
+    /// HAProxy's address as Caddy sees it.
+    pub haproxy_host: String,
+    /// HAProxy's port for TLS on the network of the containers, for requests that Caddy sends back to it.
+    pub front_door_port: u16,
     /// Who issues certificates where the site doesn't say.
     pub issuer: Issuer,
     /// The proxy of the swarm, which takes the `domains` of `swarm/` keys.
@@ -83,6 +87,8 @@ impl Default for ProxySettings {
             caddy_http_port: 80,
             caddy_https_port: 443,
             caddy_maintenance_port: 8443,
+            haproxy_host: "haproxy".to_owned(),
+            front_door_port: 8444,
             issuer: Issuer::Acme(None),
             swarm_host: "swarm_reverse".to_owned(),
             haproxy_check_container: "tandem-haproxy-check".to_owned(),
@@ -111,6 +117,11 @@ impl ProxySettings {
         self.data_dir.join("caddy").join("caddy.json")
     }
 
+    /// One empty file for each app that is handed over.
+    pub fn held_dir(&self) -> PathBuf {
+        self.data_dir.join("caddy").join("held")
+    }
+
     /// Candidates, while the check containers look at them.
     pub fn check_dir(&self) -> PathBuf {
         self.data_dir.join("check")
@@ -134,6 +145,8 @@ impl ProxySettings {
     /// Whether an app may bind a port.
     pub fn is_reserved(&self, port: u16) -> bool {
         let own = [self.http_port, self.https_port, self.peer_http_port, self.peer_https_port];
-        own.contains(&port) || self.reserved_ports.contains(&port)
+        // With a namespace of their own, apps' binds can't meet it.
+        let is_front_door = self.bind_namespace.is_none() && port == self.front_door_port;
+        is_front_door || own.contains(&port) || self.reserved_ports.contains(&port)
     }
 }

@@ -1,48 +1,7 @@
 //! Requests wait while an app is handed over, and none is lost.
 
-use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-
 use crate::deploy::body;
-use crate::support::{Lab, Load, NODES, Repo, get, until};
-
-/// Asks by HTTPS, on a new connection each time, until it is stopped: how often it succeeded, and each failure. Any
-/// certificate will do: each node has an authority of its own.
-struct TlsLoad {
-    stop: Arc<AtomicBool>,
-    worker: JoinHandle<(usize, Vec<String>)>,
-}
-
-impl TlsLoad {
-    fn start(ip: &str, host: &str) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (flag, at) = (stop.clone(), format!("{host}:443:{ip}"));
-        let url = format!("https://{host}/");
-        let worker = std::thread::spawn(move || {
-            let (mut good, mut bad) = (0, Vec::new());
-            while !flag.load(Ordering::Relaxed) {
-                let output = Command::new("curl")
-                    .args(["-sSk", "-m", "15", "-o", "/dev/null", "-w", "%{http_code}"])
-                    .args(["--resolve", &at, &url])
-                    .output()
-                    .unwrap();
-                match String::from_utf8_lossy(&output.stdout).as_ref() {
-                    "200" => good += 1,
-                    code => bad.push(format!("{code} {}", String::from_utf8_lossy(&output.stderr))),
-                }
-            }
-            (good, bad)
-        });
-        Self { stop, worker }
-    }
-
-    fn end(self) -> (usize, Vec<String>) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.worker.join().unwrap()
-    }
-}
+use crate::support::{KeptTls, Lab, Load, NODES, Repeat, Repo, get, tcp_line, tls_status, until};
 
 #[test]
 fn no_request_fails_while_an_app_moves_or_changes() {
@@ -61,11 +20,11 @@ fn no_request_fails_while_an_app_moves_or_changes() {
             Repo::publish(&lab, "hello-v2", "hello-hold");
         }
         let plain = NODES.map(|node| Load::start(&lab.ip(node), "hello.test", "/", 50));
-        let tls = NODES.map(|node| TlsLoad::start(&lab.ip(node), "hello.test"));
+        let tls = NODES.map(|node| Repeat::start(&lab.ip(node), |ip| tls_status(ip, "hello.test")));
         let record = lab.deploy(&repo, master, Some(slave));
         let warnings = record["warnings"].as_array();
         assert!(warnings.is_none_or(Vec::is_empty), "{what}: {warnings:?}");
-        let ends = plain.map(Load::end).into_iter().zip(tls.map(TlsLoad::end)).zip(NODES);
+        let ends = plain.map(Load::end).into_iter().zip(tls.map(Repeat::end)).zip(NODES);
         for (((good, bad), (good_tls, bad_tls)), node) in ends {
             assert!(good > 30 && bad.is_empty(), "{what}, {node}: {good} succeeded, {bad:?}");
             assert!(
@@ -95,5 +54,74 @@ fn an_operators_maintenance_shows_its_page_at_once() {
     until("the app", || {
         (get(&lab.ip("node3"), "plain.test", "/").ok()?.status == 200).then_some(())
     });
+    lab.destroy(&repo);
+}
+
+#[test]
+fn connections_that_were_open_before_a_hand_over_lose_nothing_and_then_follow_the_app() {
+    let lab = Lab::get();
+    let repo = Repo::publish(&lab, "hello", "hello-kept");
+    lab.deploy(&repo, "node1", Some("node2"));
+    for (what, master) in [("the same pair", "node1"), ("to the slave", "node2")] {
+        for node in NODES {
+            until("TLS", || tls_status(&lab.ip(node), "hello.test").ok());
+        }
+        if what == "the same pair" {
+            Repo::publish(&lab, "hello-v2", "hello-kept");
+        }
+        let slave = if master == "node1" { "node2" } else { "node1" };
+        let loads = NODES.map(|node| {
+            ["--http1.1", "--http2"].map(|kind| KeptTls::start(&lab.ip(node), "hello.test", kind))
+        });
+        lab.deploy(&repo, master, Some(slave));
+        // Time enough to ask the new master.
+        let since = lab.node("node3", &["date", "+%s"]);
+        until("two seconds to pass", || {
+            let now = lab.node("node3", &["date", "+%s"]);
+            let seconds = |text: &str| text.trim().parse::<u64>().unwrap();
+            (seconds(&now) >= seconds(&since) + 2).then_some(())
+        });
+        for (load, node) in loads.into_iter().flatten().zip(NODES.map(|node| [node; 2]).concat()) {
+            let (good, connections, bad) = load.end();
+            let told = format!("{what}, {node}: {good} by {connections} connections, {bad:?}");
+            assert!(good > 30 && bad.is_empty(), "{told}");
+            assert!(connections < 10 && (what == "the same pair" || connections > 1), "{told}");
+        }
+    }
+    lab.destroy(&repo);
+}
+
+#[test]
+fn connections_to_a_port_of_an_apps_own_wait_and_need_no_reload() {
+    let lab = Lab::get();
+    let repo = Repo::publish(&lab, "tcp", "tcp-hold");
+    lab.deploy(&repo, "node1", Some("node2"));
+    let said = NODES.map(|node| until("the port", || tcp_line(&lab.ip(node), 2222).ok()));
+    let reloads = || NODES.map(|node| lab.haproxy_reloads(node));
+    let before = reloads();
+    for (what, master, slave) in
+        [("to the slave", "node2", "node1"), ("to a third node", "node3", "node1")]
+    {
+        let loads =
+            NODES.map(|node| Repeat::start(&lab.ip(node), |ip| tcp_line(ip, 2222).map(|_| ())));
+        lab.deploy(&repo, master, Some(slave));
+        for (load, node) in loads.into_iter().zip(NODES) {
+            let (good, bad) = load.end();
+            assert!(good > 20 && bad.is_empty(), "{what}, {node}: {good} succeeded, {bad:?}");
+        }
+    }
+    assert_eq!(reloads(), before, "no HAProxy was reloaded");
+    for (node, said) in NODES.into_iter().zip(said) {
+        assert_ne!(tcp_line(&lab.ip(node), 2222).unwrap(), said, "another container answers");
+    }
+    let key = format!("maintenance/{}", repo.app());
+    lab.node("node2", &["consul", "kv", "put", &key, "new disk"]);
+    for node in NODES {
+        until("the port to be closed", || tcp_line(&lab.ip(node), 2222).is_err().then_some(()));
+    }
+    lab.node("node2", &["consul", "kv", "delete", &key]);
+    for node in NODES {
+        until("the port to be open", || tcp_line(&lab.ip(node), 2222).ok());
+    }
     lab.destroy(&repo);
 }

@@ -1,5 +1,6 @@
 //! The lab as the tests see it.
 
+mod clients;
 pub(crate) mod http;
 mod repos;
 mod state;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+pub(crate) use clients::{KeptTls, Repeat, tls_status};
 pub(crate) use http::{Load, get, get_tls, tcp_line};
 pub(crate) use repos::Repo;
 
@@ -153,6 +155,17 @@ impl Lab {
         let record = self.outcome(&self.fire("destroy", &repo.destroy()));
         assert_eq!(record["state"], "completed", "{record:#}");
         record
+    }
+
+    /// What HAProxy's master process says of its reloads: the line of the worker that serves, without its age.
+    pub(crate) fn haproxy_reloads(&self, node: &str) -> String {
+        let socket = "UNIX-CONNECT:/run/tandem/haproxy/master.sock";
+        let output = self.node_with_stdin(node, &["socat", "-", socket], b"show proc\n");
+        let text = told(&output);
+        let lines: Vec<&str> =
+            text.lines().skip_while(|line| !line.contains("# workers")).collect();
+        let worker = lines.get(1).unwrap_or_else(|| panic!("no worker of {node}: {text}"));
+        worker.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
     }
 
     /// The agent's log on a node.

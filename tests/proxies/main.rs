@@ -70,9 +70,14 @@ fn each_haproxy_accepts_every_configuration() {
             let dir = tempfile::tempdir().unwrap();
             let data = dir.path().join("haproxy");
             fs::create_dir(&data).unwrap();
-            for name in
-                ["http.map", "http-wild.map", "https.map", "https-wild.map", "maintenance.html"]
-            {
+            for name in [
+                "http.map",
+                "http-wild.map",
+                "https.map",
+                "https-wild.map",
+                "held.map",
+                "maintenance.html",
+            ] {
                 fs::write(data.join(name), "").unwrap();
             }
             let lua = Path::new(env!("CARGO_MANIFEST_DIR")).join("haproxy/hold.lua");

@@ -95,9 +95,21 @@ impl Proxies {
 
     async fn is_in_place(&self, rendered: &Rendered) -> Result<bool, ProxyError> {
         let dir = self.settings.haproxy_dir();
-        let installed = read_optional(&dir.join("haproxy.cfg")).await?;
+        let installed = read_optional(&dir.join("haproxy.cfg")).await?.unwrap_or_default();
         let is_pending = read_optional(&dir.join(PENDING)).await?.is_some();
-        Ok(!is_pending && installed.as_deref() == Some(rendered.haproxy_cfg.as_bytes()))
+        let wanted = fingerprint::plain(&rendered.haproxy_cfg);
+        Ok(!is_pending && fingerprint::plain(&String::from_utf8_lossy(&installed)) == wanted)
+    }
+
+    /// The file says which servers are enabled, for the next start; the running process is told.
+    async fn keep_servers(&self, rendered: &Rendered) -> Result<(), ProxyError> {
+        let file = self.settings.haproxy_dir().join("haproxy.cfg");
+        let text = rendered.haproxy_cfg.as_bytes();
+        if self.is_in_place(rendered).await? && read_optional(&file).await?.as_deref() != Some(text)
+        {
+            write_atomic(&file, text.to_vec(), 0o644).await?;
+        }
+        Ok(())
     }
 
     /// Whether HAProxy, if it runs at all, runs this configuration: one that starts while its file is replaced may have
@@ -124,8 +136,12 @@ impl Proxies {
         let is_in_place = self.is_in_place(rendered).await? && self.is_running(rendered).await?;
         let installed = match is_accepted && !is_in_place {
             true => self.install_config(rendered, applied).await,
-            false => Ok(()),
+            false => self.keep_servers(rendered).await,
         };
+        match self.control.apply_servers(&rendered.servers).await? {
+            Effect::NotRunning => applied.haproxy_is_down = true,
+            Effect::Changed(count) => applied.servers_changed += count,
+        }
         // The hosts are led where they belong, even by a process that did not reload.
         for name in maps::FILES {
             let text = rendered.maps.get(name).map_or("", String::as_str);

@@ -110,6 +110,35 @@ async fn a_flip_and_maintenance_need_no_reload() {
 }
 
 #[tokio::test]
+async fn an_own_frontend_is_held_and_flips_without_a_reload() {
+    let mut f = fixture();
+    let name = f.add("a", "node1", &site("a"), tcp("a", 2222));
+    f.apply().await;
+    f.view.maintenance.insert(name.clone());
+    f.view.held.insert(name.clone());
+    let held = f.apply().await;
+    assert!(!held.haproxy_reloaded && !held.caddy_loaded && held.maps_changed == 2, "{held:?}");
+    assert_eq!(f.control.state().maps["held.map"], format!("{name} hold\n"));
+    let mark = f.settings.held_dir().join(name.as_str());
+    assert!(mark.exists(), "Caddy knows");
+    f.view.apps.get_mut(&name).unwrap().master = node("node2");
+    f.view.maintenance.clear();
+    f.view.held.clear();
+    let flipped = f.apply().await;
+    assert!(!flipped.haproxy_reloaded && flipped.servers_changed == 2, "{flipped:?}");
+    let server = |node: &str| ("backend-a".to_owned(), node.to_owned());
+    let servers = f.control.state().servers.clone();
+    assert!(servers[&server("node2")] && !servers[&server("node1")]);
+    assert!(
+        f.file("haproxy.cfg").contains("server node1 a_web:22 resolvers containers disabled\n")
+    );
+    assert!(f.file("held.map").is_empty() && !mark.exists());
+    f.view.maintenance.insert(name);
+    assert!(f.apply().await.haproxy_reloaded, "an operator's maintenance takes the frontend away");
+    assert!(!f.file("haproxy.cfg").contains("2222"));
+}
+
+#[tokio::test]
 async fn a_refused_part_is_left_out_alone_and_tried_again_when_it_changes() {
     let mut f = fixture();
     f.add("a", "node1", "", tcp("a", 2222));

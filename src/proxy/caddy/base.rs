@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::AppRoutes;
+use super::{AppRoutes, front_door};
 use crate::model::AppName;
 use crate::proxy::caddyfile::{Dialect, Scheme, TlsChoice};
 use crate::proxy::render::AppSites;
@@ -26,8 +26,8 @@ fn rank(host: &str) -> Rank<'_> {
 /// Merges the routes of apps; with none it is what a node starts with.
 pub fn config(settings: &ProxySettings, apps: &BTreeMap<AppName, (AppSites, AppRoutes)>) -> Value {
     let (http, https) = (routes(apps, Scheme::Http), routes(apps, Scheme::Https));
-    let errors = |pick: fn(&AppRoutes) -> &Vec<Value>| {
-        let all: Vec<_> = apps.values().flat_map(|(_, routes)| pick(routes).clone()).collect();
+    let errors = |pick: fn(&AppRoutes) -> &Vec<Value>, mut all: Vec<Value>| {
+        all.extend(apps.values().flat_map(|(_, routes)| pick(routes).clone()));
         json!({"routes": all})
     };
     let port = |port: u16| json!([format!(":{port}")]);
@@ -46,7 +46,7 @@ pub fn config(settings: &ProxySettings, apps: &BTreeMap<AppName, (AppSites, AppR
                     "http": {
                         "listen": port(settings.caddy_http_port),
                         "routes": http,
-                        "errors": errors(|routes| &routes.http_errors),
+                        "errors": errors(|routes| &routes.http_errors, Vec::new()),
                         "automatic_https": {"disable": true},
                         "logs": {},
                         "protocols": ["h1"],
@@ -56,7 +56,7 @@ pub fn config(settings: &ProxySettings, apps: &BTreeMap<AppName, (AppSites, AppR
                     "https": {
                         "listen": port(settings.caddy_https_port),
                         "routes": https,
-                        "errors": errors(|routes| &routes.https_errors),
+                        "errors": errors(|routes| &routes.https_errors, front_door::routes(settings, apps)),
                         "automatic_https": {"disable_redirects": true},
                         "tls_connection_policies": [{}],
                         "logs": {},

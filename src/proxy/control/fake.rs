@@ -32,6 +32,8 @@ pub struct FakeState {
     pub reloads: usize,
     /// The maps of the running HAProxy.
     pub maps: BTreeMap<String, String>,
+    /// The servers that were enabled and disabled in the running HAProxy.
+    pub servers: BTreeMap<(String, String), bool>,
     /// What Caddy runs, and what it ran before.
     pub loads: Vec<Value>,
 }
@@ -111,6 +113,20 @@ impl ProxyControl for FakeControl {
         let changed = entries(text).iter().filter(|entry| !old.contains(entry)).count();
         let gone = old.iter().filter(|(key, _)| !text.contains(&format!("{key} "))).count();
         Ok(Effect::Changed(changed + gone))
+    }
+
+    async fn apply_servers(
+        &self,
+        servers: &BTreeMap<(String, String), bool>,
+    ) -> Result<Effect, ControlError> {
+        let mut state = self.state();
+        if state.is_down {
+            return Ok(Effect::NotRunning);
+        }
+        let known = &state.servers;
+        let changed = servers.iter().filter(|(name, on)| known.get(*name) != Some(on)).count();
+        state.servers = servers.clone();
+        Ok(Effect::Changed(changed))
     }
 
     async fn load_caddy(&self, config: &Value) -> Result<Effect, ControlError> {

@@ -1,5 +1,6 @@
 //! The real proxies: sockets in the run directory, checks in their containers.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use super::{
     CheckError, CheckRunner, ControlError, Effect, ExecOutput, ProxyControl, master, runtime,
+    servers,
 };
 use crate::host::files::write_atomic;
 use crate::host::unix_http::{Reply, request};
@@ -127,6 +129,14 @@ impl ProxyControl for LocalControl {
         let socket = self.settings.runtime_socket();
         let path = self.settings.haproxy_dir().join(file);
         runtime::apply(&socket, &path, text, self.settings.control_deadline).await
+    }
+
+    async fn apply_servers(
+        &self,
+        servers: &BTreeMap<(String, String), bool>,
+    ) -> Result<Effect, ControlError> {
+        let socket = self.settings.runtime_socket();
+        servers::apply(&socket, servers, self.settings.control_deadline).await
     }
 
     async fn load_caddy(&self, config: &Value) -> Result<Effect, ControlError> {

@@ -153,7 +153,11 @@ async fn replace(
 }
 
 /// Sends a command that says nothing where it succeeds.
-async fn quiet(socket: &Path, text: &str, deadline: Duration) -> Result<(), ControlError> {
+pub(super) async fn quiet(
+    socket: &Path,
+    text: &str,
+    deadline: Duration,
+) -> Result<(), ControlError> {
     match command(socket, text, deadline).await? {
         Some(answer) if !answer.trim().is_empty() => refused(&answer),
         _ => Ok(()),

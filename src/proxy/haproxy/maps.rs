@@ -10,8 +10,10 @@ pub const HTTPS: &str = "https.map";
 pub const HTTP_WILD: &str = "http-wild.map";
 /// Suffixes, TLS by SNI.
 pub const HTTPS_WILD: &str = "https-wild.map";
+/// Apps whose own frontends and backends keep what arrives: they are handed over.
+pub const HELD: &str = "held.map";
 /// All of them.
-pub const FILES: [&str; 4] = [HTTP, HTTPS, HTTP_WILD, HTTPS_WILD];
+pub const FILES: [&str; 5] = [HTTP, HTTPS, HTTP_WILD, HTTPS_WILD, HELD];
 
 /// Hosts and their targets while a configuration is rendered.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

@@ -33,6 +33,7 @@ pub(super) struct HaproxyContext {
     caddy_http_port: u16,
     caddy_https_port: u16,
     caddy_maintenance_port: u16,
+    front_door_port: u16,
     swarm_host: String,
     retry_after: u32,
     hold_limit: u64,
@@ -40,6 +41,9 @@ pub(super) struct HaproxyContext {
     nodes: Vec<Node>,
     http_uses: Vec<Use>,
     https_uses: Vec<Use>,
+    /// Those whose app may be held, the last first: a later one that fits takes precedence.
+    http_waits: Vec<Use>,
+    https_waits: Vec<Use>,
     parts: Vec<Part>,
 }
 
@@ -68,7 +72,13 @@ pub(super) fn context(
     });
     let take = |uses: fn(&mut Part) -> &mut Vec<Use>, parts: &mut BTreeMap<String, Part>| {
         let all = parts.values_mut();
-        all.flat_map(|part| std::mem::take(uses(part))).collect()
+        all.flat_map(|part| std::mem::take(uses(part))).collect::<Vec<_>>()
+    };
+    let http_uses = take(|part| &mut part.http_uses, &mut parts);
+    let https_uses = take(|part| &mut part.https_uses, &mut parts);
+    let waits = |uses: &[Use]| {
+        let waits = uses.iter().rev().filter(|it| it.app.is_some());
+        waits.cloned().collect()
     };
     HaproxyContext {
         max_connections: settings.max_connections,
@@ -87,13 +97,16 @@ pub(super) fn context(
         caddy_http_port: settings.caddy_http_port,
         caddy_https_port: settings.caddy_https_port,
         caddy_maintenance_port: settings.caddy_maintenance_port,
+        front_door_port: settings.front_door_port,
         swarm_host: settings.swarm_host.clone(),
         retry_after: settings.retry_after,
         hold_limit: settings.hold_limit(),
         inspect_delay: settings.hold_limit() + 5,
         nodes: nodes.collect(),
-        http_uses: take(|part| &mut part.http_uses, &mut parts),
-        https_uses: take(|part| &mut part.https_uses, &mut parts),
+        http_waits: waits(&http_uses),
+        https_waits: waits(&https_uses),
+        http_uses,
+        https_uses,
         parts: parts.into_values().collect(),
     }
 }

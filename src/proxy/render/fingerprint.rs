@@ -1,15 +1,22 @@
 //! A mark in `haproxy.cfg` that the running process tells again: so it is known whether it runs what is in the file.
+//! Which server of a backend is enabled does not count: that changes in the running process, without a reload.
 
 use md5::{Digest, Md5};
 
 const SECTION: &str = "global\n";
+const DISABLED: &str = " disabled\n";
 const LINE: &str = "    description tandem-";
 
 /// Puts a mark made from the text into its `global` section, as HAProxy's `description`.
 pub(super) fn mark(text: &str) -> String {
-    let digest = Md5::digest(text);
+    let digest = Md5::digest(plain(text));
     let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     text.replacen(SECTION, &format!("{SECTION}{LINE}{hash}\n"), 1)
+}
+
+/// A text without the servers' states.
+pub(in crate::proxy) fn plain(text: &str) -> String {
+    text.replace(DISABLED, "\n")
 }
 
 /// The mark in a text, if it has one.
@@ -27,6 +34,8 @@ mod tests {
         let (one, other) = (mark("global\n    a\n"), mark("global\n    b\n"));
         assert!(of(&one).is_some_and(|mark| mark.starts_with("tandem-")));
         assert_ne!(of(&one), of(&other));
+        let (on, off) = (mark("global\n    server a\n"), mark("global\n    server a disabled\n"));
+        assert_eq!(of(&on), of(&off));
         assert_eq!(of("global\n    description of mine\n"), None);
     }
 }

@@ -9,9 +9,9 @@ use serde_json::{Map, Value};
 use super::claims::Claims;
 use super::context::in_front_of_port;
 use super::{by_age, is_container, source};
-use crate::model::NodeName;
+use crate::model::{AppName, NodeName};
 use crate::proxy::haproxy::{
-    Backend, Condition, Declaration, Standard, parse_all, unique_backends,
+    Backend, Condition, Declaration, Mode, Standard, parse_all, unique_backends,
 };
 use crate::proxy::text::haproxy_words;
 use crate::proxy::{ClusterView, Problem, ProxySettings};
@@ -22,12 +22,16 @@ pub(super) struct Use {
     pub(super) backend: String,
     /// With a space in front, or empty.
     pub(super) condition: String,
+    /// The app, whose hand-over what arrives waits for; none for swarm keys.
+    pub(super) app: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct FrontendPart {
     name: String,
     mode: String,
+    is_http: bool,
+    app: Option<String>,
     options: Vec<String>,
     binds: Vec<String>,
     uses: Vec<Use>,
@@ -38,7 +42,16 @@ pub(super) struct BackendPart {
     name: String,
     mode: String,
     options: Vec<String>,
-    server: String,
+    servers: Vec<Server>,
+}
+
+/// A `server` line. A backend has one for each node that may be the master, and only the master's is enabled: it changes
+/// in the running process.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Server {
+    name: String,
+    line: String,
+    is_enabled: bool,
 }
 
 /// What one source adds.
@@ -55,9 +68,13 @@ pub(super) struct Part {
 struct Asker<'a> {
     source: String,
     prefix: &'static str,
+    app: Option<String>,
     settings: &'a ProxySettings,
-    server: &'a dyn Fn(&Backend) -> Result<String, String>,
+    servers: &'a Servers<'a>,
 }
+
+/// The servers of a backend.
+type Servers<'a> = dyn Fn(&Backend) -> Result<Vec<Server>, String> + 'a;
 
 /// The parts so far, and what was left out.
 struct Gather<'a> {
@@ -76,14 +93,15 @@ pub(super) fn parts(
 ) -> BTreeMap<String, Part> {
     let mut gather = Gather { settings, claims, problems, parts: BTreeMap::new() };
     for (name, record) in by_age(view) {
-        if !record.haproxy.is_empty() && !view.maintenance.contains(name) {
-            let server = |backend: &Backend| {
+        let is_served = !view.maintenance.contains(name) || view.held.contains(name);
+        if !record.haproxy.is_empty() && is_served {
+            let servers = |backend: &Backend| {
                 if !is_container(name, record, &backend.ct) {
                     return Err(format!("{:?} is not a container of the app", backend.ct));
                 }
-                server_of_app(view, &record.master, addresses, backend)
+                servers_of_app(view, &record.master, addresses, backend)
             };
-            gather.add(source(name), "", &server, &record.haproxy);
+            gather.add(source(name), "", Some(name), &servers, &record.haproxy);
         }
     }
     for (key, value) in &view.swarm {
@@ -92,26 +110,31 @@ pub(super) fn parts(
     gather.parts
 }
 
-/// The container where the app runs here, the master's own frontend elsewhere.
-fn server_of_app(
+/// The container where the app runs here, the frontend of the node where it runs elsewhere.
+fn servers_of_app(
     view: &ClusterView,
     master: &NodeName,
     addresses: &BTreeMap<NodeName, IpAddr>,
     backend: &Backend,
-) -> Result<String, String> {
+) -> Result<Vec<Server>, String> {
     let Some(peer) = backend.peer_port else {
         return Err(format!("backend {:?} lacks 'peer_port'", backend.name));
     };
-    if *master == view.me {
-        return Ok(by_name(master.as_str(), backend));
+    if *master != view.me && !addresses.contains_key(master) {
+        return Err(format!("its master {master} is not known"));
     }
-    match addresses.get(master) {
-        Some(ip) => {
-            let place = format!("{}:{peer}", in_front_of_port(*ip));
-            Ok(line(master.as_str(), &place, &backend.server))
-        }
-        None => Err(format!("its master {master} is not known")),
-    }
+    let here = Server {
+        name: view.me.to_string(),
+        line: by_name(view.me.as_str(), backend, "containers"),
+        is_enabled: *master == view.me,
+    };
+    let others = addresses.iter().filter(|(node, _)| **node != view.me);
+    let others = others.map(|(node, ip)| {
+        let place = format!("{}:{peer}", in_front_of_port(*ip));
+        let line = line(node.as_str(), &place, &backend.server);
+        Server { name: node.to_string(), line, is_enabled: node == master }
+    });
+    Ok(std::iter::once(here).chain(others).collect())
 }
 
 impl Gather<'_> {
@@ -119,11 +142,13 @@ impl Gather<'_> {
         &mut self,
         source: String,
         prefix: &'static str,
-        server: &dyn Fn(&Backend) -> Result<String, String>,
+        app: Option<&AppName>,
+        servers: &Servers<'_>,
         value: &Map<String, Value>,
     ) {
         let before = self.claims.mark();
-        let asker = Asker { source, prefix, settings: self.settings, server };
+        let app = app.map(ToString::to_string);
+        let asker = Asker { source, prefix, app, settings: self.settings, servers };
         match asker.part(value, self.claims) {
             Ok(part) => {
                 self.parts.insert(asker.source, part);
@@ -137,13 +162,17 @@ impl Gather<'_> {
 
     fn swarm(&mut self, key: &str, value: &Value) {
         let source = format!("swarm/{key}");
-        let server = |backend: &Backend| Ok(by_name("swarm_service", backend));
+        let servers = |backend: &Backend| {
+            let name = "swarm_service";
+            let line = by_name(name, backend, "dns");
+            Ok(vec![Server { name: name.to_owned(), line, is_enabled: true }])
+        };
         // The key stands in a comment.
         let wrong = match (haproxy_words(key), value.get("haproxy")) {
             (_, None | Some(Value::Null)) => return,
             (Err(error), _) => format!("the key {error}"),
             (Ok(_), Some(Value::Object(value))) => {
-                return self.add(source, "swarm-", &server, value);
+                return self.add(source, "swarm-", None, &servers, value);
             }
             (Ok(_), Some(_)) => "'haproxy' is not an object".to_owned(),
         };
@@ -152,10 +181,10 @@ impl Gather<'_> {
 }
 
 /// A server that Docker's DNS knows, now or later.
-fn by_name(server: &str, backend: &Backend) -> String {
+fn by_name(server: &str, backend: &Backend, resolvers: &str) -> String {
     let mut words = backend.server.clone();
     if !words.iter().any(|word| word == "resolvers") {
-        words.extend(["resolvers", "dns"].map(str::to_owned));
+        words.extend(["resolvers", resolvers].map(str::to_owned));
     }
     line(server, &format!("{}:{}", backend.ct, backend.port), &words)
 }
@@ -163,6 +192,24 @@ fn by_name(server: &str, backend: &Backend) -> String {
 fn line(name: &str, place: &str, words: &[String]) -> String {
     let words: String = words.iter().map(|word| format!(" {word}")).collect();
     format!("{name} {place}{words}")
+}
+
+impl Part {
+    /// Which servers are enabled, by backend and server.
+    pub(super) fn servers(&self) -> impl Iterator<Item = ((String, String), bool)> {
+        self.backends.iter().flat_map(|backend| {
+            let name = |server: &Server| (backend.name.clone(), server.name.clone());
+            backend.servers.iter().map(move |server| (name(server), server.is_enabled))
+        })
+    }
+
+    /// A text that is another one when HAProxy's part is, but for the servers that are enabled.
+    pub(super) fn fingerprint(&self) -> String {
+        let mut part = self.clone();
+        let servers = part.backends.iter_mut().flat_map(|backend| &mut backend.servers);
+        servers.for_each(|server| server.is_enabled = true);
+        format!("{part:?}")
+    }
 }
 
 impl Asker<'_> {
@@ -197,12 +244,13 @@ impl Asker<'_> {
             uses.push(Use {
                 backend: name.clone(),
                 condition: condition.map_or(String::new(), |condition| format!(" {condition}")),
+                app: self.app.clone(),
             });
             part.backends.push(BackendPart {
                 name,
                 mode: declaration.mode().to_string(),
                 options: backend.options.clone(),
-                server: (self.server)(backend)?,
+                servers: (self.servers)(backend)?,
             });
         }
         let frontend = match &declaration.place {
@@ -227,6 +275,8 @@ impl Asker<'_> {
         part.frontends.push(FrontendPart {
             name,
             mode: frontend.mode.to_string(),
+            is_http: frontend.mode == Mode::Http,
+            app: self.app.clone(),
             options: frontend.options.clone(),
             binds: frontend.binds.iter().map(ToString::to_string).collect(),
             uses,

@@ -1,0 +1,101 @@
+//! What becomes of requests on connections that were open before their app was handed over. HAProxy leads connections,
+//! not requests, by TLS; so Caddy itself sends such a request once more through the node's HAProxy, where it waits like
+//! all others and then finds the app wherever it is. What has a body was partly read, and comes again by the client.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::AppRoutes;
+use crate::model::AppName;
+use crate::proxy::caddyfile::{Scheme, TlsChoice};
+use crate::proxy::render::AppSites;
+use crate::proxy::{Issuer, ProxySettings};
+
+/// Says that a request came this way already: it takes no second turn.
+const MARK: &str = "X-Tandem-Again";
+/// Requests without a body, which may be sent twice.
+const SAFE: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
+
+/// The error routes of all apps; each applies while the app's file is in the directory of the held.
+pub(super) fn routes(
+    settings: &ProxySettings,
+    apps: &BTreeMap<AppName, (AppSites, AppRoutes)>,
+) -> Vec<Value> {
+    let mut all = Vec::new();
+    for (app, (sites, _)) in apps {
+        let mut hosts: BTreeMap<bool, Vec<&str>> = BTreeMap::new();
+        for ((scheme, host), choice) in &sites.hosts {
+            if *scheme == Scheme::Https {
+                hosts.entry(is_internal(settings, choice)).or_default().push(host);
+            }
+        }
+        for (is_internal, hosts) in hosts {
+            let held = held(&settings.held_dir(), app);
+            all.push(again(settings, &hosts, &held, is_internal));
+            all.push(come_back(&hosts, &held));
+        }
+    }
+    all
+}
+
+/// Whether another node's Caddy shows a certificate of an authority that only it knows.
+fn is_internal(settings: &ProxySettings, choice: &TlsChoice) -> bool {
+    match choice {
+        TlsChoice::Internal => true,
+        TlsChoice::Email(_) => false,
+        TlsChoice::Default => settings.issuer == Issuer::Internal,
+    }
+}
+
+/// Matches while the app is held, without a new configuration.
+fn held(dir: &Path, app: &AppName) -> Value {
+    json!({"root": dir, "try_files": [format!("/{app}")]})
+}
+
+fn again(settings: &ProxySettings, hosts: &[&str], held: &Value, is_internal: bool) -> Value {
+    let mut tls = json!({"server_name": "{http.request.host}"});
+    if is_internal {
+        tls["insecure_skip_verify"] = json!(true);
+    }
+    json!({
+        "match": [{
+            "host": hosts,
+            "file": held,
+            "method": SAFE,
+            "header": {MARK: null},
+            "vars_regexp": {"{http.error.status_code}": {"pattern": "^50[234]$"}},
+        }],
+        "handle": [{
+            "handler": "reverse_proxy",
+            "upstreams": [{"dial": format!("{}:{}", settings.haproxy_host, settings.front_door_port)}],
+            // Newer releases would send the upstream's name.
+            "headers": {"request": {"set": {MARK: ["1"], "Host": ["{http.request.hostport}"]}}},
+            "transport": {"protocol": "http", "keep_alive": {"enabled": false}, "tls": tls},
+        }],
+        "terminal": true,
+    })
+}
+
+/// Only a request that no container has seen: the connection could not even be made.
+fn come_back(hosts: &[&str], held: &Value) -> Value {
+    json!({
+        "match": [{
+            "host": hosts,
+            "file": held,
+            "not": [{"method": SAFE}],
+            "vars_regexp": {"{http.error.message}": {"pattern": "^dial "}},
+        }],
+        "handle": [{
+            "handler": "static_response",
+            "status_code": 307,
+            "headers": {
+                "Cache-Control": ["no-store"],
+                "Connection": ["close"],
+                "Location": ["{http.request.orig_uri}"],
+            },
+        }],
+        "terminal": true,
+    })
+}
