@@ -236,6 +236,7 @@ mod tests {
         std::fs::write(files.join("https.map"), "").unwrap();
         std::fs::write(files.join("http-wild.map"), ".swarm.test swarm\n").unwrap();
         std::fs::write(files.join("https-wild.map"), ".swarm.test swarm\n").unwrap();
+        std::fs::write(files.join("held.map"), "").unwrap();
         let (text, ended) = told(&consul, dir.path(), |args| args.diff = true).await;
         assert!(ended.is_ok() && text.is_empty(), "{text}");
         std::fs::write(files.join("http.map"), "app.test node2\n").unwrap();

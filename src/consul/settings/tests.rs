@@ -35,7 +35,7 @@ fn every_problem_is_named_at_once() {
         ("CONSUL_HTTP_SSL_VERIFY", "maybe"),
         ("CONSUL_HTTP_TOKEN_FILE", "/nonexistent/token"),
         ("CONSUL_CACERT", "/nonexistent/ca.pem"),
-        ("CONSUL_CAPATH", "/nonexistent"),
+        ("CONSUL_CAPATH", "/nonexistent/certs"),
         ("CONSUL_CLIENT_KEY", "/nonexistent/key.pem"),
         ("CONSUL_HTTP_AUTH", "a:b"),
     ])
@@ -46,7 +46,7 @@ fn every_problem_is_named_at_once() {
         "CONSUL_HTTP_SSL_VERIFY is neither",
         "CONSUL_HTTP_TOKEN_FILE /nonexistent/token can't be read",
         "CONSUL_CACERT /nonexistent/ca.pem can't be read",
-        "CONSUL_CAPATH /nonexistent can't be read",
+        "CONSUL_CAPATH /nonexistent/certs can't be read",
         "CONSUL_CLIENT_KEY is set and CONSUL_CLIENT_CERT is not",
         "CONSUL_HTTP_AUTH is not supported",
     ] {
