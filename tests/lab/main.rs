@@ -19,5 +19,6 @@ mod hold;
 mod hostile;
 mod load;
 mod moves;
+mod proxies;
 mod replication;
 mod support;
