@@ -6,12 +6,14 @@ pub mod deployment;
 pub mod hand_over;
 pub mod keys;
 pub mod manifest;
+pub mod page;
 pub mod placement;
 pub mod record;
 pub mod room;
 
 pub use app::{AppId, AppName, Branch, DeployId, ProjectName, Repo};
 pub use hand_over::HandOver;
+pub use page::MaintenancePage;
 pub use placement::{NodeName, Placement, Role};
 pub use record::AppRecord;
 pub use room::Amount;

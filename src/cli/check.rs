@@ -9,8 +9,9 @@ use clap::Args;
 use super::printer::Printer;
 use crate::error::{CommandFailure, ErrorKind, chain};
 use crate::host::compose::{Compose, ComposeError, Project};
+use crate::host::files::read_plain;
 use crate::model::manifest::Manifest;
-use crate::model::{AppId, Branch, Repo, definition};
+use crate::model::{AppId, Branch, Repo, definition, page};
 use findings::Report;
 
 /// The names that Compose looks for, in its order.
@@ -19,8 +20,8 @@ const NAMES: [&str; 4] =
 
 /// Check an app's compose file before pushing it
 ///
-/// Makes the checks that a deployment makes of the text: Compose accepts the file, CADDYFILE, HAPROXY, CONSUL_CHECK_URLS
-/// and service.json can be used, nothing is declared twice. It needs `docker compose`, but no cluster and no running
+/// Makes the checks that a deployment makes of the text: Compose accepts the file, CADDYFILE, HAPROXY, CONSUL_CHECK_URLS,
+/// service.json and maintenance.html can be used, nothing is declared twice. It needs `docker compose`, but no cluster and no running
 /// Docker; what only a cluster can tell (other apps' hosts and ports, the proxies' own checks) is left to the deployment.
 ///
 /// Exit codes: 0 the deployment would take it; 1 it would not; 3 Compose is not there; 4 there is no such file.
@@ -62,6 +63,7 @@ pub(super) async fn run(
             ));
         }
     }
+    report.page(read_plain(&dir.join(page::FILE), page::MAX));
     if let Ok(text) = std::fs::read(dir.join(definition::FILE))
         && let Err(error) = definition::parse(&text, app.name().as_str())
     {

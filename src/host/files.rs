@@ -1,10 +1,12 @@
 //! Files: replaced in one step, removed only where that is meant.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::spawn_blocking;
 
@@ -22,6 +24,12 @@ pub enum FileError {
         path: PathBuf,
         /// The cause.
         source: io::Error,
+    },
+    /// A symbolic link, a folder or a device stands where a file of an app has to.
+    #[error("{} has to be a plain file, and is a link or something else", path.display())]
+    NotPlain {
+        /// What is there.
+        path: PathBuf,
     },
     /// The path is not below the directory that removals are confined to.
     #[error("refused to remove {}: {why}", path.display())]
@@ -98,6 +106,27 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(failed("read", path)(source)),
     }
+}
+
+/// The beginning of a file of an app's repository, `limit` bytes and one more, or `None` if there is no such file. A
+/// symbolic link is refused: it would lead to a file of the node.
+pub fn read_plain(path: &Path, limit: usize) -> Result<Option<Vec<u8>>, FileError> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = match File::options().read(true).custom_flags(flags.bits()).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
+            return Err(FileError::NotPlain { path: path.to_owned() });
+        }
+        Err(source) => return Err(failed("read", path)(source)),
+    };
+    if !file.metadata().map_err(failed("read", path))?.is_file() {
+        return Err(FileError::NotPlain { path: path.to_owned() });
+    }
+    let mut bytes = Vec::new();
+    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(most).read_to_end(&mut bytes).map_err(failed("read", path))?;
+    Ok(Some(bytes))
 }
 
 /// Removes a file; one that is gone already is fine.
@@ -207,6 +236,23 @@ mod tests {
     async fn a_failed_write_names_the_file() {
         let error = write_atomic(Path::new("/no/such/dir/f"), "x", 0o644).await;
         assert_eq!(error.unwrap_err().to_string(), "cannot write /no/such/dir/f");
+    }
+
+    #[test]
+    fn a_file_of_an_app_is_read_to_its_limit_and_never_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("file"), "12345").unwrap();
+        fs::create_dir(path("folder")).unwrap();
+        symlink(path("file"), path("link")).unwrap();
+        symlink(path("nowhere"), path("dangling")).unwrap();
+        assert_eq!(read_plain(&path("file"), 5).unwrap().unwrap(), b"12345");
+        assert_eq!(read_plain(&path("file"), 2).unwrap().unwrap(), b"123");
+        assert_eq!(read_plain(&path("none"), 5).unwrap(), None);
+        for name in ["folder", "link", "dangling"] {
+            let refused = read_plain(&path(name), 5);
+            assert!(matches!(refused, Err(FileError::NotPlain { .. })), "{name}: {refused:?}");
+        }
     }
 
     #[tokio::test]

@@ -48,6 +48,9 @@ pub struct AppRecord {
     /// BTRFS volumes, as buttervolume names them.
     #[serde(default)]
     pub volumes: Vec<String>,
+    /// What visitors see under maintenance, where the app's repository has a page for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance_page: Option<String>,
     /// Keys of other writers: kept as they are.
     #[serde(flatten)]
     pub other: Map<String, Value>,

@@ -3,8 +3,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::model::AppRecord;
 use crate::model::manifest::Manifest;
+use crate::model::{AppRecord, MaintenancePage};
 use crate::proxy::caddyfile::{self, CaddyfileError, SiteUrl};
 use crate::proxy::haproxy::{self, DeclarationError};
 
@@ -33,14 +33,16 @@ pub struct Candidate {
     pub haproxy: Map<String, Value>,
     /// The site blocks of all services.
     pub caddyfile: String,
+    /// The maintenance page of the repository's own, if it has one.
+    pub page: Option<MaintenancePage>,
 }
 
 impl Candidate {
-    /// Reads it out of a manifest.
+    /// Reads it out of a manifest; `page` is what stands beside it.
     ///
     /// # Errors
     /// [`CandidateError`], the first that is found.
-    pub fn of(manifest: &Manifest) -> Result<Self, CandidateError> {
+    pub fn of(manifest: &Manifest, page: Option<MaintenancePage>) -> Result<Self, CandidateError> {
         let mut urls = Vec::new();
         let mut texts = Vec::new();
         for (name, service) in &manifest.services {
@@ -56,7 +58,7 @@ impl Candidate {
             .services
             .values()
             .filter_map(|service| Some((service.container.as_str(), service.haproxy.as_ref()?)));
-        Ok(Self { urls, haproxy: haproxy::collect(declared)?, caddyfile: texts.join("\n") })
+        Ok(Self { urls, haproxy: haproxy::collect(declared)?, caddyfile: texts.join("\n"), page })
     }
 
     /// The hosts, each once.
@@ -78,6 +80,7 @@ impl Candidate {
         entry.urls = self.urls.iter().map(SiteUrl::to_string).collect::<Vec<_>>().join(", ");
         entry.caddyfile = self.caddyfile.clone();
         entry.haproxy = self.haproxy.clone();
+        entry.maintenance_page = self.page.as_ref().map(|page| page.as_str().to_owned());
         entry.ct = containers.map(|(name, s)| (name.clone(), s.container.clone())).collect();
         entry.volumes = volumes.map(|volume| volume.name.clone()).collect();
     }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::caddy::{AppRoutes, config};
 use super::control::{CheckError, ControlError, Effect, ProxyControl};
 use super::haproxy::maps;
-use super::render::{AppSites, RenderError, Templates, render};
+use super::render::{AppSites, Pages, RenderError, Templates, render};
 use super::{ClusterView, HOLD, MAINTENANCE_PAGE, Problem, ProxySettings};
 use crate::host::files::{FileError, read_optional, write_atomic};
 use crate::model::{AppId, AppName, AppRecord, Branch, Repo};
@@ -73,6 +73,8 @@ pub struct Proxies {
     refused: BTreeMap<String, (String, String)>,
     /// What Caddy routes now.
     routed: BTreeMap<AppName, (AppSites, AppRoutes)>,
+    /// The maintenance pages that Caddy has now.
+    pages: Pages,
 }
 
 impl Proxies {
@@ -88,6 +90,7 @@ impl Proxies {
             adapted: BTreeMap::new(),
             refused: BTreeMap::new(),
             routed: BTreeMap::new(),
+            pages: Pages::default(),
         })
     }
 
@@ -104,7 +107,7 @@ impl Proxies {
         };
         let rendered = render(&view, &self.settings, &self.templates, &BTreeMap::new())?;
         let dir = self.settings.haproxy_dir();
-        let caddy = pretty(&config(&self.settings, &BTreeMap::new()));
+        let caddy = pretty(&config(&self.settings, &BTreeMap::new(), &Pages::default()));
         let mut files = vec![
             (dir.join("maintenance.html"), MAINTENANCE_PAGE.to_owned()),
             (dir.join("haproxy.cfg"), rendered.haproxy_cfg),
@@ -138,7 +141,7 @@ impl Proxies {
         // Without its checks Caddy keeps what it has; hosts can still be led elsewhere.
         let apps = self.adapt(&rendered, &mut applied).await;
         let came = match &apps {
-            Some(apps) => self.route_more(apps, &mut applied).await,
+            Some(apps) => self.route_more(apps, &rendered.pages, &mut applied).await,
             None => Ok(()),
         };
         self.mark_held(view).await?;
@@ -146,7 +149,7 @@ impl Proxies {
         self.install_haproxy(&rendered, is_accepted, &mut applied).await?;
         came?;
         if let Some(apps) = apps {
-            self.load_caddy(apps, false, &mut applied).await?;
+            self.load_caddy(apps, &rendered.pages, false, &mut applied).await?;
         }
         self.unmark_held(view).await?;
         applied.problems.sort();

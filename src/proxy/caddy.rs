@@ -3,6 +3,7 @@
 mod allow;
 mod base;
 mod front_door;
+mod maintenance;
 mod routes;
 
 pub use base::config;

@@ -10,6 +10,7 @@ mod haproxy;
 #[cfg(test)]
 mod hostile;
 mod hosts;
+mod pages;
 mod template;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use super::{ClusterView, Problem, ProxySettings};
 use crate::model::{AppName, AppRecord};
 use claims::Claims;
 
+pub use pages::Pages;
 pub use template::{RenderError, Templates};
 
 /// One app's part of Caddy's configuration.
@@ -44,7 +46,7 @@ pub struct Route {
     pub scheme: &'static str,
     /// The host; `*.` in front stands for all below it.
     pub host: String,
-    /// A node, `maint` or `swarm`.
+    /// A node, `hold`, `maint`, `page` (maintenance, with a page of the app's own) or `swarm`.
     pub to: String,
     /// The key in KV: `app/NAME`, `swarm/KEY`.
     pub source: String,
@@ -63,6 +65,8 @@ pub struct Rendered {
     pub maps: BTreeMap<&'static str, String>,
     /// What the maps say, with the source of each entry.
     pub routes: Vec<Route>,
+    /// The apps' own maintenance pages, whether shown now or not.
+    pub pages: Pages,
     /// The apps whose master this node is.
     pub caddy_sites: BTreeMap<AppName, AppSites>,
     /// What was left out.
@@ -108,6 +112,7 @@ pub fn render(
             (maps::HELD, held),
         ]),
         routes: hosts.routes(),
+        pages: hosts.pages.without_idle(),
         caddy_sites,
         problems,
     })

@@ -48,6 +48,8 @@ pub struct ProxySettings {
     pub haproxy_host: String,
     /// HAProxy's port for TLS on the network of the containers, for requests that Caddy sends back to it.
     pub front_door_port: u16,
+    /// Caddy's port for the apps' own maintenance pages over plain HTTP.
+    pub caddy_maintenance_http_port: u16,
     /// Who issues certificates where the site doesn't say.
     pub issuer: Issuer,
     /// The proxy of the swarm, which takes the `domains` of `swarm/` keys.
@@ -89,6 +91,7 @@ impl Default for ProxySettings {
             caddy_maintenance_port: 8443,
             haproxy_host: "haproxy".to_owned(),
             front_door_port: 8444,
+            caddy_maintenance_http_port: 8080,
             issuer: Issuer::Acme(None),
             swarm_host: "swarm_reverse".to_owned(),
             haproxy_check_container: "tandem-haproxy-check".to_owned(),

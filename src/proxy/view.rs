@@ -8,7 +8,7 @@ use super::Problem;
 use crate::model::{AppName, AppRecord, HandOver, NodeName};
 
 /// Targets of the map files that are no nodes.
-const RESERVED: [&str; 4] = ["hold", "maint", "swarm", "unknown"];
+const RESERVED: [&str; 5] = ["hold", "maint", "page", "swarm", "unknown"];
 
 /// One node's view of the cluster.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,6 +9,7 @@
 
 mod caddy;
 mod echo;
+mod maintenance;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use crate::cli::printer::Printer;
 use crate::error::{CommandFailure, ErrorKind, chain};
+use crate::host::files::FileError;
 use crate::model::manifest::{Manifest, Service, Volume};
-use crate::model::{AppId, AppRecord};
+use crate::model::{AppId, AppRecord, MaintenancePage, page};
 use crate::plan::candidate::Candidate;
 use crate::plan::check::conflicts;
 use crate::proxy::caddyfile::{self, CaddyfileError};
@@ -40,6 +41,8 @@ pub(super) struct Report {
     urls: Vec<String>,
     /// The HAPROXY frontends.
     frontends: Vec<String>,
+    /// How long the maintenance page of the app's own is, in bytes, if it has one.
+    maintenance_page: Option<usize>,
     /// Volumes, and what becomes of them when the app moves.
     volumes: Vec<VolumeFate>,
 }
@@ -61,6 +64,7 @@ impl Report {
             notes: Vec::new(),
             urls: Vec::new(),
             frontends: Vec::new(),
+            maintenance_page: None,
             volumes: Vec::new(),
         }
     }
@@ -68,6 +72,16 @@ impl Report {
     /// Adds a reason of the whole file.
     pub(super) fn refused(&mut self, what: String) {
         self.error(Finding { what, ..Finding::default() });
+    }
+
+    /// Looks at the file beside the compose file that visitors see under maintenance.
+    pub(super) fn page(&mut self, content: Result<Option<Vec<u8>>, FileError>) {
+        match content.map(|content| content.map(|content| MaintenancePage::parse(&content))) {
+            Ok(None) => {}
+            Ok(Some(Ok(page))) => self.maintenance_page = Some(page.as_str().len()),
+            Ok(Some(Err(error))) => self.refused(error.to_string()),
+            Err(error) => self.refused(chain(&error)),
+        }
     }
 
     fn error(&mut self, finding: Finding) {
@@ -119,7 +133,7 @@ impl Report {
 
     /// What no service shows alone: an address that two of them declare, a port that is reserved.
     fn together(&mut self, manifest: &Manifest, app: &AppId) {
-        let asked = match Candidate::of(manifest) {
+        let asked = match Candidate::of(manifest, None) {
             Ok(asked) => asked,
             Err(error) => return self.refused(chain(&error)),
         };
@@ -187,6 +201,9 @@ impl Report {
         }
         for frontend in &self.frontends {
             out.line(&format!("HAPROXY {frontend}"))?;
+        }
+        if let Some(bytes) = self.maintenance_page {
+            out.line(&format!("{} is the app's maintenance page ({bytes} bytes)", page::FILE))?;
         }
         for volume in &self.volumes {
             out.line(&volume.text())?;

@@ -78,6 +78,20 @@ async fn every_error_has_its_place() {
 }
 
 #[tokio::test]
+async fn a_maintenance_page_is_looked_at() {
+    let (told, ended) = check(GOOD, &[("maintenance.html", "<p>Back at nine")]).await;
+    ended.unwrap();
+    assert!(told.contains("maintenance.html is the app's maintenance page (15 bytes)\n"), "{told}");
+    for (page, expected) in [
+        ("x".repeat(40_000), "maintenance.html is larger than 32 KiB"),
+        ("a\0".to_owned(), "maintenance.html, line 1: U+0000 is no character of a text"),
+    ] {
+        let (told, ended) = check(GOOD, &[("maintenance.html", &page)]).await;
+        assert!(ended.is_err() && told.contains(expected), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn services_are_looked_at_together() {
     let twice = GOOD.replace("HAPROXY: '", "CADDYFILE: 'http://shop.test' \n      HAPROXY: '");
     let (told, ended) = check(&twice, &[]).await;

@@ -9,16 +9,18 @@ use super::{StepContext, volumes};
 use crate::clock;
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
+use crate::host::files::read_plain;
 use crate::model::deployment::Deployment;
 use crate::model::manifest::Manifest;
-use crate::model::{AppName, AppRecord, keys};
+use crate::model::{AppName, AppRecord, MaintenancePage, keys, page};
 use crate::plan::candidate::Candidate;
 use crate::plan::check::{Findings, conflicts};
 
 /// Refuses what would break a rule, and prepares the entry of the new version.
 pub(in crate::exec) async fn check(step: &StepContext<'_>) -> Result<Done, StepError> {
     let manifest = step.manifest(&step.new_project()).await?;
-    let asked = Candidate::of(&manifest).map_err(|error| StepError::from_error(&error))?;
+    let page = own_page(step)?;
+    let asked = Candidate::of(&manifest, page).map_err(|error| StepError::from_error(&error))?;
     let candidate = entry(step.deployment, step.ctx.address.clone(), &manifest, &asked)?;
     super::services::own_definition(step)?;
     let existing = volumes::existing(step, &manifest).await?;
@@ -37,6 +39,14 @@ pub(in crate::exec) async fn check(step: &StepContext<'_>) -> Result<Done, StepE
         warnings: findings.warnings,
         recorded: false,
     })
+}
+
+/// The repository's own maintenance page, if it has one.
+fn own_page(step: &StepContext<'_>) -> Result<Option<MaintenancePage>, StepError> {
+    let content = read_plain(&step.checkout().join(page::FILE), page::MAX);
+    let content = content.map_err(|error| StepError::from_error(&error))?;
+    let page = content.map(|content| MaintenancePage::parse(&content)).transpose();
+    page.map_err(|error| StepError::Refused(vec![error.to_string()]))
 }
 
 fn refuse(findings: &Findings) -> Result<(), StepError> {
@@ -94,6 +104,7 @@ fn entry(
         haproxy: serde_json::Map::new(),
         ct: BTreeMap::new(),
         volumes: Vec::new(),
+        maintenance_page: None,
         other,
     };
     asked.fill(manifest, &mut entry);

@@ -1,6 +1,6 @@
 //! New versions on the same master, replicas that come and go, and the end of an app.
 
-use super::apps::{V2, deploy, destroy, id, node, update};
+use super::apps::{V1, V2, app, deploy, destroy, id, node, update};
 use super::lab::Lab;
 use super::scenarios::When;
 use super::world::World;
@@ -180,4 +180,29 @@ async fn what_a_failed_update_started_is_taken_down() {
         lab.assert_idle("update").await;
         assert_eq!(lab.run(&id(3), &deploy(Some(2))).await, State::Completed);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_maintenance_page_comes_and_goes_with_its_file() {
+    let lab = Lab::new().await;
+    let push = |page: Option<&str>| {
+        for node in &lab.nodes {
+            let files = [("docker-compose.yml", V1)].into_iter();
+            let files: Vec<_> = files.chain(page.map(|page| ("maintenance.html", page))).collect();
+            node.fakes.repositories.put(&app(), "v", &files);
+        }
+    };
+    push(Some("<p>Back at nine {env.HOME}"));
+    assert_eq!(lab.run(&id(1), &deploy(Some(2))).await, State::Completed);
+    let page = lab.entry().await.unwrap().maintenance_page;
+    assert_eq!(page.as_deref(), Some("<p>Back at nine {env.HOME}"));
+    push(Some(&"x".repeat(32 * 1024 + 1)));
+    assert_eq!(lab.run(&id(2), &deploy(Some(2))).await, State::Refused);
+    let reason = lab.record(&id(2)).await.reason.unwrap();
+    assert!(reason.contains("maintenance.html is larger than 32 KiB"), "{reason}");
+    assert_eq!(lab.entry().await.unwrap().maintenance_page, page);
+    push(None);
+    assert_eq!(lab.run(&id(3), &deploy(Some(2))).await, State::Completed);
+    let text = lab.value(&keys::app(&lab.app)).await.unwrap();
+    assert!(!text.contains("maintenance_page"), "{text}");
 }

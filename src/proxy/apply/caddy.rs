@@ -8,7 +8,7 @@ use crate::model::AppName;
 use crate::proxy::Problem;
 use crate::proxy::caddy::{AppRoutes, config};
 use crate::proxy::control::{CheckError, ControlError};
-use crate::proxy::render::{AppSites, Rendered};
+use crate::proxy::render::{AppSites, Pages, Rendered};
 
 type Routed = BTreeMap<AppName, (AppSites, AppRoutes)>;
 
@@ -62,32 +62,34 @@ impl Proxies {
         }
     }
 
-    /// An app that came is routed by Caddy before HAProxy sends it requests; one that left, until it no longer does.
+    /// An app that came is routed by Caddy before HAProxy sends it requests, and has its page there; one that left, until it no longer does.
     pub(super) async fn route_more(
         &mut self,
         apps: &Routed,
+        pages: &Pages,
         applied: &mut Applied,
     ) -> Result<(), ProxyError> {
         let mut both = self.routed.clone();
         both.extend(apps.clone());
-        if both == self.routed {
+        if both == self.routed && *pages == self.pages {
             return Ok(());
         }
         let is_passing = both.len() > apps.len();
-        self.load_caddy(both, is_passing, applied).await
+        self.load_caddy(both, pages, is_passing, applied).await
     }
 
     /// Loads the routes of apps; the file keeps what Caddy took last, for its next start.
     pub(super) async fn load_caddy(
         &mut self,
         apps: Routed,
+        pages: &Pages,
         is_passing: bool,
         applied: &mut Applied,
     ) -> Result<(), ProxyError> {
-        let wanted = config(&self.settings, &apps);
+        let wanted = config(&self.settings, &apps, pages);
         let effect = match self.control.load_caddy(&wanted).await {
             Err(ControlError::Refused { what, .. }) => {
-                return self.load_without_new(apps, &what, applied).await;
+                return self.load_without_new(apps, pages, &what, applied).await;
             }
             effect => effect?,
         };
@@ -96,6 +98,7 @@ impl Proxies {
             Effect::Changed(count) => {
                 applied.caddy_loaded |= count > 0;
                 self.routed = apps;
+                self.pages = pages.clone();
                 if !is_passing {
                     self.keep(&pretty(&wanted)).await?;
                 }
@@ -104,10 +107,12 @@ impl Proxies {
         Ok(())
     }
 
-    /// The whole was refused although each part passed: what changed is left out, what worked stays.
+    /// The whole was refused although each part passed: what changed is left out, what worked stays. Pages are only data,
+    /// and never the reason.
     async fn load_without_new(
         &mut self,
         apps: Routed,
+        pages: &Pages,
         what: &str,
         applied: &mut Applied,
     ) -> Result<(), ProxyError> {
@@ -121,10 +126,11 @@ impl Proxies {
                 good.extend(self.routed.get(&name).cloned().map(|old| (name, old)));
             }
         }
-        let wanted = config(&self.settings, &good);
+        let wanted = config(&self.settings, &good, pages);
         if let Effect::Changed(count) = self.control.load_caddy(&wanted).await? {
             applied.caddy_loaded |= count > 0;
             self.routed = good;
+            self.pages = pages.clone();
             self.keep(&pretty(&wanted)).await?;
         }
         Ok(())

@@ -139,6 +139,34 @@ async fn an_own_frontend_is_held_and_flips_without_a_reload() {
 }
 
 #[tokio::test]
+async fn a_page_of_an_apps_own_is_loaded_with_the_record_and_shown_by_the_map() {
+    let mut f = fixture();
+    let name = f.add("a", "node2", &site("a"), json!({}));
+    f.add("b", "node2", &site("b"), json!({}));
+    f.apply().await;
+    f.view.apps.get_mut(&name).unwrap().maintenance_page = Some("<p>{soon}".to_owned());
+    let written = f.apply().await;
+    assert!(written.caddy_loaded && !written.haproxy_reloaded, "{written:?}");
+    let loads = f.control.state().loads.clone();
+    let shown = loads.last().unwrap().to_string();
+    assert!(shown.contains("<p>\\\\{soon\\\\}"), "{shown}");
+    f.view.maintenance.insert(name.clone());
+    let begun = f.apply().await;
+    assert!(!begun.caddy_loaded && !begun.haproxy_reloaded && begun.maps_changed == 1, "{begun:?}");
+    assert_eq!(f.file("http.map"), "a.test page\nb.test node2\n");
+    // Another node becomes its master: this one is none of the two.
+    f.view.nodes.insert(node("node3"), "10.0.0.3".to_owned());
+    f.apply().await;
+    f.view.apps.get_mut(&name).unwrap().master = node("node3");
+    assert!(!f.apply().await.caddy_loaded);
+    f.view.apps.get_mut(&name).unwrap().maintenance_page = None;
+    assert!(f.apply().await.caddy_loaded);
+    assert_eq!(f.file("http.map"), "a.test maint\nb.test node2\n");
+    let file = std::fs::read_to_string(f.settings.caddy_file()).unwrap();
+    assert!(!file.contains("soon"), "{file}");
+}
+
+#[tokio::test]
 async fn a_refused_part_is_left_out_alone_and_tried_again_when_it_changes() {
     let mut f = fixture();
     f.add("a", "node1", "", tcp("a", 2222));

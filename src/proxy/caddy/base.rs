@@ -1,30 +1,34 @@
-//! The whole of Caddy's configuration: two servers with the routes of all apps, and the one for maintenance.
+//! The whole of Caddy's configuration: two servers with the routes of all apps, and the two for maintenance.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{AppRoutes, front_door};
+use super::{AppRoutes, front_door, maintenance};
 use crate::model::AppName;
 use crate::proxy::caddyfile::{Dialect, Scheme, TlsChoice};
-use crate::proxy::render::AppSites;
-use crate::proxy::{Issuer, MAINTENANCE_PAGE, ProxySettings};
+use crate::proxy::render::{AppSites, Pages};
+use crate::proxy::{Issuer, ProxySettings};
 
 /// Five minutes in nanoseconds, for slow clients; answers may take longer.
 const CLIENT_TIMEOUT: u64 = 300_000_000_000;
 
 /// Exact hosts before wildcards, long suffixes before short ones.
-type Rank<'a> = (bool, Reverse<usize>, &'a str);
+pub(super) type Rank<'a> = (bool, Reverse<usize>, &'a str);
 
-fn rank(host: &str) -> Rank<'_> {
+pub(super) fn rank(host: &str) -> Rank<'_> {
     let is_wild = host.starts_with('*');
     let length = if is_wild { host.len() } else { 0 };
     (is_wild, Reverse(length), host)
 }
 
-/// Merges the routes of apps; with none it is what a node starts with.
-pub fn config(settings: &ProxySettings, apps: &BTreeMap<AppName, (AppSites, AppRoutes)>) -> Value {
+/// Merges the routes of apps, and the pages that hosts have of their own; with none it is what a node starts with.
+pub fn config(
+    settings: &ProxySettings,
+    apps: &BTreeMap<AppName, (AppSites, AppRoutes)>,
+    pages: &Pages,
+) -> Value {
     let (http, https) = (routes(apps, Scheme::Http), routes(apps, Scheme::Https));
     let errors = |pick: fn(&AppRoutes) -> &Vec<Value>, mut all: Vec<Value>| {
         all.extend(apps.values().flat_map(|(_, routes)| pick(routes).clone()));
@@ -67,10 +71,16 @@ pub fn config(settings: &ProxySettings, apps: &BTreeMap<AppName, (AppSites, AppR
                     },
                     "maintenance": {
                         "listen": port(settings.caddy_maintenance_port),
-                        "routes": [{"handle": [maintenance(settings)]}],
+                        "routes": maintenance::routes(settings, pages, Scheme::Https),
                         "automatic_https": {"disable": true},
                         "tls_connection_policies": [{}],
                         "protocols": ["h1", "h2"],
+                    },
+                    "maintenance_http": {
+                        "listen": port(settings.caddy_maintenance_http_port),
+                        "routes": maintenance::routes(settings, pages, Scheme::Http),
+                        "automatic_https": {"disable": true},
+                        "protocols": ["h1"],
                     },
                 },
             },
@@ -123,19 +133,6 @@ fn redirects(apps: &BTreeMap<AppName, (AppSites, AppRoutes)>) -> Vec<(Rank<'_>, 
         (rank(host), route)
     };
     missing.map(redirect).collect()
-}
-
-fn maintenance(settings: &ProxySettings) -> Value {
-    json!({
-        "handler": "static_response",
-        "status_code": 503,
-        "headers": {
-            "Cache-Control": ["no-store"],
-            "Content-Type": ["text/html; charset=utf-8"],
-            "Retry-After": [settings.retry_after.to_string()],
-        },
-        "body": MAINTENANCE_PAGE,
-    })
 }
 
 /// Who issues certificates: the sites that chose, then the rest.

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::{Rendered, Templates, render};
+use super::{Pages, Rendered, Templates, render};
 use crate::model::NodeName;
+use crate::proxy::caddy::config;
 use crate::proxy::{ClusterView, ProxySettings};
 
 fn fixtures(dir: &str, extension: &str) -> Vec<PathBuf> {
@@ -90,8 +91,21 @@ fn haproxy_values_become_what_the_golden_files_hold() {
                 rest.push_str(&format!("# {}: {}\n", problem.source, problem.what));
             }
             compare(Path::new(&format!("{}.{me}.maps", stem.display())), &rest);
+            if rendered.pages != Pages::default() {
+                let name = format!("{}.{me}.maintenance", stem.display());
+                compare(Path::new(&name), &maintenance_servers(&rendered));
+            }
         }
     }
+}
+
+/// Caddy's maintenance servers with the pages of the apps.
+fn maintenance_servers(rendered: &Rendered) -> String {
+    let mut config = config(&ProxySettings::default(), &Default::default(), &rendered.pages);
+    let servers = &mut config["apps"]["http"]["servers"];
+    ["maintenance", "maintenance_http"]
+        .map(|name| format!("# {name}\n{:#}\n", servers[name]["routes"].take()))
+        .concat()
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Host → node, `maint` or `swarm`: the content of the map files.
+//! Host → node, `hold`, `maint`, `page` or `swarm`: the content of the map files. And the pages that hosts have of their
+//! own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -6,6 +7,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::claims::Claims;
+use super::pages::{self, Pages};
 use super::{Route, by_age, source};
 use crate::model::{AppName, AppRecord, NodeName};
 use crate::proxy::caddyfile::{Scheme, urls};
@@ -17,6 +19,7 @@ use crate::proxy::{ClusterView, Problem, text};
 pub(super) struct Hosts {
     pub(super) http: HostMap,
     pub(super) https: HostMap,
+    pub(super) pages: Pages,
 }
 
 pub(super) fn route(
@@ -67,14 +70,16 @@ impl Hosts {
         claims: &mut Claims,
     ) -> Vec<String> {
         let master = record.master.as_str();
+        let (page, wrong) = pages::own(record);
+        let plain = if page.is_some() { "page" } else { "maint" };
         let (http, https) = match view.maintenance.contains(name) {
             false => (master, master),
             true if view.held.contains(name) => ("hold", "hold"),
             // Only the master's Caddy has the certificate.
-            true if record.master == view.me => ("maint", "maint"),
-            true => ("maint", master),
+            true if record.master == view.me => (plain, "maint"),
+            true => (plain, master),
         };
-        let mut problems = Vec::new();
+        let mut problems: Vec<_> = wrong.into_iter().collect();
         for (scheme, host, is_redirect) in wanted(record) {
             // Two apps may share a host if they share the node that it leads to.
             let kind = match scheme {
@@ -96,6 +101,11 @@ impl Hosts {
             let _ = claims.take("the host", &host, &source(name));
             if !map.has(&host) {
                 map.route(&host, target, &source(name));
+                let is_shown = scheme == Scheme::Http || record.master == view.me;
+                match page.as_ref().filter(|_| is_shown) {
+                    Some(page) => self.pages.show(scheme, &host, page.clone()),
+                    None => self.pages.show_default(scheme, &host),
+                }
             }
         }
         problems
