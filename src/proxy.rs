@@ -14,12 +14,14 @@ pub mod caddy;
 pub mod caddyfile;
 pub mod control;
 pub mod haproxy;
+pub mod policy;
 pub mod render;
 pub mod settings;
 pub mod text;
 pub mod view;
 
 pub use apply::{Applied, Proxies, ProxyError};
+pub use policy::{Policies, Policy};
 pub use settings::{Issuer, ProxySettings};
 pub use view::ClusterView;
 

@@ -76,19 +76,19 @@ impl Sources {
 
 impl Sources {
     fn maintenance(&self) -> &[Entry] {
-        let [_, maintenance, _] = &self.entries;
+        let [_, maintenance, ..] = &self.entries;
         maintenance.as_deref().unwrap_or_default()
     }
 }
 
 /// What the proxies are rendered from, besides the members.
-pub const PREFIXES: [&str; 3] = [keys::APPS, keys::MAINTENANCE, keys::SWARM];
+pub const PREFIXES: [&str; 4] = [keys::APPS, keys::MAINTENANCE, keys::SWARM, keys::POLICIES];
 
 impl Follower {
     /// Applies every change; tells what was left out through `problems`.
     pub(super) async fn follow(self, ctx: Arc<Context>, problems: watch::Sender<Vec<String>>) {
         let kv = &ctx.cluster.kv;
-        let [mut apps, mut maintenance, mut swarm] =
+        let [mut apps, mut maintenance, mut swarm, mut policies] =
             PREFIXES.map(|prefix| follow(kv.clone(), prefix));
         let mut members = members::follow(ctx.clone());
         let mut again = REFRESH;
@@ -98,11 +98,12 @@ impl Follower {
                 Ok(()) = apps.changed() => {}
                 Ok(()) = maintenance.changed() => {}
                 Ok(()) = swarm.changed() => {}
+                Ok(()) = policies.changed() => {}
                 Ok(()) = members.changed() => {}
                 () = tokio::time::sleep(again) => {}
             }
             let sources = Sources {
-                entries: [&mut apps, &mut maintenance, &mut swarm]
+                entries: [&mut apps, &mut maintenance, &mut swarm, &mut policies]
                     .map(|e| e.borrow_and_update().clone()),
                 members: members.borrow_and_update().clone(),
             };

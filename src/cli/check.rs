@@ -12,6 +12,7 @@ use crate::host::compose::{Compose, ComposeError, Project};
 use crate::host::files::read_plain;
 use crate::model::manifest::Manifest;
 use crate::model::{AppId, Branch, Repo, definition, page};
+use crate::proxy::Policy;
 use findings::Report;
 
 /// The names that Compose looks for, in its order.
@@ -34,6 +35,9 @@ pub(super) struct CheckArgs {
     /// The names of the volume drivers whose volumes are replicated, as in the agents' settings
     #[arg(long, env = "TANDEM_VOLUME_DRIVERS", value_delimiter = ',', default_value = DRIVERS, value_name = "NAMES")]
     volume_drivers: Vec<String>,
+    /// A policy for the app's repository, as in KV: the text of a key below tandem/policy/
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -50,10 +54,11 @@ pub(super) async fn run(
     let dir = file.parent().unwrap_or(Path::new("/"));
     let app = app_of(dir)?;
     let project = Project { name: app.name().project(), dir: dir.to_owned() };
+    let policy = args.policy.as_deref().map_or(Ok(Policy::DEFAULT), policy)?;
     let mut report = Report::new(&file);
     match compose.config(&project).await {
         Ok(config) => match Manifest::parse(&config, &project.name, &args.volume_drivers) {
-            Ok(manifest) => report.look_at(&manifest, &app),
+            Ok(manifest) => report.look_at(&manifest, &app, &policy),
             Err(error) => report.refused(chain(&error)),
         },
         Err(ComposeError::Invalid { why }) => report.refused(why),
@@ -70,6 +75,15 @@ pub(super) async fn run(
         report.refused(error.to_string());
     }
     report.print(args.json, out)
+}
+
+/// What an admin has set, or means to set, for the repository. Which one it names does not matter here.
+fn policy(path: &Path) -> Result<Policy, CommandFailure> {
+    let shown = path.display();
+    let text = std::fs::read(path)
+        .map_err(|error| CommandFailure::new(ErrorKind::NotFound, format!("{shown}: {error}")))?;
+    let parsed = Policy::parse(&text).map(|(_, policy)| policy);
+    parsed.map_err(|error| CommandFailure::new(ErrorKind::Usage, format!("{shown} {error}")))
 }
 
 /// The file itself, so that messages can name it.

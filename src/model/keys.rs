@@ -8,6 +8,8 @@ pub const APPS: &str = "app/";
 pub const MAINTENANCE: &str = "maintenance/";
 /// Forwards to Swarm services, written by admins.
 pub const SWARM: &str = "swarm/";
+/// What admins let the apps of a repository do, or keep them from.
+pub const POLICIES: &str = "tandem/policy/";
 /// Per app: its epoch, the deployment that runs and the one that waits.
 pub const QUEUES: &str = "tandem/apps/";
 /// Deployment records.

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::model::manifest::Manifest;
 use crate::model::{AppRecord, MaintenancePage};
+use crate::proxy::Policy;
 use crate::proxy::caddyfile::{self, CaddyfileError, SiteUrl};
 use crate::proxy::haproxy::{self, DeclarationError};
 
@@ -38,11 +39,15 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// Reads it out of a manifest; `page` is what stands beside it.
+    /// Reads it out of a manifest, as far as the repository's policy lets it; `page` is what stands beside it.
     ///
     /// # Errors
     /// [`CandidateError`], the first that is found.
-    pub fn of(manifest: &Manifest, page: Option<MaintenancePage>) -> Result<Self, CandidateError> {
+    pub fn of(
+        manifest: &Manifest,
+        page: Option<MaintenancePage>,
+        policy: &Policy,
+    ) -> Result<Self, CandidateError> {
         let mut urls = Vec::new();
         let mut texts = Vec::new();
         for (name, service) in &manifest.services {
@@ -58,7 +63,12 @@ impl Candidate {
             .services
             .values()
             .filter_map(|service| Some((service.container.as_str(), service.haproxy.as_ref()?)));
-        Ok(Self { urls, haproxy: haproxy::collect(declared)?, caddyfile: texts.join("\n"), page })
+        Ok(Self {
+            urls,
+            haproxy: haproxy::collect(declared, policy)?,
+            caddyfile: texts.join("\n"),
+            page,
+        })
     }
 
     /// The hosts, each once.

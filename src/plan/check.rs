@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{AppName, AppRecord};
 use crate::proxy::caddyfile::SiteUrl;
-use crate::proxy::haproxy::{Declaration, parse_all};
+use crate::proxy::haproxy::{Declaration, Keyword, parse_all};
 
 /// What a look at the other apps brought up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -96,7 +96,8 @@ fn shared_hosts(
 }
 
 fn declarations(record: &AppRecord) -> Vec<Declaration> {
-    parse_all(&record.haproxy).unwrap_or_default()
+    // Whether it may use a keyword is asked elsewhere.
+    parse_all(&record.haproxy, &Keyword::ALL.into()).unwrap_or_default()
 }
 
 fn taken(name: &AppName, own: &[Declaration], theirs: &[Declaration]) -> Vec<String> {

@@ -104,6 +104,7 @@ impl Proxies {
             maintenance: Default::default(),
             held: Default::default(),
             swarm: BTreeMap::new(),
+            policies: Default::default(),
         };
         let rendered = render(&view, &self.settings, &self.templates, &BTreeMap::new())?;
         let dir = self.settings.haproxy_dir();

@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 
 pub use address::{Scheme, SiteUrl};
 pub use dialect::Dialect;
-pub use site::{Site, TlsChoice, Translation, translate};
+pub use site::{MayDial, Site, TlsChoice, Translation, translate};
 pub use write::Line;
 
 /// Why a `CADDYFILE` is not used.
@@ -71,6 +71,7 @@ pub fn urls(text: &str) -> Result<Vec<SiteUrl>, CaddyfileError> {
 
 /// The addresses of a text's sites whose certificates come from Caddy's own authority, which no client knows.
 pub fn privately_certified(text: &str) -> BTreeSet<SiteUrl> {
-    let sites = translate(text, &|_| true).map(|translation| translation.sites).unwrap_or_default();
+    let sites =
+        translate(text, &|_, _| true).map(|translation| translation.sites).unwrap_or_default();
     sites.into_iter().filter(|site| site.tls == TlsChoice::Internal).map(|site| site.url).collect()
 }

@@ -14,6 +14,7 @@ pub use collect::collect;
 pub(in crate::proxy) use collect::unique_backends;
 pub use condition::Condition;
 pub use declaration::{Backend, Declaration, Frontend, Mode, Standard, parse_all};
+pub use keyword::{Keyword, Keywords};
 
 /// Why a `HAPROXY` value is not used; names the configuration and the field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -13,7 +13,7 @@ mod hosts;
 mod pages;
 mod template;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -35,8 +35,10 @@ pub struct AppSites {
     pub hosts: BTreeMap<(Scheme, String), TlsChoice>,
     /// What it was written for: the redirect from HTTP to HTTPS is 301 in Caddy 1 and 308 in Caddy 2.
     pub dialect: Dialect,
-    /// `host:port` of the containers that it may proxy to: checked again in what Caddy makes of the text.
+    /// The containers that it may proxy to: checked again in what Caddy makes of the text.
     pub containers: Vec<String>,
+    /// `host:port` of the other places that it may proxy to.
+    pub upstreams: BTreeSet<String>,
 }
 
 /// A host, where its requests go, and whose wish that is.

@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The ports of the proxies themselves, unless other ones are set: HTTP and TLS for clients, and for the other nodes.
+pub const OWN_PORTS: [u16; 4] = [80, 443, 1080, 1443];
+
 /// Who issues the certificates of sites that don't choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Issuer {
@@ -75,10 +78,10 @@ impl Default for ProxySettings {
             data_dir: PathBuf::from("/var/lib/tandem"),
             run_dir: PathBuf::from("/run/tandem"),
             bind_namespace: None,
-            http_port: 80,
-            https_port: 443,
-            peer_http_port: 1080,
-            peer_https_port: 1443,
+            http_port: OWN_PORTS[0],
+            https_port: OWN_PORTS[1],
+            peer_http_port: OWN_PORTS[2],
+            peer_https_port: OWN_PORTS[3],
             // sshd, buttervolume's sshd, Docker, Consul.
             reserved_ports: BTreeSet::from([
                 22, 1122, 2375, 2376, 2377, 7946, 8300, 8301, 8302, 8500, 8501, 8502, 8600,
@@ -145,11 +148,16 @@ impl ProxySettings {
         self.run_dir.join("caddy").join("admin.sock")
     }
 
-    /// Whether an app may bind a port.
-    pub fn is_reserved(&self, port: u16) -> bool {
+    /// Whether a port is one of the proxies' own.
+    pub fn is_own(&self, port: u16) -> bool {
         let own = [self.http_port, self.https_port, self.peer_http_port, self.peer_https_port];
         // With a namespace of their own, apps' binds can't meet it.
         let is_front_door = self.bind_namespace.is_none() && port == self.front_door_port;
-        is_front_door || own.contains(&port) || self.reserved_ports.contains(&port)
+        is_front_door || own.contains(&port)
+    }
+
+    /// Whether no app may bind a port, unless a policy says so.
+    pub fn is_reserved(&self, port: u16) -> bool {
+        self.is_own(port) || self.reserved_ports.contains(&port)
     }
 }

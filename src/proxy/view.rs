@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::Problem;
-use crate::model::{AppName, AppRecord, HandOver, NodeName};
+use super::{Policies, Problem};
+use crate::model::{AppName, AppRecord, HandOver, NodeName, keys};
 
 /// Targets of the map files that are no nodes.
 const RESERVED: [&str; 5] = ["hold", "maint", "page", "swarm", "unknown"];
@@ -25,6 +25,8 @@ pub struct ClusterView {
     pub held: BTreeSet<AppName>,
     /// `swarm/`, by the rest of the key.
     pub swarm: BTreeMap<String, Value>,
+    /// `tandem/policy/`.
+    pub policies: Policies,
 }
 
 impl ClusterView {
@@ -42,14 +44,20 @@ impl ClusterView {
             maintenance: BTreeSet::new(),
             held: BTreeSet::new(),
             swarm: BTreeMap::new(),
+            policies: Policies::default(),
         };
         let mut problems = Vec::new();
+        let mut policies = Vec::new();
         for (key, value) in entries {
-            if let Err(what) = view.take(key, value) {
+            if key.starts_with(keys::POLICIES) {
+                policies.push((key, value));
+            } else if let Err(what) = view.take(key, value) {
                 problems.push(Problem::new(key, what));
             }
         }
-        (view, problems)
+        let (policies, wrong) = Policies::from_entries(policies);
+        problems.extend(wrong);
+        (Self { policies, ..view }, problems)
     }
 
     fn take(&mut self, key: &str, value: &[u8]) -> Result<(), String> {
@@ -122,7 +130,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_left_out_alone() {
         let good = br#"{"repo_url":"https://h/a","branch":"b","deploy_id":"1","master":"n1"}"#;
-        let entries: [(&str, &[u8]); 7] = [
+        let entries: [(&str, &[u8]); 9] = [
             ("app/a_b.12345", good),
             ("app/bad", b"{"),
             ("app/-x", good),
@@ -130,12 +138,15 @@ mod tests {
             ("maintenance/c_d.12345", br#"{"deploy_id":"1"}"#),
             ("swarm/x", b"[nothing"),
             ("tandem/leases/x", b"?"),
+            ("tandem/policy/x", br#"{"repo":"https://h/a","ports":[22]}"#),
+            ("tandem/policy/y", b"{"),
         ];
         let me = NodeName::parse("n1").unwrap();
         let (view, problems) = ClusterView::from_entries(me, BTreeMap::new(), entries);
         assert_eq!((view.apps.len(), view.maintenance.len()), (1, 2));
         assert_eq!(view.held.iter().map(AppName::as_str).collect::<Vec<_>>(), ["c_d.12345"]);
         let sources: Vec<_> = problems.iter().map(|p| p.source.as_str()).collect();
-        assert_eq!(sources, ["app/bad", "app/-x", "swarm/x"]);
+        assert_eq!(sources, ["app/bad", "app/-x", "swarm/x", "tandem/policy/y"]);
+        assert!(view.apps.values().all(|record| view.policies.of(record).may_bind(22)));
     }
 }

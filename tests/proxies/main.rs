@@ -11,11 +11,16 @@ mod caddy;
 mod echo;
 mod maintenance;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use caddy::{Ask, Caddy};
+use tandem::model::NodeName;
+use tandem::proxy::caddy::AppRoutes;
+use tandem::proxy::render::{AppSites, Templates, render};
+use tandem::proxy::{ClusterView, ProxySettings};
 
 /// The binaries of one proxy: `caddy-2.6`, `caddy-2.11`.
 fn binaries(name: &str) -> Vec<PathBuf> {
@@ -91,6 +96,32 @@ fn each_haproxy_accepts_every_configuration() {
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{} {}: {said}", binary.display(), path.display());
         }
+    }
+}
+
+/// What a policy adds passes the second look, at what Caddy makes of the text, and nothing else does.
+#[test]
+fn each_caddy_is_held_to_the_upstreams_of_the_policy() {
+    let text = fs::read(golden("haproxy").join("policy.json")).unwrap();
+    let entries: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&text).unwrap();
+    let entries: Vec<_> =
+        entries.iter().map(|(key, value)| (key.as_str(), value.to_string().into_bytes())).collect();
+    let entries = entries.iter().map(|(key, value)| (*key, value.as_slice()));
+    let me = NodeName::parse("node1").unwrap();
+    let (view, problems) = ClusterView::from_entries(me, BTreeMap::new(), entries);
+    assert!(problems.is_empty(), "{problems:?}");
+    let templates = Templates::built_in().unwrap();
+    let settings = ProxySettings::default();
+    let rendered = render(&view, &settings, &templates, &BTreeMap::new()).unwrap();
+    let sites = rendered.caddy_sites.values().next().unwrap();
+    assert!(sites.text.contains("https://Legacy.test:8000"), "{}", sites.text);
+    for binary in binaries("caddy") {
+        let home = tempfile::tempdir().unwrap();
+        let adapted = maintenance::adapt(&binary, &sites.text, home.path());
+        assert!(AppRoutes::take(&adapted, sites).is_ok());
+        let narrow = AppSites { upstreams: BTreeSet::new(), ..sites.clone() };
+        let refused = AppRoutes::take(&adapted, &narrow).unwrap_err().to_string();
+        assert!(refused.contains("is not a container of the app"), "{refused}");
     }
 }
 

@@ -169,7 +169,7 @@ fn view() -> ClusterView {
     view
 }
 
-fn adapt(binary: &Path, text: &str, dir: &Path) -> Value {
+pub(super) fn adapt(binary: &Path, text: &str, dir: &Path) -> Value {
     let file = dir.join("Caddyfile");
     fs::write(&file, text).unwrap();
     let output = Command::new(binary)

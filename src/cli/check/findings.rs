@@ -13,7 +13,7 @@ use crate::plan::candidate::Candidate;
 use crate::plan::check::conflicts;
 use crate::proxy::caddyfile::{self, CaddyfileError};
 use crate::proxy::render::{Templates, render};
-use crate::proxy::{ClusterView, ProxySettings, haproxy};
+use crate::proxy::{ClusterView, Policies, Policy, ProxySettings, haproxy};
 
 /// Where something is, and what.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -90,17 +90,17 @@ impl Report {
     }
 
     /// Looks at each service alone, so that each error has its place, and then at all of them together.
-    pub(super) fn look_at(&mut self, manifest: &Manifest, app: &AppId) {
+    pub(super) fn look_at(&mut self, manifest: &Manifest, app: &AppId, policy: &Policy) {
         for (name, service) in &manifest.services {
-            self.service(name, service, manifest);
+            self.service(name, service, manifest, policy);
         }
         self.volumes = manifest.volumes.iter().map(VolumeFate::of).collect();
         if self.accepted {
-            self.together(manifest, app);
+            self.together(manifest, app, policy);
         }
     }
 
-    fn service(&mut self, name: &str, service: &Service, manifest: &Manifest) {
+    fn service(&mut self, name: &str, service: &Service, manifest: &Manifest, policy: &Policy) {
         let at = |variable| Finding {
             service: Some(name.to_owned()),
             variable: Some(variable),
@@ -108,7 +108,8 @@ impl Report {
         };
         if let Some(text) = &service.caddyfile {
             let is_own = |host: &str| manifest.services.values().any(|s| s.container == host);
-            match caddyfile::translate(text, &is_own) {
+            let may_dial = |host: &str, port| is_own(host) || policy.may_dial(host, port);
+            match caddyfile::translate(text, &may_dial) {
                 Ok(translation) => {
                     self.urls.extend(translation.sites.iter().map(|site| site.url.to_string()));
                     let notes = translation.notes.into_iter();
@@ -121,7 +122,7 @@ impl Report {
             }
         }
         if let Some(value) = &service.haproxy {
-            match haproxy::collect([(service.container.as_str(), value)]) {
+            match haproxy::collect([(service.container.as_str(), value)], policy) {
                 Ok(merged) => self.frontends.extend(merged.keys().cloned()),
                 Err(error) => {
                     let what = format!("{:?}: {}", error.config, error.what);
@@ -132,8 +133,8 @@ impl Report {
     }
 
     /// What no service shows alone: an address that two of them declare, a port that is reserved.
-    fn together(&mut self, manifest: &Manifest, app: &AppId) {
-        let asked = match Candidate::of(manifest, None) {
+    fn together(&mut self, manifest: &Manifest, app: &AppId, policy: &Policy) {
+        let asked = match Candidate::of(manifest, None, policy) {
             Ok(asked) => asked,
             Err(error) => return self.refused(chain(&error)),
         };
@@ -143,12 +144,14 @@ impl Report {
         let found = conflicts(&app.name(), &entry, &asked.urls, &Default::default());
         found.errors.into_iter().for_each(|what| self.refused(what));
         if self.accepted {
-            self.rendered(app, entry);
+            self.rendered(app, entry, policy);
         }
     }
 
     /// What the proxies would leave out on the app's master.
-    fn rendered(&mut self, app: &AppId, entry: AppRecord) {
+    fn rendered(&mut self, app: &AppId, entry: AppRecord, policy: &Policy) {
+        let mut policies = Policies::default();
+        policies.insert(app.repo.clone(), policy.clone());
         let view = ClusterView {
             me: entry.master.clone(),
             nodes: Default::default(),
@@ -156,6 +159,7 @@ impl Report {
             maintenance: Default::default(),
             held: Default::default(),
             swarm: Default::default(),
+            policies,
         };
         let rendered = Templates::built_in().and_then(|templates| {
             render(&view, &ProxySettings::default(), &templates, &Default::default())

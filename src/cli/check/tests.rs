@@ -13,6 +13,10 @@ async fn check(compose: &str, more: &[(&str, &str)]) -> (String, Result<(), Comm
     let args = CheckArgs {
         path: app,
         volume_drivers: DRIVERS.split(',').map(str::to_owned).collect(),
+        policy: more
+            .iter()
+            .any(|(name, _)| *name == "policy")
+            .then(|| dir.path().join("shop/policy")),
         json: false,
     };
     let mut told = Vec::new();
@@ -89,6 +93,25 @@ async fn a_maintenance_page_is_looked_at() {
         let (told, ended) = check(GOOD, &[("maintenance.html", &page)]).await;
         assert!(ended.is_err() && told.contains(expected), "{told}");
     }
+}
+
+#[tokio::test]
+async fn a_policy_widens_and_narrows() {
+    let wide =
+        GOOD.replace("http://$CONTAINER:80", "http://legacy.test:8000").replace("*:2222", "*:8500");
+    let policy =
+        r#"{"repo": "https://git.test/any", "upstreams": ["legacy.test:8000"], "ports": [8500]}"#;
+    let (told, ended) = check(&wide, &[("policy", policy)]).await;
+    assert!(ended.is_ok(), "{told}");
+    let (told, ended) = check(&wide, &[]).await;
+    assert!(ended.is_err() && told.contains("\"legacy.test\" is not a container"), "{told}");
+    let narrow = policy.replace("\"ports\"", "\"domains\": [\"*.shop.test\"], \"ports\"");
+    let (told, ended) = check(&wide, &[("policy", &narrow)]).await;
+    assert!(ended.is_err() && told.contains("the host shop.test is none of those"), "{told}");
+    let (_, ended) = check(GOOD, &[("policy", "{}")]).await;
+    let failure = ended.unwrap_err();
+    assert_eq!(failure.kind, ErrorKind::Usage);
+    assert!(failure.text.contains("missing field `repo`"), "{failure:?}");
 }
 
 #[tokio::test]

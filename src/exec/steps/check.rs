@@ -15,12 +15,16 @@ use crate::model::manifest::Manifest;
 use crate::model::{AppName, AppRecord, MaintenancePage, keys, page};
 use crate::plan::candidate::Candidate;
 use crate::plan::check::{Findings, conflicts};
+use crate::proxy::Policies;
 
 /// Refuses what would break a rule, and prepares the entry of the new version.
 pub(in crate::exec) async fn check(step: &StepContext<'_>) -> Result<Done, StepError> {
     let manifest = step.manifest(&step.new_project()).await?;
     let page = own_page(step)?;
-    let asked = Candidate::of(&manifest, page).map_err(|error| StepError::from_error(&error))?;
+    let policies = policies(step).await?;
+    let policy = policies.of_repo(&step.deployment.request.app().repo);
+    let asked =
+        Candidate::of(&manifest, page, policy).map_err(|error| StepError::from_error(&error))?;
     let candidate = entry(step.deployment, step.ctx.address.clone(), &manifest, &asked)?;
     super::services::own_definition(step)?;
     let existing = volumes::existing(step, &manifest).await?;
@@ -62,6 +66,15 @@ fn unknown_volume(step: &StepContext<'_>, volume: &str) -> String {
         "volume {volume} exists on {}, but no app in KV owns it: rename or remove it (docker volume rm {volume})",
         step.ctx.me
     )
+}
+
+/// What admins have set; what of it can't be used is reported by the proxies, and the default applies there, too.
+async fn policies(step: &StepContext<'_>) -> Result<Policies, StepError> {
+    let listing = step.ctx.cluster.kv.list(keys::POLICIES).await;
+    let listing = listing.map_err(|error| StepError::from_error(&error))?;
+    let entries = listing.entries.iter();
+    let entries = entries.map(|entry| (entry.key.as_str(), entry.value.as_slice()));
+    Ok(Policies::from_entries(entries).0)
 }
 
 /// The other apps' entries; one that can't be read is reported by the proxies and is no conflict.

@@ -206,3 +206,28 @@ async fn a_maintenance_page_comes_and_goes_with_its_file() {
     let text = lab.value(&keys::app(&lab.app)).await.unwrap();
     assert!(!text.contains("maintenance_page"), "{text}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_admins_policy_is_asked_by_the_check() {
+    let mail = r#"
+services:
+  web:
+    image: x
+    environment:
+      HAPROXY: '{"mail": {"frontend": {"mode": "tcp", "bind": ["*:2525"], "options": ["maxconn 9"]},
+        "backends": [{"name": "mail", "port": 25, "peer_port": 2525, "ct": "mail.test"}]}}'
+"#;
+    let lab = Lab::new().await;
+    lab.push("mail", mail);
+    assert_eq!(lab.run(&id(1), &deploy(None)).await, State::Refused);
+    let reason = lab.record(&id(1)).await.reason.unwrap();
+    assert!(reason.contains("a policy has to name \"maxconn\""), "{reason}");
+    let policy = r#"{"repo": "https://git.example/hello.git", "upstreams": ["mail.test:25"],
+        "haproxy_keywords": ["maxconn"]}"#;
+    lab.put(format!("{}hello", keys::POLICIES), policy).await;
+    assert_eq!(lab.run(&id(2), &deploy(None)).await, State::Completed);
+    let entry = lab.entry().await.unwrap();
+    assert_eq!(entry.haproxy["mail"]["backends"][0]["ct"], "mail.test");
+    lab.put(format!("{}hello", keys::POLICIES), "{}").await;
+    assert_eq!(lab.run(&id(3), &deploy(None)).await, State::Refused, "a wrong one is none");
+}

@@ -148,5 +148,5 @@ impl Proxies {
 /// All that the result depends on.
 fn cache_key(sites: &AppSites) -> String {
     let hosts: Vec<_> = sites.hosts.keys().collect();
-    format!("{hosts:?}{:?}{}", sites.containers, sites.text)
+    format!("{hosts:?}{:?}{:?}{}", sites.containers, sites.upstreams, sites.text)
 }

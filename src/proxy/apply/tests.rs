@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Applied, ClusterView, Proxies, ProxyError, ProxySettings};
 use crate::model::{AppName, NodeName};
+use crate::proxy::Policy;
 use crate::proxy::control::FakeControl;
 
 struct Fixture {
@@ -262,6 +263,30 @@ async fn a_candidate_is_checked_without_a_trace() {
     }
     assert_eq!(f.file("haproxy.cfg"), before);
     assert_eq!(f.control.state().loads.len(), 1);
+}
+
+#[tokio::test]
+async fn a_policy_counts_for_its_repository_and_as_long_as_it_is_there() {
+    let mut f = fixture();
+    let legacy = site("a").replace("a_web:80", "legacy.test:8000");
+    let name = f.add("a", "node1", &legacy, tcp("a", 8500));
+    f.add("b", "node1", &legacy.replace("a.test", "b.test"), tcp("b", 22));
+    assert_eq!(f.apply().await.problems.len(), 4);
+    let policy = br#"{"repo": "https://git.test/a.git", "upstreams": ["legacy.test:8000"], "ports": [8500, 22]}"#;
+    let (repo, policy) = Policy::parse(policy).unwrap();
+    f.view.policies.insert(repo.clone(), policy);
+    let candidate = f.view.apps[&name].clone();
+    assert_eq!(f.proxies.would_accept(&f.view, &candidate).await, Ok(()));
+    let applied = f.apply().await;
+    assert!(
+        applied.problems.iter().all(|problem| problem.source.starts_with("app/b_")),
+        "{applied:?}"
+    );
+    assert!(f.file("haproxy.cfg").contains("*:8500") && applied.caddy_loaded);
+    f.view.policies.insert(repo, Policy::DEFAULT);
+    assert_eq!(f.apply().await.problems.len(), 4);
+    assert!(!f.file("haproxy.cfg").contains("*:8500"));
+    assert!(!f.control.state().loads.last().unwrap().to_string().contains("a.test"));
 }
 
 #[tokio::test]

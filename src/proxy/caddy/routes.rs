@@ -41,7 +41,9 @@ impl AppRoutes {
             [Some(":443")] => Scheme::Https,
             _ => return refuse("a server listens elsewhere than on 80 and 443"),
         };
-        let may_dial = |dial: &str| is_own(dial, &sites.containers);
+        let may_dial = |dial: &str| {
+            is_own(dial, &sites.containers) || sites.upstreams.contains(&dial.to_ascii_lowercase())
+        };
         for (field, value) in
             [("routes", server.get("routes")), ("errors", server.pointer("/errors/routes"))]
         {

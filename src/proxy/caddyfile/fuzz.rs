@@ -191,7 +191,7 @@ fn host_of(place: &str) -> String {
 proptest! {
     #[test]
     fn what_is_taken_stays_in_its_place(text in text()) {
-        let Ok(translation) = translate(&text, &|host| host == OWN) else {
+        let Ok(translation) = translate(&text, &|host, _| host == OWN) else {
             return Ok(());
         };
         for site in &translation.sites {

@@ -51,7 +51,7 @@ pub struct Translation {
 /// What a rule may look at and add to.
 pub(super) struct Scope<'a> {
     pub(super) url: &'a SiteUrl,
-    pub(super) is_own: &'a dyn Fn(&str) -> bool,
+    pub(super) may_dial: MayDial<'a>,
     pub(super) tls: TlsChoice,
     /// Lines with their rank: Caddy 1 has an order of its own, whatever the order in the file.
     pub(super) lines: Vec<(u8, Line)>,
@@ -122,12 +122,15 @@ pub(super) fn addresses(block: &Block) -> Result<Vec<SiteUrl>, CaddyfileError> {
         .collect()
 }
 
-/// Translates a text. `is_own` says which upstream hosts are the app's containers: no other may be proxied to.
-pub fn translate(text: &str, is_own: &dyn Fn(&str) -> bool) -> Result<Translation, CaddyfileError> {
-    let first = dialect::read(text).and_then(|(dialect, blocks)| sites(dialect, &blocks, is_own));
+/// Says of a host and a port whether the app may proxy to it.
+pub type MayDial<'a> = &'a dyn Fn(&str, u16) -> bool;
+
+/// Translates a text. `may_dial` knows the upstreams: the app's containers, and what an admin has added.
+pub fn translate(text: &str, may_dial: MayDial<'_>) -> Result<Translation, CaddyfileError> {
+    let first = dialect::read(text).and_then(|(dialect, blocks)| sites(dialect, &blocks, may_dial));
     first.or_else(|error| {
         let blocks = dialect::read_single_quoted(text).ok_or_else(|| error.clone())?;
-        let mut translation = sites(Dialect::V1, &blocks, is_own).map_err(|_| error)?;
+        let mut translation = sites(Dialect::V1, &blocks, may_dial).map_err(|_| error)?;
         translation.notes.push("single quotes are read as quotes; write double ones".to_owned());
         Ok(translation)
     })
@@ -136,7 +139,7 @@ pub fn translate(text: &str, is_own: &dyn Fn(&str) -> bool) -> Result<Translatio
 fn sites(
     dialect: Dialect,
     blocks: &[Block],
-    is_own: &dyn Fn(&str) -> bool,
+    may_dial: MayDial<'_>,
 ) -> Result<Translation, CaddyfileError> {
     let mut translation = Translation { dialect, sites: Vec::new(), notes: Vec::new() };
     let mut notes = BTreeSet::new();
@@ -149,7 +152,7 @@ fn sites(
             }
             let mut scope = Scope {
                 url: &url,
-                is_own,
+                may_dial,
                 tls: TlsChoice::Default,
                 lines: Vec::new(),
                 notes: BTreeSet::new(),

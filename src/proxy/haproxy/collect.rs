@@ -2,12 +2,15 @@
 
 use serde_json::{Map, Value};
 
+use super::declaration::port;
 use super::{Declaration, DeclarationError, parse_all};
+use crate::proxy::Policy;
 
 /// Merges the values of services, each with its container: binds and options of the same CONFIG as sets, backends one
-/// after the other, `ct` filled in. The result is checked, so a record never holds what would be refused later.
+/// after the other, `ct` filled in, unless it names a place that the policy adds. The result is checked, so a record never holds what would be refused later.
 pub fn collect<'a>(
     services: impl IntoIterator<Item = (&'a str, &'a Value)>,
+    policy: &Policy,
 ) -> Result<Map<String, Value>, DeclarationError> {
     let mut merged = Map::new();
     for (container, value) in services {
@@ -17,7 +20,7 @@ pub fn collect<'a>(
         })?;
         for (config, value) in configs {
             let mut value = value.clone();
-            fill_in(&mut value, container);
+            fill_in(&mut value, container, policy);
             match merged.get_mut(config) {
                 Some(known) => add(known, value),
                 None => {
@@ -26,7 +29,7 @@ pub fn collect<'a>(
             }
         }
     }
-    let declarations = parse_all(&merged)?;
+    let declarations = parse_all(&merged, policy.keywords())?;
     unique_backends(&declarations)?;
     for declaration in &declarations {
         if let Some(backend) =
@@ -57,13 +60,22 @@ pub(in crate::proxy) fn unique_backends(all: &[Declaration]) -> Result<(), Decla
     Ok(())
 }
 
-fn fill_in(config: &mut Value, container: &str) {
+fn fill_in(config: &mut Value, container: &str, policy: &Policy) {
     let backends = config.get_mut("backends").and_then(Value::as_array_mut);
     for backend in backends.into_iter().flatten() {
-        if let Some(fields) = backend.as_object_mut() {
+        if let Some(fields) = backend.as_object_mut()
+            && !is_elsewhere(fields, policy)
+        {
             fields.insert("ct".to_owned(), Value::from(container));
         }
     }
+}
+
+/// Whether a backend names a place that the policy adds to the app's containers.
+fn is_elsewhere(backend: &Map<String, Value>, policy: &Policy) -> bool {
+    let place = backend.get("ct").and_then(Value::as_str);
+    let port = port(backend, "port").ok().flatten();
+    place.zip(port).is_some_and(|(host, port)| policy.may_dial(host, port))
 }
 
 fn add(known: &mut Value, mut more: Value) {
@@ -108,12 +120,33 @@ mod tests {
             "backends": [{"name": "a", "port": 22, "peer_port": "2222"}]}});
         let two = json!({"ssh": {"frontend": {"mode": "tcp", "bind": ["*:2222", "*:2223"], "options": ["option tcplog"]},
             "backends": [{"name": "b", "port": "22", "peer_port": 2223}]}});
-        let merged = collect([("x_one_1", &one), ("x_two_1", &two)]).unwrap();
+        let merged = collect([("x_one_1", &one), ("x_two_1", &two)], &Policy::DEFAULT).unwrap();
         let ssh = &merged["ssh"];
         assert_eq!(ssh["frontend"]["bind"], json!(["*:2222", "*:2223"]));
         assert_eq!(ssh["frontend"]["options"], json!(["option tcplog"]));
         let cts: Vec<_> = ssh["backends"].as_array().unwrap().iter().map(|b| &b["ct"]).collect();
         assert_eq!(cts, ["x_one_1", "x_two_1"]);
-        assert!(collect([("x", &one), ("y", &one)]).is_err(), "two backends of one name");
+        assert!(
+            collect([("x", &one), ("y", &one)], &Policy::DEFAULT).is_err(),
+            "two backends of one name"
+        );
+    }
+
+    #[test]
+    fn a_backend_may_be_elsewhere_if_the_policy_says_so() {
+        let value = json!({"mail": {"frontend": {"mode": "tcp", "bind": ["*:2525"]}, "backends": [
+            {"name": "a", "port": 25, "peer_port": 2525, "ct": "Mail.test"},
+            {"name": "b", "port": "26", "peer_port": 2525, "ct": "mail.test"},
+            {"name": "c", "port": 25, "peer_port": 2525},
+        ]}});
+        let policy = br#"{"repo": "https://git.test/x", "upstreams": ["mail.test:25"]}"#;
+        let (_, policy) = Policy::parse(policy).unwrap();
+        let cts = |policy| {
+            let merged = collect([("x_mail_1", &value)], policy).unwrap();
+            let backends = merged["mail"]["backends"].as_array().unwrap().clone();
+            backends.iter().map(|b| b["ct"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(cts(&policy), ["Mail.test", "x_mail_1", "x_mail_1"]);
+        assert_eq!(cts(&Policy::DEFAULT), ["x_mail_1", "x_mail_1", "x_mail_1"]);
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::bind::{Bind, port_number};
-use super::{Condition, DeclarationError, keyword};
+use super::{Condition, DeclarationError, Keywords, keyword};
 use crate::proxy::text::config_name;
 
 /// `mode` of a frontend and its backends.
@@ -87,28 +87,32 @@ impl fmt::Display for Mode {
     }
 }
 
-/// Reads a whole value: CONFIG to its frontend and backends.
-pub fn parse_all(value: &Map<String, Value>) -> Result<Vec<Declaration>, DeclarationError> {
+/// Reads a whole value: CONFIG to its frontend and backends. `keywords` are those that the app has beside the ones that
+/// everybody has.
+pub fn parse_all(
+    value: &Map<String, Value>,
+    keywords: &Keywords,
+) -> Result<Vec<Declaration>, DeclarationError> {
     value
         .iter()
         .map(|(config, value)| {
-            declaration(config, value)
+            declaration(config, value, keywords)
                 .map_err(|what| DeclarationError { config: config.clone(), what })
         })
         .collect()
 }
 
-fn declaration(config: &str, value: &Value) -> Result<Declaration, String> {
+fn declaration(config: &str, value: &Value, keywords: &Keywords) -> Result<Declaration, String> {
     config_name(config).map_err(|error| error.to_string())?;
     let fields = value.as_object().ok_or("is not an object")?;
     let place = match config {
         "http-in" => Err(Standard::Http),
         "https-in" => Err(Standard::Https),
-        _ => Ok(frontend(fields.get("frontend").ok_or("lacks 'frontend'")?)?),
+        _ => Ok(frontend(fields.get("frontend").ok_or("lacks 'frontend'")?, keywords)?),
     };
     let backends = list(fields.get("backends"), "backends")?
         .iter()
-        .map(|backend| self::backend(backend, place.is_err()))
+        .map(|backend| self::backend(backend, place.is_err(), keywords))
         .collect::<Result<Vec<_>, _>>()?;
     if backends.is_empty() {
         return Err("lacks 'backends'".to_owned());
@@ -116,7 +120,7 @@ fn declaration(config: &str, value: &Value) -> Result<Declaration, String> {
     Ok(Declaration { name: config.to_owned(), place, backends })
 }
 
-fn frontend(value: &Value) -> Result<Frontend, String> {
+fn frontend(value: &Value, keywords: &Keywords) -> Result<Frontend, String> {
     let fields = value.as_object().ok_or("'frontend' is not an object")?;
     let mode = match fields.get("mode").map(Value::as_str) {
         Some(Some("http")) => Mode::Http,
@@ -130,10 +134,10 @@ fn frontend(value: &Value) -> Result<Frontend, String> {
     if binds.is_empty() {
         return Err("lacks 'bind'".to_owned());
     }
-    Ok(Frontend { mode, binds, options: options(fields)? })
+    Ok(Frontend { mode, binds, options: options(fields, keywords)? })
 }
 
-fn backend(value: &Value, is_standard: bool) -> Result<Backend, String> {
+fn backend(value: &Value, is_standard: bool, keywords: &Keywords) -> Result<Backend, String> {
     let fields = value.as_object().ok_or("a backend is not an object")?;
     let text = |name: &str| match fields.get(name) {
         None | Some(Value::Null) => Ok(""),
@@ -156,17 +160,18 @@ fn backend(value: &Value, is_standard: bool) -> Result<Backend, String> {
             .map_err(in_backend)?
             .ok_or_else(|| in_backend("lacks 'port'".to_owned()))?,
         peer_port: port(fields, "peer_port").map_err(in_backend)?,
-        server: keyword::server_words(text("server_option")?).map_err(in_backend)?,
-        options: options(fields).map_err(in_backend)?,
+        server: keyword::server_words(text("server_option")?, keywords).map_err(in_backend)?,
+        options: options(fields, keywords).map_err(in_backend)?,
         ct: ct.to_owned(),
     })
 }
 
-fn options(fields: &Map<String, Value>) -> Result<Vec<String>, String> {
-    texts(fields.get("options"), "options")?.into_iter().map(keyword::option_line).collect()
+fn options(fields: &Map<String, Value>, keywords: &Keywords) -> Result<Vec<String>, String> {
+    let lines = texts(fields.get("options"), "options")?.into_iter();
+    lines.map(|line| keyword::option_line(line, keywords)).collect()
 }
 
-fn port(fields: &Map<String, Value>, name: &str) -> Result<Option<u16>, String> {
+pub(super) fn port(fields: &Map<String, Value>, name: &str) -> Result<Option<u16>, String> {
     let text = match fields.get(name) {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::String(text)) => text.clone(),

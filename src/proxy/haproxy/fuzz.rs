@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::parse_all;
+use super::{Keyword, parse_all};
 
 const TEXTS: &[&str] = &[
     "ssh",
@@ -53,6 +53,15 @@ const TEXTS: &[&str] = &[
     "é",
     " ",
     "retries 3",
+    "maxconn 9",
+    "compression algo gzip",
+    "rate-limit sessions 9",
+    "http-request redirect scheme https code 301",
+    "http-request set-header X-A b",
+    "http-request set-header X-A %[env(X)]",
+    "option pgsql-check user x",
+    "port 9 proto h2",
+    "ssl verify required ca-file /etc/passwd",
     "app_web_1",
 ];
 
@@ -118,7 +127,7 @@ fn is_harmless(line: &str) -> bool {
 proptest! {
     #[test]
     fn what_is_taken_stays_in_its_line(value in value()) {
-        let Ok(declarations) = parse_all(value.as_object().unwrap()) else {
+        let Ok(declarations) = parse_all(value.as_object().unwrap(), &Keyword::ALL.into()) else {
             return Ok(());
         };
         for declaration in &declarations {

@@ -1,7 +1,10 @@
 //! The lists of what an app may write in `options` and `server_option`. What is not in them is refused: HAProxy runs,
 //! reads or opens much of what it is given.
 
+mod extra;
+
 use crate::proxy::text::haproxy_words;
+pub use extra::{Keyword, Keywords};
 
 /// What one word must be.
 #[derive(Clone, Copy)]
@@ -12,6 +15,8 @@ enum Word {
     Time,
     /// A path, host or method: what no keyword list can hold.
     Plain,
+    /// The name of a header.
+    Header,
 }
 
 impl Word {
@@ -26,6 +31,10 @@ impl Word {
                 let units = ["us", "ms", "s", "m", "h", "d"];
                 let number = units.iter().find_map(|unit| word.strip_suffix(unit));
                 digits(number.unwrap_or(word))
+            }
+            Self::Header => {
+                (1..=64).contains(&word.len())
+                    && word.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
             }
             Self::Plain => {
                 word.chars().all(|c| c.is_ascii_alphanumeric() || "/._-?=&:*".contains(c))
@@ -107,18 +116,24 @@ const SERVER: &[&[Word]] = &[
     &[Is("ssl"), Is("verify"), Is("none")],
 ];
 
-/// One line of `options`, in single spaces.
-pub(super) fn option_line(text: &str) -> Result<String, String> {
+/// One line of `options`, in single spaces. `keywords` are those that a policy adds.
+pub(super) fn option_line(text: &str, keywords: &Keywords) -> Result<String, String> {
     let words = haproxy_words(text).map_err(|error| format!("option {text:?} {error}"))?;
     let known = OPTIONS.iter().any(|pattern| matches(pattern, &words));
-    if known {
-        return Ok(words.join(" "));
+    let needed = extra::of_line(&words);
+    match needed {
+        _ if known => Ok(words.join(" ")),
+        Some(keyword) if keywords.contains(&keyword) => Ok(words.join(" ")),
+        Some(keyword) => Err(format!(
+            "option {text:?} is not one of those that are allowed: a policy has to name \"{keyword}\""
+        )),
+        None => Err(format!("option {text:?} is not one of those that are allowed")),
     }
-    Err(format!("option {text:?} is not one of those that are allowed"))
 }
 
-/// The words of `server_option`; `send_proxy`, as older files spell it, is `send-proxy`.
-pub(super) fn server_words(text: &str) -> Result<Vec<String>, String> {
+/// The words of `server_option`; `send_proxy`, as older files spell it, is `send-proxy`. `keywords` are those that a policy
+/// adds.
+pub(super) fn server_words(text: &str, keywords: &Keywords) -> Result<Vec<String>, String> {
     let words = haproxy_words(text).map_err(|error| format!("server_option {text:?} {error}"))?;
     let words: Vec<_> = words
         .into_iter()
@@ -126,13 +141,27 @@ pub(super) fn server_words(text: &str) -> Result<Vec<String>, String> {
         .collect();
     let mut rest = words.as_slice();
     while !rest.is_empty() {
-        let piece = SERVER
-            .iter()
-            .find(|pattern| rest.len() >= pattern.len() && matches(pattern, &rest[..pattern.len()]))
-            .ok_or_else(|| format!("server_option {:?} is not allowed", rest[0]))?;
-        rest = &rest[piece.len()..];
+        let known =
+            SERVER.iter().find(|pattern| begins(pattern, rest)).map(|pattern| pattern.len());
+        let length = match (known, extra::of_server(rest)) {
+            (Some(length), _) => length,
+            (None, Some((keyword, length))) if keywords.contains(&keyword) => length,
+            (None, Some((keyword, _))) => {
+                return Err(format!(
+                    "server_option {:?} is not allowed: a policy has to name \"{keyword}\"",
+                    rest[0]
+                ));
+            }
+            (None, None) => return Err(format!("server_option {:?} is not allowed", rest[0])),
+        };
+        rest = &rest[length..];
     }
     Ok(words.into_iter().map(str::to_owned).collect())
+}
+
+/// Whether words begin with those of a pattern.
+fn begins(pattern: &[Word], words: &[&str]) -> bool {
+    words.get(..pattern.len()).is_some_and(|first| matches(pattern, first))
 }
 
 fn matches(pattern: &[Word], words: &[&str]) -> bool {
@@ -153,7 +182,7 @@ mod tests {
             "option httpchk GET /health",
             "tcp-request content accept if { req_ssl_hello_type 1 }",
         ] {
-            assert!(option_line(good).is_ok(), "{good:?}");
+            assert!(option_line(good, &Keywords::new()).is_ok(), "{good:?}");
         }
     }
 
@@ -179,7 +208,6 @@ mod tests {
             "use_backend victim",
             "default_backend victim",
             "bind *:443",
-            "maxconn 0",
             "option external-check",
             "option tcplog\nbackend z",
             "timeout client 15mn; x",
@@ -189,17 +217,17 @@ mod tests {
             "monitor fail",
             "capture cookie x len 9",
         ] {
-            assert!(option_line(bad).is_err(), "{bad:?}");
+            assert!(option_line(bad, &Keyword::ALL.into()).is_err(), "{bad:?}");
         }
     }
 
     #[test]
     fn server_options_are_pieces_of_a_list() {
         assert_eq!(
-            server_words("resolvers dns check inter 3s").unwrap().join(" "),
+            server_words("resolvers dns check inter 3s", &Keywords::new()).unwrap().join(" "),
             "resolvers dns check inter 3s"
         );
-        assert_eq!(server_words("send_proxy").unwrap(), ["send-proxy"]);
+        assert_eq!(server_words("send_proxy", &Keywords::new()).unwrap(), ["send-proxy"]);
         for bad in [
             "x\nserver evil 1.2.3.4:1",
             "source 0.0.0.0 usesrc clientip",
@@ -216,7 +244,43 @@ mod tests {
             "inter",
             "# x",
         ] {
-            assert!(server_words(bad).is_err(), "{bad:?}");
+            assert!(server_words(bad, &Keyword::ALL.into()).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_keyword_lets_its_own_lines_pass_and_no_others() {
+        let cases: [(Keyword, &[&str], &[&str]); Keyword::ALL.len()] = [
+            (Keyword::Abortonclose, &["option abortonclose"], &[]),
+            (Keyword::Compression, &["compression algo gzip", "compression type text/html"], &[]),
+            (Keyword::HttpBufferRequest, &["option http-buffer-request"], &[]),
+            (Keyword::Maxconn, &["maxconn 100"], &[]),
+            (Keyword::Nolinger, &["option nolinger"], &[]),
+            (Keyword::OnMarkedDown, &[], &["check on-marked-down shutdown-sessions"]),
+            (Keyword::ProtoH2, &[], &["proto h2"]),
+            (
+                Keyword::ProtocolChecks,
+                &["option smtpchk", "option smtpchk EHLO a.test", "option pgsql-check user me"],
+                &[],
+            ),
+            (Keyword::RateLimit, &["rate-limit sessions 50"], &[]),
+            (
+                Keyword::SetHeader,
+                &["http-request set-header X-A b", "http-response del-header Server"],
+                &[],
+            ),
+        ];
+        for (keyword, lines, servers) in cases {
+            let others: Keywords = Keyword::ALL.into_iter().filter(|k| *k != keyword).collect();
+            let named = format!("a policy has to name \"{keyword}\"");
+            for line in lines {
+                assert_eq!(option_line(line, &[keyword].into()).as_deref(), Ok(*line));
+                assert!(option_line(line, &others).unwrap_err().ends_with(&named), "{line}");
+            }
+            for words in servers {
+                assert_eq!(server_words(words, &[keyword].into()).unwrap().join(" "), *words);
+                assert!(server_words(words, &others).unwrap_err().ends_with(&named), "{words}");
+            }
         }
     }
 }

@@ -36,14 +36,21 @@ pub(super) fn sites(
         if record.master != view.me || record.caddyfile.trim().is_empty() {
             continue;
         }
-        let is_own = |host: &str| is_container(name, record, host);
-        let translation = match translate(&record.caddyfile, &is_own) {
+        let policy = view.policies.of(record);
+        let may_dial =
+            |host: &str, port| is_container(name, record, host) || policy.may_dial(host, port);
+        let mut translation = match translate(&record.caddyfile, &may_dial) {
             Ok(translation) => translation,
             Err(error) => {
                 problems.push(Problem::new(source(name), format!("CADDYFILE: {error}")));
                 continue;
             }
         };
+        // What is left out here is reported where hosts are routed.
+        translation.sites.retain(|site| policy.check_host(&site.url.host).is_ok());
+        if translation.sites.is_empty() {
+            continue;
+        }
         let hosts = hosts(&translation);
         if let Some((key, owner)) = hosts.keys().find_map(|key| Some((key, taken.get(key)?))) {
             let what = format!("CADDYFILE: {}://{} is served by {owner}", key.0, key.1);
@@ -67,6 +74,7 @@ pub(super) fn sites(
                 hosts,
                 dialect: translation.dialect,
                 containers: containers(name, record),
+                upstreams: policy.dials(),
             },
         );
     }

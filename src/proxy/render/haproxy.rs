@@ -14,7 +14,7 @@ use crate::proxy::haproxy::{
     Backend, Condition, Declaration, Mode, Standard, parse_all, unique_backends,
 };
 use crate::proxy::text::haproxy_words;
-use crate::proxy::{ClusterView, Problem, ProxySettings};
+use crate::proxy::{ClusterView, Policy, Problem, ProxySettings};
 
 /// `use_backend NAME [if …]`
 #[derive(Debug, Clone, Serialize)]
@@ -70,6 +70,7 @@ struct Asker<'a> {
     prefix: &'static str,
     app: Option<String>,
     settings: &'a ProxySettings,
+    policy: &'a Policy,
     servers: &'a Servers<'a>,
 }
 
@@ -95,13 +96,15 @@ pub(super) fn parts(
     for (name, record) in by_age(view) {
         let is_served = !view.maintenance.contains(name) || view.held.contains(name);
         if !record.haproxy.is_empty() && is_served {
+            let policy = view.policies.of(record);
             let servers = |backend: &Backend| {
-                if !is_container(name, record, &backend.ct) {
+                let is_elsewhere = policy.may_dial(&backend.ct, backend.port);
+                if !is_elsewhere && !is_container(name, record, &backend.ct) {
                     return Err(format!("{:?} is not a container of the app", backend.ct));
                 }
                 servers_of_app(view, &record.master, addresses, backend)
             };
-            gather.add(source(name), "", Some(name), &servers, &record.haproxy);
+            gather.add(source(name), "", Some(name), policy, &servers, &record.haproxy);
         }
     }
     for (key, value) in &view.swarm {
@@ -143,12 +146,13 @@ impl Gather<'_> {
         source: String,
         prefix: &'static str,
         app: Option<&AppName>,
+        policy: &Policy,
         servers: &Servers<'_>,
         value: &Map<String, Value>,
     ) {
         let before = self.claims.mark();
         let app = app.map(ToString::to_string);
-        let asker = Asker { source, prefix, app, settings: self.settings, servers };
+        let asker = Asker { source, prefix, app, settings: self.settings, policy, servers };
         match asker.part(value, self.claims) {
             Ok(part) => {
                 self.parts.insert(asker.source, part);
@@ -172,7 +176,7 @@ impl Gather<'_> {
             (_, None | Some(Value::Null)) => return,
             (Err(error), _) => format!("the key {error}"),
             (Ok(_), Some(Value::Object(value))) => {
-                return self.add(source, "swarm-", None, &servers, value);
+                return self.add(source, "swarm-", None, &Policy::DEFAULT, &servers, value);
             }
             (Ok(_), Some(_)) => "'haproxy' is not an object".to_owned(),
         };
@@ -214,7 +218,8 @@ impl Part {
 
 impl Asker<'_> {
     fn part(&self, value: &Map<String, Value>, claims: &mut Claims) -> Result<Part, String> {
-        let declarations = parse_all(value).map_err(|error| error.to_string())?;
+        let declarations =
+            parse_all(value, self.policy.keywords()).map_err(|error| error.to_string())?;
         unique_backends(&declarations).map_err(|error| error.to_string())?;
         let mut part = Part { source: self.source.clone(), ..Part::default() };
         for declaration in &declarations {
@@ -237,6 +242,7 @@ impl Asker<'_> {
             if declaration.place.is_err() {
                 let hosts = backend.condition.as_ref().and_then(Condition::hosts);
                 for host in hosts.into_iter().flatten() {
+                    self.policy.check_host(&host)?;
                     claims.take("the host", &host, &self.source)?;
                 }
             }
@@ -267,7 +273,8 @@ impl Asker<'_> {
         let name = format!("{}front-{}", self.prefix, declaration.name);
         claims.take_once("the frontend", &name, &self.source)?;
         for bind in &frontend.binds {
-            if self.settings.is_reserved(bind.port) {
+            let is_given = self.policy.may_bind(bind.port) && !self.settings.is_own(bind.port);
+            if self.settings.is_reserved(bind.port) && !is_given {
                 return Err(format!("port {} is reserved", bind.port));
             }
             claims.take_once("port", &bind.port.to_string(), &self.source)?;

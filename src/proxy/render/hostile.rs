@@ -10,6 +10,11 @@ use super::{Rendered, Templates, render};
 use crate::model::NodeName;
 use crate::proxy::{ClusterView, ProxySettings};
 
+/// Gives the apps all that there is to give.
+const WIDE: &str = r#"{"repo": "https://g/x", "upstreams": ["mail.test:25"], "ports": [22, 8500],
+    "haproxy_keywords": ["abortonclose", "compression", "http-buffer-request", "maxconn", "nolinger",
+        "on-marked-down", "proto-h2", "protocol-checks", "rate-limit", "set-header"]}"#;
+
 static TEMPLATES: LazyLock<Templates> = LazyLock::new(|| Templates::built_in().unwrap());
 
 fn rendered(entries: &[(&str, Value)]) -> Rendered {
@@ -17,7 +22,9 @@ fn rendered(entries: &[(&str, Value)]) -> Rendered {
         entries.iter().map(|(key, value)| (*key, value.to_string().into_bytes())).collect();
     let me = NodeName::parse("node1").unwrap();
     let nodes = BTreeMap::from([(me.clone(), "10.0.0.1".to_owned())]);
+    // What is widened stays in its place, too.
     let entries = bytes.iter().map(|(key, value)| (*key, value.as_slice()));
+    let entries = entries.chain([("tandem/policy/x", WIDE.as_bytes())]);
     let (view, _) = ClusterView::from_entries(me, nodes, entries);
     render(&view, &ProxySettings::default(), &TEMPLATES, &BTreeMap::new()).unwrap()
 }

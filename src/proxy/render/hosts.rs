@@ -81,6 +81,10 @@ impl Hosts {
         };
         let mut problems: Vec<_> = wrong.into_iter().collect();
         for (scheme, host, is_redirect) in wanted(record) {
+            if let Err(what) = view.policies.of(record).check_host(&host) {
+                problems.extend((!is_redirect).then_some(what));
+                continue;
+            }
             // Two apps may share a host if they share the node that it leads to.
             let kind = match scheme {
                 Scheme::Http => "the HTTP host",

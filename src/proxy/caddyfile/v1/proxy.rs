@@ -82,7 +82,7 @@ impl Parts {
         text: &str,
         scope: &Scope<'_>,
     ) -> Result<(), CaddyfileError> {
-        let upstreams = Upstream::parse_all(text, scope.is_own);
+        let upstreams = Upstream::parse_all(text, scope.may_dial);
         for upstream in upstreams.map_err(|what| directive.error(what))? {
             let same =
                 |known: &Upstream| known.scheme == upstream.scheme && known.path == upstream.path;

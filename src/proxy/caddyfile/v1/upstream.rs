@@ -1,7 +1,7 @@
-//! Upstreams: an app's own container, a port, a scheme that is always written.
+//! Upstreams: an app's own container or what an admin has added, a port, a scheme that is always written.
 
 use crate::proxy::caddyfile::address::Scheme;
-use crate::proxy::caddyfile::site::Scope;
+use crate::proxy::caddyfile::site::{MayDial, Scope};
 use crate::proxy::caddyfile::write::Line;
 
 /// An upstream after normalisation.
@@ -18,23 +18,20 @@ const MAX_RANGE: u16 = 64;
 
 impl Upstream {
     /// An upstream, or one for each port of a range: `app:8080-8083`.
-    pub(super) fn parse_all(
-        text: &str,
-        is_own: &dyn Fn(&str) -> bool,
-    ) -> Result<Vec<Self>, String> {
+    pub(super) fn parse_all(text: &str, may_dial: MayDial<'_>) -> Result<Vec<Self>, String> {
         let Some((before, last, path)) = range(text) else {
-            return Ok(vec![Self::parse(text, is_own)?]);
+            return Ok(vec![Self::parse(text, may_dial)?]);
         };
         let (place, first) = before.rsplit_once(':').unwrap_or((before, ""));
         match (first.parse::<u16>(), last.parse::<u16>()) {
             (Ok(first), Ok(last)) if first <= last && last - first < MAX_RANGE => (first..=last)
-                .map(|port| Self::parse(&format!("{place}:{port}{path}"), is_own))
+                .map(|port| Self::parse(&format!("{place}:{port}{path}"), may_dial))
                 .collect(),
             _ => Err(format!("the upstream {text:?} has no range of up to {MAX_RANGE} ports")),
         }
     }
 
-    pub(super) fn parse(text: &str, is_own: &dyn Fn(&str) -> bool) -> Result<Self, String> {
+    pub(super) fn parse(text: &str, may_dial: MayDial<'_>) -> Result<Self, String> {
         let (scheme, rest) = match text.split_once("://") {
             Some(("http", rest)) => (Scheme::Http, rest),
             Some(("https", rest)) => (Scheme::Https, rest),
@@ -50,10 +47,9 @@ impl Upstream {
             (None, Scheme::Https) => (place, "443"),
         };
         let digits = port.chars().all(|c| c.is_ascii_digit());
-        if !digits || !port.parse::<u16>().is_ok_and(|port| port > 0) {
-            return Err(format!("the upstream {text:?} has no single port"));
-        }
-        if !is_own(host) {
+        let number = port.parse::<u16>().ok().filter(|port| digits && *port > 0);
+        let number = number.ok_or_else(|| format!("the upstream {text:?} has no single port"))?;
+        if !may_dial(host, number) {
             return Err(format!("the upstream {host:?} is not a container of the app"));
         }
         let path = path.trim_end_matches('/');
@@ -80,9 +76,9 @@ fn range(text: &str) -> Option<(&str, &str, &str)> {
 /// Whether Caddy 2 may be given an upstream as it is.
 pub(in crate::proxy::caddyfile) fn own_upstream(
     text: &str,
-    is_own: &dyn Fn(&str) -> bool,
+    may_dial: MayDial<'_>,
 ) -> Result<(), String> {
-    let upstream = Upstream::parse(text, is_own)?;
+    let upstream = Upstream::parse(text, may_dial)?;
     match upstream.path.is_empty() && !text.ends_with('/') {
         true => Ok(()),
         false => Err(format!("the upstream {text:?} has a path; use rewrite")),

@@ -84,7 +84,7 @@ fn check(
     scope: &Scope<'_>,
 ) -> Result<(), CaddyfileError> {
     for upstream in upstreams {
-        own_upstream(upstream, scope.is_own).map_err(|what| directive.error(what))?;
+        own_upstream(upstream, scope.may_dial).map_err(|what| directive.error(what))?;
     }
     Ok(())
 }
