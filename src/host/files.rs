@@ -1,8 +1,8 @@
 //! Files: replaced in one step, removed only where that is meant.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
@@ -31,10 +31,12 @@ pub enum FileError {
         /// What is there.
         path: PathBuf,
     },
-    /// The path is not below the directory that removals are confined to.
-    #[error("refused to remove {}: {why}", path.display())]
+    /// The path is not below the directory that the work is confined to.
+    #[error("refused to {action} {}: {why}", path.display())]
     Refused {
-        /// The directory that was to be removed.
+        /// remove, make.
+        action: &'static str,
+        /// The directory.
         path: PathBuf,
         /// The rule that it breaks.
         why: &'static str,
@@ -181,9 +183,59 @@ pub async fn remove_dir(root: &Path, path: &Path) -> Result<(), FileError> {
     .await
 }
 
+/// Makes the directories `below` a `root` that exists, step by step, for their owner alone; those that are there stay as
+/// they are. A symbolic link on the way is refused: whoever may write below `root` could lead elsewhere by it.
+pub fn make_private_dirs(root: &Path, below: &Path) -> Result<PathBuf, FileError> {
+    let refuse = |why| FileError::Refused { action: "make", path: root.join(below), why };
+    if !below.components().all(|step| matches!(step, Component::Normal(_))) {
+        return Err(refuse("it is not below the directory for it"));
+    }
+    let mut step = root.to_owned();
+    for name in below.components() {
+        step.push(name);
+        match DirBuilder::new().mode(0o700).create(&step) {
+            Ok(()) => continue,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(source) => return Err(failed("make", &step)(source)),
+        }
+        if !is_plain_dir(&step)? {
+            return Err(refuse("a symbolic link or a file stands in its way"));
+        }
+    }
+    Ok(step)
+}
+
+/// Whether `path` is a directory, and no symbolic link to one.
+pub fn is_plain_dir(path: &Path) -> Result<bool, FileError> {
+    match fs::symlink_metadata(path) {
+        Ok(facts) => Ok(facts.is_dir()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(failed("read", path)(source)),
+    }
+}
+
+/// The text of a plain file of at most `most` bytes; none if there is no file, an error if it is larger, a symbolic link
+/// or no text.
+pub fn read_text(path: &Path, most: u64) -> Result<Option<String>, FileError> {
+    let wrong = |why| failed("read", path)(io::Error::other(why));
+    match fs::symlink_metadata(path) {
+        Ok(facts) if !facts.is_file() => return Err(wrong("it is no plain file")),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(failed("read", path)(source)),
+    }
+    let mut text = String::new();
+    let mut file = File::open(path).map_err(failed("read", path))?.take(most + 1);
+    file.read_to_string(&mut text).map_err(failed("read", path))?;
+    if text.len() as u64 > most {
+        return Err(wrong("it is too large"));
+    }
+    Ok(Some(text))
+}
+
 /// The part of `path` below `root`, if every step of it is a plain directory (or missing).
 fn confined(root: &Path, path: &Path) -> Result<PathBuf, FileError> {
-    let refuse = |why| FileError::Refused { path: path.to_owned(), why };
+    let refuse = |why| FileError::Refused { action: "remove", path: path.to_owned(), why };
     let below =
         path.strip_prefix(root).map_err(|_| refuse("it is outside the directory for it"))?;
     let plain = |step: Component<'_>| matches!(step, Component::Normal(_));
@@ -261,6 +313,35 @@ mod tests {
         assert!(0 < room.free && room.free <= room.total);
         assert!(free_bytes(Path::new("/")).await.unwrap() > 0);
         assert!(free_bytes(Path::new("/no/such/dir")).await.is_err());
+    }
+
+    #[test]
+    fn directories_are_made_for_their_owner_and_not_through_links() {
+        let root = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        let made = make_private_dirs(root.path(), Path::new("a/b")).unwrap();
+        assert_eq!(made, root.path().join("a/b"));
+        assert_eq!(fs::metadata(&made).unwrap().permissions().mode() & 0o777, 0o700);
+        make_private_dirs(root.path(), Path::new("a/b")).unwrap();
+        symlink(outside.path(), root.path().join("link")).unwrap();
+        fs::write(root.path().join("file"), "").unwrap();
+        for below in ["link", "link/x", "file", "../x", "/x", "a/../../x", "./x"] {
+            let refused = make_private_dirs(root.path(), Path::new(below));
+            assert!(matches!(refused, Err(FileError::Refused { .. })), "{below}");
+        }
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_text_is_a_plain_file_of_a_limited_size() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("f"), dir.path().join("link"));
+        assert_eq!(read_text(&path, 3).unwrap(), None);
+        fs::write(&path, "abc").unwrap();
+        assert_eq!(read_text(&path, 3).unwrap().as_deref(), Some("abc"));
+        symlink(&path, &link).unwrap();
+        assert!(read_text(&path, 2).is_err() && read_text(&link, 3).is_err());
+        assert!(read_text(dir.path(), 3).is_err());
     }
 
     #[tokio::test]
