@@ -12,6 +12,7 @@
 mod apply;
 pub mod caddy;
 pub mod caddyfile;
+pub mod certificates;
 pub mod control;
 pub mod haproxy;
 pub mod policy;
@@ -34,7 +35,7 @@ const HOLD: &str = include_str!("../haproxy/hold.lua");
 /// A part of the configuration that was left out, and why.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// The key: `app/NAME`, `swarm/KEY`, `node/NAME`.
+    /// The key: `app/NAME`, `swarm/KEY`, `node/NAME`, `tandem/certificates/HOST`.
     pub source: String,
     /// What is wrong with it.
     pub what: String,

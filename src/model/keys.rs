@@ -24,6 +24,8 @@ pub const DRAINING: &str = "tandem/draining/";
 pub const NODES: &str = "tandem/nodes/";
 /// What each slave's agent has verified of its copies.
 pub const REPLICAS: &str = "tandem/replicas/";
+/// Certificates that apps take along when they move, sealed.
+pub const CERTIFICATES: &str = "tandem/certificates/";
 /// Events that could not be decoded.
 pub const REJECTED: &str = "tandem/rejected/";
 /// Full texts of events fired in the short form.

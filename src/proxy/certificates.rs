@@ -1,0 +1,65 @@
+//! Certificates that an app takes along when it moves: whose they are, what stands in KV, and Caddy's files.
+//!
+//! ```text
+//! the master's Caddy ─ files ─▶ Bundle ─ seal ─▶ tandem/certificates/HOST ─ open ─▶ Bundle ─ files ─▶ the next master's
+//! ```
+//!
+//! Pure but for [`Storage`]. Certificates of Caddy's own authority stay where they are: every node has another root, and
+//! a leaf is issued on the spot.
+
+mod bundle;
+mod decide;
+mod host;
+mod key_file;
+mod key_pair;
+mod published;
+mod storage;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+
+pub use bundle::{Bundle, BundleError, Facts, Texts};
+pub use decide::{is_placed, is_published};
+pub use host::{CertificateHost, IssuerName, NameError};
+pub use key_file::{KeyFileError, SharedKey};
+pub use published::{Published, PublishedError};
+pub use storage::{Found, Stamp, Storage};
+
+use super::caddyfile::{Scheme, TlsChoice};
+use super::render::AppSites;
+use super::{Issuer, Problem, ProxySettings};
+
+/// Where a node's Caddy gets certificates from besides issuing them.
+#[async_trait]
+pub trait CertificateSource: Send + Sync {
+    /// Called before Caddy is given these hosts: puts what others published into its storage, where that has none or an
+    /// older one. Ends in a bounded time. False if it could not be asked for.
+    async fn place(&self, hosts: &BTreeSet<CertificateHost>) -> bool;
+
+    /// These are the hosts that Caddy serves now, for the apps whose master this node is.
+    fn routed(&self, hosts: BTreeSet<CertificateHost>);
+
+    /// What is wrong with certificates at the moment.
+    fn problems(&self) -> Vec<Problem>;
+}
+
+/// The hosts of apps' sites whose certificates come from a public authority.
+pub fn shared_hosts<'a>(
+    settings: &ProxySettings,
+    sites: impl IntoIterator<Item = &'a AppSites>,
+) -> BTreeSet<CertificateHost> {
+    let is_acme = |choice: &TlsChoice| match choice {
+        TlsChoice::Default => matches!(settings.issuer, Issuer::Acme(_)),
+        TlsChoice::Email(_) => true,
+        TlsChoice::Internal => false,
+    };
+    let hosts = sites.into_iter().flat_map(|sites| &sites.hosts);
+    hosts
+        .filter(|((scheme, _), choice)| *scheme == Scheme::Https && is_acme(choice))
+        // A name that no authority certifies has nothing to share.
+        .filter_map(|((_, host), _)| CertificateHost::parse(host).ok())
+        .collect()
+}
