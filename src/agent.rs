@@ -1,5 +1,6 @@
 //! The agent: wires everything, watches its tasks, ends in order.
 
+mod certificates;
 mod debts;
 mod dispatch;
 mod events;
@@ -28,6 +29,7 @@ use crate::consul::Client;
 use crate::exec::{Context, JournalError, SessionKeeper};
 use crate::host::command::end_orphans;
 
+pub use certificates::{Certificates, Publisher};
 pub use events::{Intake, Seen};
 pub use proxies::PREFIXES;
 pub use wiring::{cluster, context_alone, proxy_settings};
@@ -47,6 +49,9 @@ pub enum AgentError {
     /// The proxies' first configuration can't be written.
     #[error("the proxies' first configuration can't be written")]
     Proxies(#[source] crate::proxy::ProxyError),
+    /// The key of the certificates.
+    #[error("certificates can't be shared")]
+    CertificateKey(#[source] crate::proxy::certificates::KeyFileError),
     /// The machine refuses to tell about signals.
     #[error("signals can't be waited for")]
     Signals(#[source] std::io::Error),
@@ -59,9 +64,10 @@ pub enum AgentError {
 pub async fn run(config: Config, client: Client) -> Result<(), AgentError> {
     wiring::create_folders(&config)?;
     end_orphans();
-    let (proxies, handle) = proxies::start(&config).await?;
-    let mut signals = Signals::new().map_err(AgentError::Signals)?;
     let cluster = cluster(&client);
+    let certificates = Certificates::by(&config, cluster.kv.clone())?;
+    let (proxies, handle) = proxies::start(&config, certificates.clone()).await?;
+    let mut signals = Signals::new().map_err(AgentError::Signals)?;
     let (me, address) = tokio::select! {
         found = wiring::identify(&config, &cluster) => found,
         () = signals.next() => return Ok(()),
@@ -75,6 +81,9 @@ pub async fn run(config: Config, client: Client) -> Result<(), AgentError> {
     let (problems, seen_problems) = watch::channel(Vec::new());
     let mut tasks = parts(&context, keeper, seen_problems);
     tasks.spawn(proxies.follow(context.clone(), problems));
+    if let Some(certificates) = certificates {
+        tasks.spawn(certificates.publish(context.me.clone()));
+    }
     let ended = tokio::select! {
         ended = tasks.join_next() => Some(ended),
         () = signals.next() => None,

@@ -36,6 +36,8 @@ pub struct Config {
     pub deadlines: Deadlines,
     /// Who issues certificates where a site does not say.
     pub issuer: Issuer,
+    /// Holds the key that certificates are shared under; none: each node has its own.
+    pub certificate_key_file: Option<PathBuf>,
     /// HAProxy's `namespace` for its listeners; none: it binds in its own.
     pub bind_namespace: Option<String>,
     /// How long the agent's Consul session outlives the agent.
@@ -147,6 +149,7 @@ impl Config {
         let deadlines = read_deadlines(r);
         let dirs = ["data-dir", "deploy-dir", "run-dir", "handlers-dir"].map(|key| r.path(key));
         let issuer = read_issuer(r);
+        let certificate_key_file = r.optional_path("certificate-key-file");
         let bind_namespace = r.text("haproxy-namespace").filter(|text| !text.is_empty());
         let times = ["session-ttl", "node-grace", "settle", "check-interval", "hold"]
             .map(|key| r.duration(key));
@@ -170,6 +173,7 @@ impl Config {
             run_dir: run_dir?,
             handlers_dir: handlers_dir?,
             issuer: issuer?,
+            certificate_key_file,
             volumes: volumes?,
             git: git?,
             deadlines: deadlines?,

@@ -9,6 +9,7 @@ use tokio::sync::{RwLock, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::certificates::Certificates;
 use super::follow::follow;
 use super::hand_over::{Heard, Waits};
 use super::{AgentError, members, wiring};
@@ -40,12 +41,18 @@ pub(super) struct Follower {
 }
 
 /// Makes the proxies' part of the agent and writes their first configuration, without Consul or Docker.
-pub(super) async fn start(config: &Config) -> Result<(Follower, Arc<dyn ProxyCheck>), AgentError> {
+pub(super) async fn start(
+    config: &Config,
+    certificates: Option<Arc<Certificates>>,
+) -> Result<(Follower, Arc<dyn ProxyCheck>), AgentError> {
     let settings = wiring::proxy_settings(config);
     let hold = settings.hold;
     let runner = Arc::new(Runner(DockerEngine::new()));
     let control = Arc::new(LocalControl::new(settings.clone(), runner));
-    let proxies = Proxies::new(settings, control).map_err(AgentError::Proxies)?;
+    let mut proxies = Proxies::new(settings, control).map_err(AgentError::Proxies)?;
+    if let Some(certificates) = certificates {
+        proxies = proxies.with_certificates(certificates);
+    }
     // Whatever the node's name turns out to be: no app is routed yet.
     let nobody = config.node.clone().or_else(|| NodeName::parse("localhost").ok());
     if let Some(me) = nobody {

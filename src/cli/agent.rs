@@ -28,5 +28,13 @@ pub(super) fn load(settings: &RawSettings) -> Result<Config, CommandFailure> {
 }
 
 pub(super) fn agent_failure(error: &AgentError) -> CommandFailure {
-    CommandFailure::from_error(ErrorKind::Unavailable, error)
+    let kind = match error {
+        AgentError::CertificateKey(_) => ErrorKind::Usage,
+        AgentError::Journal(_)
+        | AgentError::Folder(..)
+        | AgentError::Proxies(_)
+        | AgentError::Signals(_)
+        | AgentError::Ended(_) => ErrorKind::Unavailable,
+    };
+    CommandFailure::from_error(kind, error)
 }

@@ -48,6 +48,11 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("acme-email", "", "Address of the account at the ACME authority"),
     setting(
+        "certificate-key-file",
+        "",
+        "File with the key, the same on all nodes, that seals ACME certificates in KV, so that apps keep them when they move [default: they are issued anew]",
+    ),
+    setting(
         "volume-drivers",
         "anybox/buttervolume:latest,ccomb/buttervolume:latest,btrfs",
         "Drivers whose volumes are BTRFS ones",

@@ -4,13 +4,14 @@ mod caddy;
 mod haproxy;
 mod held;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::caddy::{AppRoutes, config};
+use super::certificates::{CertificateHost, CertificateSource};
 use super::control::{CheckError, ControlError, Effect, ProxyControl};
 use super::haproxy::maps;
 use super::render::{AppSites, Pages, RenderError, Templates, render};
@@ -75,6 +76,10 @@ pub struct Proxies {
     routed: BTreeMap<AppName, (AppSites, AppRoutes)>,
     /// The maintenance pages that Caddy has now.
     pages: Pages,
+    /// Where certificates come from besides Caddy's issuing them.
+    certificates: Option<Arc<dyn CertificateSource>>,
+    /// Hosts that it was asked for, of what Caddy has not been told yet.
+    placed: BTreeSet<CertificateHost>,
 }
 
 impl Proxies {
@@ -91,7 +96,16 @@ impl Proxies {
             refused: BTreeMap::new(),
             routed: BTreeMap::new(),
             pages: Pages::default(),
+            certificates: None,
+            placed: BTreeSet::new(),
         })
+    }
+
+    /// Before Caddy is told of a host, its certificate is asked for there.
+    #[must_use]
+    pub fn with_certificates(mut self, source: Arc<dyn CertificateSource>) -> Self {
+        self.certificates = Some(source);
+        self
     }
 
     /// Writes what is missing of the files that the containers start with; needs neither Consul nor containers, and
@@ -153,6 +167,9 @@ impl Proxies {
             self.load_caddy(apps, &rendered.pages, false, &mut applied).await?;
         }
         self.unmark_held(view).await?;
+        if let Some(source) = &self.certificates {
+            applied.problems.extend(source.problems());
+        }
         applied.problems.sort();
         applied.problems.dedup();
         Ok(applied)

@@ -1,12 +1,13 @@
 //! Caddy's half: each text adapted once, the merged configuration loaded when it differs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Applied, Effect, Proxies, ProxyError, pretty};
 use crate::host::files::{read_optional, write_atomic};
 use crate::model::AppName;
 use crate::proxy::Problem;
 use crate::proxy::caddy::{AppRoutes, config};
+use crate::proxy::certificates::shared_hosts;
 use crate::proxy::control::{CheckError, ControlError};
 use crate::proxy::render::{AppSites, Pages, Rendered};
 
@@ -74,8 +75,39 @@ impl Proxies {
         if both == self.routed && *pages == self.pages {
             return Ok(());
         }
+        self.place_certificates(&both).await;
         let is_passing = both.len() > apps.len();
         self.load_caddy(both, pages, is_passing, applied).await
+    }
+
+    /// Asks for the certificates of the hosts that Caddy does not serve yet: it issues what it does not find.
+    async fn place_certificates(&mut self, apps: &Routed) {
+        let Some(source) = self.certificates.clone() else {
+            return;
+        };
+        let hosts =
+            |apps: &Routed| shared_hosts(&self.settings, apps.values().map(|(sites, _)| sites));
+        let (wanted, served) = (hosts(apps), hosts(&self.routed));
+        // While Caddy does not run this is tried again every other second.
+        self.placed.retain(|host| wanted.contains(host));
+        let missing: BTreeSet<_> = wanted
+            .difference(&served)
+            .filter(|host| !self.placed.contains(host))
+            .cloned()
+            .collect();
+        if !missing.is_empty() && source.place(&missing).await {
+            self.placed.extend(missing);
+        }
+    }
+
+    /// What Caddy serves now.
+    fn now_routed(&mut self, apps: Routed) {
+        self.routed = apps;
+        self.placed.clear();
+        if let Some(source) = &self.certificates {
+            let sites = self.routed.values().map(|(sites, _)| sites);
+            source.routed(shared_hosts(&self.settings, sites));
+        }
     }
 
     /// Loads the routes of apps; the file keeps what Caddy took last, for its next start.
@@ -97,8 +129,8 @@ impl Proxies {
             Effect::NotRunning => applied.caddy_is_down = true,
             Effect::Changed(count) => {
                 applied.caddy_loaded |= count > 0;
-                self.routed = apps;
                 self.pages = pages.clone();
+                self.now_routed(apps);
                 if !is_passing {
                     self.keep(&pretty(&wanted)).await?;
                 }
@@ -129,8 +161,8 @@ impl Proxies {
         let wanted = config(&self.settings, &good, pages);
         if let Effect::Changed(count) = self.control.load_caddy(&wanted).await? {
             applied.caddy_loaded |= count > 0;
-            self.routed = good;
             self.pages = pages.clone();
+            self.now_routed(good);
             self.keep(&pretty(&wanted)).await?;
         }
         Ok(())
