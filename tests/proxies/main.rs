@@ -8,6 +8,7 @@
 )]
 
 mod caddy;
+mod certificates;
 mod echo;
 mod maintenance;
 
