@@ -4,7 +4,7 @@
 //! the master's Caddy ─ files ─▶ Bundle ─ seal ─▶ tandem/certificates/HOST ─ open ─▶ Bundle ─ files ─▶ the next master's
 //! ```
 //!
-//! Pure but for [`Storage`]. Certificates of Caddy's own authority stay where they are: every node has another root, and
+//! Pure but for [`Storage`] and [`SharedKey`]. Certificates of Caddy's own authority stay where they are: every node has another root, and
 //! a leaf is issued on the spot.
 
 mod bundle;
