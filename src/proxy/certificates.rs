@@ -1,11 +1,11 @@
 //! Certificates that an app takes along when it moves: whose they are, what stands in KV, and Caddy's files.
 //!
 //! ```text
-//! the master's Caddy ─ files ─▶ Bundle ─ seal ─▶ tandem/certificates/HOST ─ open ─▶ Bundle ─ files ─▶ the next master's
+//! a Caddy's files ─▶ Bundle ─ seal ─▶ tandem/certificates/HOST ─ open ─▶ Bundle ─▶ the next Caddy's files
 //! ```
 //!
-//! Pure but for [`Storage`] and [`SharedKey`]. Certificates of Caddy's own authority stay where they are: every node has another root, and
-//! a leaf is issued on the spot.
+//! Pure but for [`Storage`] and [`SharedKey`]. Certificates of Caddy's own authority stay where they are: every node has
+//! another root, and a leaf is issued on the spot.
 
 mod bundle;
 mod decide;
