@@ -177,6 +177,47 @@ fn only_nodes_may_say_by_the_proxy_protocol_who_their_client_is() {
     lab.destroy(&repo);
 }
 
+#[test]
+fn an_apps_own_maintenance_page_is_shown_by_every_node() {
+    let lab = Lab::get();
+    let repo = Repo::publish(&lab, "echo", "echo-page");
+    lab.deploy(&repo, "node1", Some("node2"));
+    for node in NODES {
+        body(&lab, node, "echo.test", "/");
+        until("TLS", || tls_status(&lab.ip(node), "echo.test").ok());
+    }
+    let key = format!("maintenance/{}", repo.app());
+    let loads = |node: &str| lab.agent_log(node).matches("caddy_loaded=true").count();
+    let before = NODES.map(loads);
+    lab.node("node2", &["consul", "kv", "put", &key, "new disk"]);
+    for node in NODES {
+        let reply = until("the page", || {
+            get(&lab.ip(node), "echo.test", "/x").ok().filter(|reply| reply.status == 503)
+        });
+        assert!(reply.body.contains("<p>echo rests {for now}"), "through {node}: {reply:?}");
+        assert!(reply.headers.to_lowercase().contains("retry-after"), "through {node}: {reply:?}");
+        let to = format!("echo.test:443:{}", lab.ip(node));
+        let text = until("the page by TLS", || {
+            let output = Command::new("curl")
+                .args(["-sSki", "--http1.1", "-m", "10", "--resolve", &to, "https://echo.test/x"])
+                .output()
+                .unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            text.starts_with("HTTP/1.1 503").then_some(text)
+        });
+        assert!(text.contains("<p>echo rests {for now}"), "TLS through {node}: {text}");
+        assert!(TcpStream::connect((lab.ip(node), 8085)).is_err(), "its port on {node}");
+        lab.in_place(node);
+    }
+    assert_eq!(NODES.map(loads), before, "no Caddy was loaded");
+    lab.node("node2", &["consul", "kv", "delete", &key]);
+    for node in NODES {
+        body(&lab, node, "echo.test", "/");
+        tls_status(&lab.ip(node), "echo.test").unwrap();
+    }
+    lab.destroy(&repo);
+}
+
 /// Stands in for the proxy of a swarm.
 fn start_swarm(lab: &Lab) {
     let script = "mkdir /www && echo swarm >/www/index.html && exec busybox httpd -f -p 80 -h /www";
