@@ -107,7 +107,7 @@ fn taken(name: &AppName, own: &[Declaration], theirs: &[Declaration]) -> Vec<Str
             let (Ok(frontend), Ok(taken)) = (&declaration.place, &other.place) else {
                 continue;
             };
-            if declaration.name == other.name {
+            if declaration.name.eq_ignore_ascii_case(&other.name) {
                 errors.push(format!("HAPROXY: the frontend {:?} belongs to {name}", other.name));
             }
             for bind in &frontend.binds {
@@ -117,8 +117,9 @@ fn taken(name: &AppName, own: &[Declaration], theirs: &[Declaration]) -> Vec<Str
             }
         }
         let names = theirs.iter().flat_map(|other| &other.backends).map(|backend| &backend.name);
-        let names: BTreeSet<&String> = names.collect();
-        for backend in declaration.backends.iter().filter(|backend| names.contains(&backend.name)) {
+        let names: BTreeSet<String> = names.map(|name| name.to_ascii_lowercase()).collect();
+        let is_taken = |name: &str| names.contains(&name.to_ascii_lowercase());
+        for backend in declaration.backends.iter().filter(|backend| is_taken(&backend.name)) {
             errors.push(format!("HAPROXY: the backend {:?} belongs to {name}", backend.name));
         }
     }
@@ -178,6 +179,14 @@ mod tests {
             ),
             (
                 record("node1", "", tcp("other", "one", 2223), "c"),
+                "the backend \"one\" belongs to b_main.22222",
+            ),
+            (
+                record("node1", "", tcp("SSH", "two", 2223), "c"),
+                "the frontend \"SSH\" belongs to b_main.22222",
+            ),
+            (
+                record("node1", "", tcp("other", "One", 2223), "c"),
                 "the backend \"one\" belongs to b_main.22222",
             ),
         ] {

@@ -12,6 +12,8 @@ mod hostile;
 mod hosts;
 mod pages;
 mod template;
+#[cfg(test)]
+mod unique;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -102,6 +102,10 @@ mod tests {
             ("HTTP://h.test:http/", "http://h.test"),
             ("*.h.test:443", "https://*.h.test"),
             ("https://h.test/static/*", "https://h.test/static"),
+            ("h.test.", "https://h.test"),
+            ("h.test.:443", "https://h.test"),
+            ("https://Bücher.test:https", "https://xn--bcher-kva.test"),
+            ("HTTPS://XN--BCHER-KVA.TEST", "https://xn--bcher-kva.test"),
         ] {
             assert_eq!(SiteUrl::parse(text).unwrap().to_string(), url);
         }

@@ -71,6 +71,7 @@ mod tests {
         assert_eq!(Bind::parse("*:2222").unwrap().to_string(), "*:2222");
         assert_eq!(Bind::parse(":22 accept-proxy").unwrap().to_string(), "*:22 accept-proxy");
         assert_eq!(Bind::parse("127.0.0.1:25").unwrap().to_string(), "127.0.0.1:25");
+        assert_eq!(Bind::parse("0.0.0.0:02222").unwrap().port, 2222);
         for bad in [
             "",
             "2222",
@@ -78,6 +79,12 @@ mod tests {
             "*:-1",
             "*:+10",
             "*:1-65535",
+            "[::]:2222",
+            ":::2222",
+            "::1:2222",
+            "localhost:2222",
+            "0:2222",
+            "0x7f.1:2222",
             "*:99999",
             "unix@/run/x",
             "abns@x:1",

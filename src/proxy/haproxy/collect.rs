@@ -49,7 +49,7 @@ pub(in crate::proxy) fn unique_backends(all: &[Declaration]) -> Result<(), Decla
     let mut seen = std::collections::BTreeSet::new();
     for declaration in all {
         for backend in &declaration.backends {
-            if !seen.insert(backend.name.as_str()) {
+            if !seen.insert(backend.name.to_ascii_lowercase()) {
                 return Err(DeclarationError {
                     config: declaration.name.clone(),
                     what: format!("there is a second backend {:?}", backend.name),

@@ -1,4 +1,4 @@
-//! Who has what: hosts, names and ports are one app's each.
+//! Who has what: hosts, names and ports are one app's each, whatever the case in which they are written.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ impl Claims {
         thing: &str,
         source: &str,
     ) -> Result<(), String> {
-        match self.owners.get(&(kind, thing.to_owned())) {
+        match self.owners.get(&(kind, thing.to_ascii_lowercase())) {
             Some(owner) if owner == source => Ok(()),
             _ => self.take_once(kind, thing, source),
         }
@@ -32,7 +32,7 @@ impl Claims {
         thing: &str,
         source: &str,
     ) -> Result<(), String> {
-        let key = (kind, thing.to_owned());
+        let key = (kind, thing.to_ascii_lowercase());
         if let Some(owner) = self.owners.get(&key) {
             return Err(format!("{kind} {thing} is taken by {owner}"));
         }
