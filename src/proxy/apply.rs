@@ -164,7 +164,7 @@ impl Proxies {
         self.install_haproxy(&rendered, is_accepted, &mut applied).await?;
         came?;
         if let Some(apps) = apps {
-            self.load_caddy(apps, &rendered.pages, false, &mut applied).await?;
+            self.load_caddy(apps, &rendered.pages, &mut applied).await?;
         }
         self.unmark_held(view).await?;
         if let Some(source) = &self.certificates {

@@ -76,8 +76,7 @@ impl Proxies {
             return Ok(());
         }
         self.place_certificates(&both).await;
-        let is_passing = both.len() > apps.len();
-        self.load_caddy(both, pages, is_passing, applied).await
+        self.load_caddy(both, pages, applied).await
     }
 
     /// Asks for the certificates of the hosts that Caddy does not serve yet: it issues what it does not find.
@@ -110,12 +109,12 @@ impl Proxies {
         }
     }
 
-    /// Loads the routes of apps; the file keeps what Caddy took last, for its next start.
+    /// Loads the routes of apps; the file keeps what Caddy took last, for its next start, even if that is only for the
+    /// moment in which HAProxy follows: it may not follow.
     pub(super) async fn load_caddy(
         &mut self,
         apps: Routed,
         pages: &Pages,
-        is_passing: bool,
         applied: &mut Applied,
     ) -> Result<(), ProxyError> {
         let wanted = config(&self.settings, &apps, pages);
@@ -131,9 +130,7 @@ impl Proxies {
                 applied.caddy_loaded |= count > 0;
                 self.pages = pages.clone();
                 self.now_routed(apps);
-                if !is_passing {
-                    self.keep(&pretty(&wanted)).await?;
-                }
+                self.keep(&pretty(&wanted)).await?;
             }
         }
         Ok(())

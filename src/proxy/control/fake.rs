@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::{CheckError, ControlError, Effect, ProxyControl};
-use crate::proxy::haproxy::maps::entries;
+use crate::proxy::ProxySettings;
+use crate::proxy::haproxy::maps::{FILES, entries};
+use crate::proxy::render::fingerprint;
 
 /// What a [`FakeControl`] was told, and how it shall answer.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +20,8 @@ pub struct FakeState {
     pub reload_fails: bool,
     /// A Caddyfile that contains one of these is refused.
     pub caddy_refuses: Vec<String>,
+    /// A whole configuration of Caddy that contains one of these is refused when it is loaded.
+    pub load_refuses: Vec<String>,
     /// Checks can't be made.
     pub no_checks: bool,
     /// Nothing runs.
@@ -26,8 +30,12 @@ pub struct FakeState {
     pub haproxy_checks: usize,
     /// Caddyfiles adapted.
     pub adaptations: usize,
-    /// The mark of what HAProxy runs, where that differs from what it was told last.
-    pub haproxy_runs: Option<String>,
+    /// Every text that was to be checked or adapted.
+    pub asked: Vec<String>,
+    /// Where the proxies find their files when they start, and HAProxy when it reloads; none: they have no files.
+    pub files: Option<ProxySettings>,
+    /// What HAProxy runs; none: what it was told last, whatever that was.
+    pub haproxy_cfg: Option<String>,
     /// Reloads of HAProxy.
     pub reloads: usize,
     /// The maps of the running HAProxy.
@@ -36,6 +44,32 @@ pub struct FakeState {
     pub servers: BTreeMap<(String, String), bool>,
     /// What Caddy runs, and what it ran before.
     pub loads: Vec<Value>,
+}
+
+impl FakeState {
+    /// Starts HAProxy, anew if it runs: it reads its files.
+    pub fn start_haproxy(&mut self) {
+        self.is_down = false;
+        self.read_haproxy();
+        let Some(settings) = &self.files else { return };
+        for name in FILES {
+            let text = std::fs::read_to_string(settings.haproxy_dir().join(name));
+            self.maps.insert(name.to_owned(), text.unwrap_or_default());
+        }
+    }
+
+    /// Starts Caddy, anew if it runs: it reads its file.
+    pub fn start_caddy(&mut self) {
+        self.is_down = false;
+        let text = self.files.as_ref().map(|files| std::fs::read(files.caddy_file()));
+        let config = text.and_then(|text| serde_json::from_slice(&text.ok()?).ok());
+        self.loads.extend(config);
+    }
+
+    fn read_haproxy(&mut self) {
+        let path = self.files.as_ref().map(|files| files.haproxy_dir().join("haproxy.cfg"));
+        self.haproxy_cfg = path.and_then(|path| std::fs::read_to_string(path).ok());
+    }
 }
 
 /// A [`ProxyControl`] that remembers. Adapting gives one route per site address, without handlers.
@@ -64,6 +98,7 @@ impl ProxyControl for FakeControl {
             return Err(CheckError::Unavailable("no container".to_owned()));
         }
         state.haproxy_checks += 1;
+        state.asked.push(text.to_owned());
         refuse(text, &state.haproxy_refuses)
     }
 
@@ -73,6 +108,7 @@ impl ProxyControl for FakeControl {
             return Err(CheckError::Unavailable("no container".to_owned()));
         }
         state.adaptations += 1;
+        state.asked.push(text.to_owned());
         refuse(text, &state.caddy_refuses)?;
         let mut servers = serde_json::Map::new();
         for (scheme, port) in [("http", ":80"), ("https", ":443")] {
@@ -87,7 +123,9 @@ impl ProxyControl for FakeControl {
     }
 
     async fn running_haproxy(&self) -> Result<Option<String>, ControlError> {
-        Ok(self.state().haproxy_runs.clone())
+        let state = self.state();
+        let running = state.haproxy_cfg.as_deref().filter(|_| !state.is_down);
+        Ok(running.map(|text| fingerprint::of(text).unwrap_or_default().to_owned()))
     }
 
     async fn reload_haproxy(&self) -> Result<Effect, ControlError> {
@@ -99,7 +137,7 @@ impl ProxyControl for FakeControl {
             return Err(ControlError::Refused { proxy: "HAProxy", what: "no".to_owned() });
         }
         state.reloads += 1;
-        state.haproxy_runs = None;
+        state.read_haproxy();
         Ok(Effect::Changed(1))
     }
 
@@ -136,6 +174,9 @@ impl ProxyControl for FakeControl {
         }
         if state.loads.last() == Some(config) {
             return Ok(Effect::Changed(0));
+        }
+        if let Err(CheckError::Refused(what)) = refuse(&config.to_string(), &state.load_refuses) {
+            return Err(ControlError::Refused { proxy: "Caddy", what });
         }
         state.loads.push(config.clone());
         Ok(Effect::Changed(1))
