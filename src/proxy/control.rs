@@ -17,6 +17,9 @@ use serde_json::Value;
 pub use fake::FakeControl;
 pub use local::LocalControl;
 
+/// So much of a stream a check may print: what Caddy makes of one app's text is smaller.
+pub const MAX_CHECK_OUTPUT: usize = 1024 * 1024;
+
 /// What a command in a container gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecOutput {
@@ -32,7 +35,7 @@ pub struct ExecOutput {
 #[async_trait]
 pub trait CheckRunner: Send + Sync {
     /// Runs `argv` in a running container and waits for its end. An error means that it is not known how the command
-    /// ended: no such container, no Docker, the deadline.
+    /// ended: no such container, no Docker, the deadline. Of each stream at least [`MAX_CHECK_OUTPUT`] bytes are kept.
     async fn exec(
         &self,
         container: &str,

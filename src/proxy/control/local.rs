@@ -9,10 +9,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hyper::Method;
 use serde_json::Value;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::{
-    CheckError, CheckRunner, ControlError, Effect, ExecOutput, ProxyControl, master, runtime,
-    servers,
+    CheckError, CheckRunner, ControlError, Effect, ExecOutput, MAX_CHECK_OUTPUT, ProxyControl,
+    master, runtime, servers,
 };
 use crate::host::files::write_atomic;
 use crate::host::unix_http::{Reply, request};
@@ -20,28 +22,47 @@ use crate::proxy::ProxySettings;
 
 /// Where the images keep their programs; nothing else of the environment is passed on.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The container's limit ends what takes more; with this much in use, Go gives back what it can first.
+const GO_MEMORY: &str = "GOMEMLIMIT=192MiB";
 const MAX_MESSAGE: usize = 600;
+/// The largest candidate: HAProxy's, with thousands of apps' own frontends.
+const MAX_CANDIDATE: usize = 4 * 1024 * 1024;
+/// Turns that a check waits for before it gives up, in deadlines of a check.
+const MAX_TURNS: u32 = 4;
 
 /// [`ProxyControl`] for the node's containers.
 pub struct LocalControl {
     settings: ProxySettings,
     runner: Arc<dyn CheckRunner>,
     candidates: AtomicU64,
+    haproxy_turn: Mutex<()>,
+    caddy_turn: Mutex<()>,
 }
 
 impl LocalControl {
     /// Takes the settings and a way into the check containers.
     pub fn new(settings: ProxySettings, runner: Arc<dyn CheckRunner>) -> Self {
-        Self { settings, runner, candidates: AtomicU64::new(0) }
+        let (haproxy_turn, caddy_turn) = (Mutex::new(()), Mutex::new(()));
+        Self { settings, runner, candidates: AtomicU64::new(0), haproxy_turn, caddy_turn }
     }
 
-    /// Writes a candidate where the check container sees it, runs a command on it, removes it.
+    /// Writes a candidate where the check container sees it, runs a command on it, removes it. One at a time in each
+    /// container, so that its limits of memory and processes are those of one check, and no app's text is ended for
+    /// what another one takes.
     async fn check(
         &self,
-        container: &str,
+        (container, turn): (&str, &Mutex<()>),
         text: &str,
+        environment: &[&str],
         command: impl FnOnce(&str) -> Vec<String>,
     ) -> Result<ExecOutput, CheckError> {
+        if text.len() > MAX_CANDIDATE {
+            let what = format!("the text is larger than {} MiB", MAX_CANDIDATE >> 20);
+            return Err(CheckError::Refused(what));
+        }
+        let turn = timeout(self.settings.check_deadline * MAX_TURNS, turn.lock()).await;
+        let _turn =
+            turn.map_err(|_| CheckError::Unavailable("other checks take all the time".to_owned()))?;
         let number = self.candidates.fetch_add(1, Ordering::Relaxed);
         let name = format!("candidate-{}-{number}", std::process::id());
         let path: PathBuf = self.settings.check_dir().join(name);
@@ -53,6 +74,7 @@ impl LocalControl {
             ["timeout", "-s", "KILL", &seconds, "env", "-i", PATH, "HOME=/tmp"]
                 .map(str::to_owned)
                 .to_vec();
+        argv.extend(environment.iter().map(|&variable| variable.to_owned()));
         argv.extend(command(&path.display().to_string()));
         let deadline = self.settings.check_deadline + Duration::from_secs(5);
         let output = self.runner.exec(container, &argv, deadline).await;
@@ -91,7 +113,8 @@ impl LocalControl {
 impl ProxyControl for LocalControl {
     async fn check_haproxy(&self, text: &str) -> Result<(), CheckError> {
         let command = |path: &str| ["haproxy", "-c", "-f", path].map(str::to_owned).to_vec();
-        self.check(&self.settings.haproxy_check_container, text, command).await.map(|_| ())
+        let place = (self.settings.haproxy_check_container.as_str(), &self.haproxy_turn);
+        self.check(place, text, &[], command).await.map(|_| ())
     }
 
     async fn adapt(&self, text: &str) -> Result<Value, CheckError> {
@@ -100,14 +123,9 @@ impl ProxyControl for LocalControl {
                 .map(str::to_owned)
                 .to_vec()
         };
-        let container = &self.settings.caddy_check_container;
-        let output = self.check(container, text, command).await?;
-        // Only what is before the verdict is JSON: newer releases print more.
-        let mut values = serde_json::Deserializer::from_slice(&output.stdout).into_iter();
-        match values.next() {
-            Some(Ok(value)) => Ok(value),
-            _ => Err(CheckError::Unavailable("Caddy printed no JSON".to_owned())),
-        }
+        let place = (self.settings.caddy_check_container.as_str(), &self.caddy_turn);
+        let output = self.check(place, text, &[GO_MEMORY], command).await?;
+        adapted(&output.stdout)
     }
 
     async fn running_haproxy(&self) -> Result<Option<String>, ControlError> {
@@ -158,6 +176,26 @@ impl ProxyControl for LocalControl {
     }
 }
 
+/// What Caddy printed. What is too large or nested too deep to be looked at is that app's mistake, not the check's.
+fn adapted(stdout: &[u8]) -> Result<Value, CheckError> {
+    if stdout.len() >= MAX_CHECK_OUTPUT {
+        let what = format!("Caddy makes more than {} MiB of it", MAX_CHECK_OUTPUT >> 20);
+        return Err(CheckError::Refused(what));
+    }
+    if !stdout.trim_ascii_start().starts_with(b"{") {
+        return Err(CheckError::Unavailable("Caddy printed no JSON".to_owned()));
+    }
+    // Only what is before the verdict is JSON: newer releases print more. The parser takes 128 levels.
+    let mut values = serde_json::Deserializer::from_slice(stdout).into_iter();
+    match values.next() {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(error)) => {
+            Err(CheckError::Refused(format!("what Caddy makes of it can't be read: {error}")))
+        }
+        None => Err(CheckError::Unavailable("Caddy printed no JSON".to_owned())),
+    }
+}
+
 fn refused(reply: &Reply) -> ControlError {
     ControlError::Refused { proxy: "Caddy", what: shorten(&reply.text()) }
 }
@@ -183,3 +221,6 @@ fn shorten(text: &str) -> String {
     let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     clean.take(MAX_MESSAGE).collect()
 }
+
+#[cfg(test)]
+mod tests;
