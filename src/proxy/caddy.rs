@@ -5,6 +5,8 @@ mod base;
 mod front_door;
 mod maintenance;
 mod routes;
+#[cfg(test)]
+mod tests;
 
 pub use base::config;
 pub use routes::AppRoutes;

@@ -1,3 +1,4 @@
+mod hostile;
 mod running;
 
 use std::collections::BTreeSet;

@@ -106,7 +106,7 @@ fn matchers(value: &Value, depth: usize) -> Result<(), NotAllowed> {
                 matchers(inner, depth + 1)?;
             }
         } else {
-            leaves(inside)?;
+            leaves(inside, depth)?;
         }
     }
     Ok(())
@@ -127,7 +127,7 @@ fn handler(value: &Value, may_dial: &dyn Fn(&str) -> bool, depth: usize) -> Resu
             field if !known.contains(&field) => {
                 return refuse(format!("{name} has the field {field:?}, which is not for apps"));
             }
-            _ => leaves(inside)?,
+            _ => leaves(inside, depth)?,
         }
     }
     match name {
@@ -176,19 +176,26 @@ fn interval(value: Option<&Value>, min: i64) -> Result<(), NotAllowed> {
 }
 
 /// Every text and name below a value, and every number.
-fn leaves(value: &Value) -> Result<(), NotAllowed> {
+fn leaves(value: &Value, depth: usize) -> Result<(), NotAllowed> {
+    if depth > MAX_DEPTH {
+        return refuse("values are nested too deep");
+    }
     match value {
         Value::Null | Value::Bool(_) => Ok(()),
         Value::Number(number) => match number.as_i64() {
             Some(number) if number <= MAX_NUMBER => Ok(()),
             Some(_) => refuse(format!("the number {number} is too large")),
-            None => Ok(()),
+            // A fraction, as large as one likes, or more than 63 bits.
+            None if number.as_f64().is_some_and(|number| number.abs() <= MAX_NUMBER as f64) => {
+                Ok(())
+            }
+            None => refuse(format!("the number {number} is too large")),
         },
         Value::String(text) => placeholders(text),
-        Value::Array(items) => items.iter().try_for_each(leaves),
+        Value::Array(items) => items.iter().try_for_each(|item| leaves(item, depth + 1)),
         Value::Object(all) => all.iter().try_for_each(|(name, value)| {
             placeholders(name)?;
-            leaves(value)
+            leaves(value, depth + 1)
         }),
     }
 }

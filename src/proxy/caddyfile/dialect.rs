@@ -21,11 +21,15 @@ pub(super) fn read(text: &str) -> Result<(Dialect, Vec<Block>), CaddyfileError> 
     }
     let first = tokens(text, Dialect::V1).and_then(|tokens| blocks(&tokens));
     let second = tokens(text, Dialect::V2).and_then(|tokens| blocks(&tokens));
-    let v2_word = second.as_deref().ok().and_then(|blocks| only(blocks, v2::is_own));
-    let Some(v2_word) = v2_word else {
+    let words = |blocks: &Result<Vec<Block>, CaddyfileError>, is_own: IsOwn| {
+        only(blocks.as_deref().ok()?, is_own)
+    };
+    // What only Caddy 1's lexer can read is not Caddy 1 because of that: the words say what was meant.
+    let of_v2 = if second.is_ok() { &second } else { &first };
+    let Some(v2_word) = words(of_v2, v2::is_own) else {
         return first.map(|blocks| (Dialect::V1, blocks));
     };
-    if let Some(v1_word) = first.as_deref().ok().and_then(|blocks| only(blocks, v1::is_own)) {
+    if let Some(v1_word) = words(&first, v1::is_own) {
         let what = format!("{:?} is Caddy 1 and {:?} is Caddy 2", v1_word.0, v2_word.0);
         return Err(CaddyfileError::syntax(v1_word.1, what));
     }
@@ -52,7 +56,10 @@ fn marked(text: &str) -> Option<Dialect> {
     }
 }
 
-fn only(blocks: &[Block], is_own: fn(&str, &[String]) -> bool) -> Option<(String, u32)> {
+/// Whether only one of the two has a directive.
+type IsOwn = fn(&str, &[String]) -> bool;
+
+fn only(blocks: &[Block], is_own: IsOwn) -> Option<(String, u32)> {
     let mut directives = blocks.iter().flat_map(|block| &block.directives);
     let found = directives.find(|directive| is_own(&directive.name, &directive.args))?;
     Some((found.name.clone(), found.line))
@@ -71,5 +78,7 @@ mod tests {
         assert_eq!(dialect("# caddy 2\nhttp://h.test {\n redir http://i.test\n}"), Ok(Dialect::V2));
         assert_eq!(dialect("h.test {\n tls self_signed\n}"), Ok(Dialect::V1));
         assert!(dialect("h.test {\n gzip\n reverse_proxy c:80\n}").is_err());
+        let open = dialect("h.test {\n reverse_proxy c:80\n respond `x\n}").unwrap_err();
+        assert_eq!(open.to_string(), "line 3: a quote is not closed");
     }
 }

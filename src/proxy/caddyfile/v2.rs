@@ -2,6 +2,7 @@
 
 mod matcher;
 mod proxy;
+mod value;
 
 use super::CaddyfileError;
 use super::parser::Directive;

@@ -12,6 +12,9 @@ use crate::proxy::caddyfile::{
 };
 use crate::proxy::{ClusterView, Problem};
 
+/// A text of 64 KiB with many addresses, each with all of it, would be many MiB.
+const MAX_TEXT: usize = 512 * 1024;
+
 #[derive(Serialize)]
 struct Context<'a> {
     app: &'a str,
@@ -64,6 +67,12 @@ pub(super) fn sites(
                 continue;
             }
         };
+        if bodies.iter().map(|site| site.body.len()).sum::<usize>() > MAX_TEXT {
+            let what =
+                "CADDYFILE: its sites are more than 512 KiB; have fewer addresses share a block";
+            problems.push(Problem::new(source(name), what));
+            continue;
+        }
         taken.extend(hosts.keys().map(|key| (key.clone(), name)));
         let app = name.as_str();
         let text = templates.caddy(&Context { app, sites: bodies })?;

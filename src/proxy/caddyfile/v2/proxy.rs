@@ -1,5 +1,7 @@
-//! `reverse_proxy`: to the app's own containers, with options of a list.
+//! `reverse_proxy`: to the app's own containers, with options of a list and within bounds: a check of what Caddy makes of
+//! it begins to do what it says.
 
+use super::value::Value::{self, Number, Time, TimeOr, Words};
 use super::words;
 use crate::proxy::caddyfile::CaddyfileError;
 use crate::proxy::caddyfile::parser::Directive;
@@ -7,42 +9,42 @@ use crate::proxy::caddyfile::site::Scope;
 use crate::proxy::caddyfile::v1::{forwarded, own_upstream};
 use crate::proxy::caddyfile::write::Line;
 
-const OPTIONS: &[&str] = &[
-    "lb_policy",
-    "lb_try_duration",
-    "lb_try_interval",
-    "lb_retries",
-    "health_uri",
-    "health_port",
-    "health_interval",
-    "health_timeout",
-    "health_status",
-    "fail_duration",
-    "max_fails",
-    "unhealthy_status",
-    "unhealthy_latency",
-    "unhealthy_request_count",
-    "flush_interval",
-    "header_up",
-    "header_down",
+const OPTIONS: &[(&str, Value)] = &[
+    ("lb_policy", Words),
+    ("lb_try_duration", Time(0)),
+    ("lb_try_interval", Time(10)),
+    ("lb_retries", Number(100)),
+    ("health_uri", Words),
+    ("health_port", Number(65_535)),
+    ("health_interval", Time(1000)),
+    ("health_timeout", Time(0)),
+    ("health_status", Words),
+    ("fail_duration", Time(0)),
+    ("max_fails", Number(65_535)),
+    ("unhealthy_status", Words),
+    ("unhealthy_latency", Time(0)),
+    ("unhealthy_request_count", Number(65_535)),
+    ("flush_interval", TimeOr("-1")),
+    ("header_up", Words),
+    ("header_down", Words),
 ];
-const TRANSPORT: &[&str] = &[
-    "dial_timeout",
-    "dial_fallback_delay",
-    "response_header_timeout",
-    "expect_continue_timeout",
-    "read_timeout",
-    "write_timeout",
-    "keepalive",
-    "keepalive_interval",
-    "keepalive_idle_conns",
-    "keepalive_idle_conns_per_host",
-    "tls",
-    "tls_insecure_skip_verify",
-    "tls_server_name",
-    "compression",
-    "versions",
-    "max_conns_per_host",
+const TRANSPORT: &[(&str, Value)] = &[
+    ("dial_timeout", Time(0)),
+    ("dial_fallback_delay", Time(0)),
+    ("response_header_timeout", Time(0)),
+    ("expect_continue_timeout", Time(0)),
+    ("read_timeout", Time(0)),
+    ("write_timeout", Time(0)),
+    ("keepalive", TimeOr("off")),
+    ("keepalive_interval", Time(0)),
+    ("keepalive_idle_conns", Number(65_535)),
+    ("keepalive_idle_conns_per_host", Number(65_535)),
+    ("tls", Words),
+    ("tls_insecure_skip_verify", Words),
+    ("tls_server_name", Words),
+    ("compression", Words),
+    ("versions", Words),
+    ("max_conns_per_host", Number(65_535)),
 ];
 
 pub(super) fn reverse_proxy(
@@ -63,7 +65,7 @@ pub(super) fn reverse_proxy(
                 inside.push(transport(option)?);
                 continue;
             }
-            name if OPTIONS.contains(&name) && option.block.is_none() => {
+            name if is_known(option, OPTIONS)? && option.block.is_none() => {
                 let field = option.args.first().map(|name| name.to_ascii_lowercase());
                 has_real_ip |= name == "header_up" && field.as_deref() == Some("x-real-ip");
             }
@@ -89,12 +91,22 @@ fn check(
     Ok(())
 }
 
+/// Whether an option is on a list; if so its value has to be what the list says.
+fn is_known(option: &Directive, known: &[(&str, Value)]) -> Result<bool, CaddyfileError> {
+    match known.iter().find(|(name, _)| *name == option.name) {
+        Some((_, value)) => {
+            value.check(&option.args()).map_err(|what| option.error(what)).map(|()| true)
+        }
+        None => Ok(false),
+    }
+}
+
 fn transport(option: &Directive) -> Result<Line, CaddyfileError> {
     if option.args != ["http"] {
         return Err(option.error("only the transport 'http' is for apps"));
     }
     let inside = option.block().iter();
-    let inside = inside.map(|line| match TRANSPORT.contains(&line.name.as_str()) {
+    let inside = inside.map(|line| match is_known(line, TRANSPORT)? {
         true => words(line),
         false => Err(line.error("is not an option of the transport that apps may use")),
     });
