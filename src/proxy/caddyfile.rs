@@ -60,10 +60,8 @@ pub(in crate::proxy) fn check_placeholders(text: &str) -> Result<(), String> {
 
 /// The addresses of a text's sites, in order.
 pub fn urls(text: &str) -> Result<Vec<SiteUrl>, CaddyfileError> {
-    let blocks = dialect::read(text).map(|(_, blocks)| blocks);
-    let blocks = blocks.or_else(|error| dialect::read_single_quoted(text).ok_or(error))?;
     let mut urls = Vec::new();
-    for block in &blocks {
+    for block in &site::read(text)?.blocks {
         urls.extend(site::addresses(block)?);
     }
     Ok(urls)
@@ -74,4 +72,25 @@ pub fn privately_certified(text: &str) -> BTreeSet<SiteUrl> {
     let sites =
         translate(text, &|_, _| true).map(|translation| translation.sites).unwrap_or_default();
     sites.into_iter().filter(|site| site.tls == TlsChoice::Internal).map(|site| site.url).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A text that a fuzz target found: HAProxy was told other addresses than those that Caddy served.
+    #[test]
+    fn the_addresses_are_those_that_are_served() {
+        for text in [
+            "'a.test'",
+            "'http://a.test' {\n proxy / c:80\n}",
+            "http://a.test, 'http://b.test' {\n proxy / c:80\n}",
+            "http://a.test {\n proxy / 'c'\n}",
+            "http://a.test {\n header / X-A 'b c'\n}\n'b.test' {\n proxy / c:80\n}",
+        ] {
+            let translation = translate(text, &|host| host == "c").unwrap();
+            let served: Vec<_> = translation.sites.into_iter().map(|site| site.url).collect();
+            assert_eq!(urls(text).unwrap(), served, "{text}");
+        }
+    }
 }

@@ -127,13 +127,39 @@ pub type MayDial<'a> = &'a dyn Fn(&str, u16) -> bool;
 
 /// Translates a text. `may_dial` knows the upstreams: the app's containers, and what an admin has added.
 pub fn translate(text: &str, may_dial: MayDial<'_>) -> Result<Translation, CaddyfileError> {
-    let first = dialect::read(text).and_then(|(dialect, blocks)| sites(dialect, &blocks, may_dial));
-    first.or_else(|error| {
-        let blocks = dialect::read_single_quoted(text).ok_or_else(|| error.clone())?;
-        let mut translation = sites(Dialect::V1, &blocks, may_dial).map_err(|_| error)?;
+    let reading = read(text)?;
+    let mut translation = sites(reading.dialect, &reading.blocks, may_dial)?;
+    if reading.is_single_quoted {
         translation.notes.push("single quotes are read as quotes; write double ones".to_owned());
-        Ok(translation)
-    })
+    }
+    Ok(translation)
+}
+
+/// What a text says.
+pub(super) struct Reading {
+    pub(super) dialect: Dialect,
+    pub(super) blocks: Vec<Block>,
+    is_single_quoted: bool,
+}
+
+/// Reads a text as Caddy does, or with single quotes as quotes where only that makes sense. Which of the two does not
+/// depend on the app's containers: who asks for the addresses gets those that are served.
+pub(super) fn read(text: &str) -> Result<Reading, CaddyfileError> {
+    let first = dialect::read(text);
+    // No container has a quote in its name.
+    let makes_sense = |dialect, blocks: &[Block]| {
+        sites(dialect, blocks, &|host: &str, _: u16| !host.contains('\'')).is_ok()
+    };
+    let is_clear = first
+        .as_ref()
+        .is_ok_and(|(dialect, blocks)| !text.contains('\'') || makes_sense(*dialect, blocks));
+    if !is_clear
+        && let Some(blocks) = dialect::read_single_quoted(text)
+        && makes_sense(Dialect::V1, &blocks)
+    {
+        return Ok(Reading { dialect: Dialect::V1, blocks, is_single_quoted: true });
+    }
+    first.map(|(dialect, blocks)| Reading { dialect, blocks, is_single_quoted: false })
 }
 
 fn sites(
