@@ -13,7 +13,7 @@ help: ## What there is
 demo: build ## Three real nodes on this machine, an app deployed, its page fetched through each node (as root)
 	@fixtures/demo
 
-test: fmt lint test-unit test-docs test-scripts test-proxies sim test-lab-itself test-lab test-matrix ## Everything that has to pass (as root: it starts a lab)
+test: fmt lint test-unit test-fuzz test-docs test-scripts test-proxies sim test-lab-itself test-lab test-matrix ## Everything that has to pass (as root: it starts a lab)
 
 deps: ## Install what building takes (Debian packages; says which)
 	@fixtures/build-deps
@@ -29,6 +29,14 @@ lint: deps ## Clippy, warnings denied
 
 test-unit: deps ## Unit, property and scenario tests
 	cargo test --lib --bins --test scenarios --test plans
+
+FUZZ_SECONDS ?= 20
+test-fuzz: deps ## The fuzz targets, 20 s each, on what apps may write (FUZZ_SECONDS=20)
+	@fixtures/fuzz $(FUZZ_SECONDS)
+
+fuzz: FUZZ_SECONDS := $(if $(filter command% environment%,$(origin FUZZ_SECONDS)),$(FUZZ_SECONDS),600)
+fuzz: deps ## The same for longer, 600 s each; what was found is kept in fuzz/corpus (FUZZ_SECONDS=3600)
+	@fixtures/fuzz $(FUZZ_SECONDS)
 
 SEEDS ?= 2000
 sim: deps ## Simulated clusters under faults drawn from seeds (SEEDS=2000; SEED=n tells one seed's story)
@@ -74,4 +82,4 @@ deny: ## Licences, bans and sources of the dependencies (compiles cargo-deny the
 clean-lab: ## End the demo's and the tests' labs and remove what they left
 	@$(LAB) down; LAB=tandem-test $(LAB) down; LAB=tandem-bench $(LAB) down; LAB=tandem-matrix $(LAB) down
 
-.PHONY: help demo test deps build fmt lint sim fuzz test-unit test-docs test-scripts test-proxies test-lab-itself test-lab test-matrix matrix bench deny clean-lab
+.PHONY: help demo test deps build fmt lint sim fuzz test-fuzz test-unit test-docs test-scripts test-proxies test-lab-itself test-lab test-matrix matrix bench deny clean-lab

@@ -15,6 +15,8 @@ pub mod caddyfile;
 pub mod certificates;
 pub mod control;
 pub mod haproxy;
+#[cfg(any(test, feature = "testing"))]
+pub mod invariants;
 pub mod policy;
 pub mod render;
 pub mod settings;

@@ -8,6 +8,8 @@ mod address;
 mod dialect;
 #[cfg(test)]
 mod fuzz;
+#[cfg(any(test, feature = "testing"))]
+pub(in crate::proxy) mod invariants;
 mod lexer;
 mod parser;
 mod placeholder;
@@ -88,7 +90,7 @@ mod tests {
             "http://a.test {\n proxy / 'c'\n}",
             "http://a.test {\n header / X-A 'b c'\n}\n'b.test' {\n proxy / c:80\n}",
         ] {
-            let translation = translate(text, &|host| host == "c").unwrap();
+            let translation = translate(text, &|host, _| host == "c").unwrap();
             let served: Vec<_> = translation.sites.into_iter().map(|site| site.url).collect();
             assert_eq!(urls(text).unwrap(), served, "{text}");
         }

@@ -6,6 +6,8 @@ mod condition;
 mod declaration;
 #[cfg(test)]
 mod fuzz;
+#[cfg(any(test, feature = "testing"))]
+pub(in crate::proxy) mod invariants;
 mod keyword;
 pub mod maps;
 

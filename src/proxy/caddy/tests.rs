@@ -1,6 +1,6 @@
 //! What Caddy could make of a text, if the translation had let it through: the second list refuses it again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -14,6 +14,7 @@ fn sites() -> AppSites {
         hosts: BTreeMap::from([((Scheme::Http, "a.test".to_owned()), TlsChoice::Default)]),
         dialect: Dialect::V2,
         containers: vec!["named".to_owned(), "appmain12345_".to_owned()],
+        upstreams: BTreeSet::new(),
     }
 }
 

@@ -1,0 +1,60 @@
+//! What has to hold of whatever an app or a key says, as functions that both the property tests and the targets in
+//! `fuzz/` ask. None of them depends on the real proxies.
+
+mod caddy;
+mod haproxy;
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use super::render::{RenderError, Rendered, Templates, render};
+use super::{ClusterView, ProxySettings};
+use crate::model::NodeName;
+
+pub use super::caddyfile::invariants::{lexing, translation};
+pub use super::haproxy::invariants::declarations;
+pub use caddy::caddyfile;
+pub use haproxy::{haproxy, haproxy_text};
+
+/// Something that must never happen, happened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Broken(pub(in crate::proxy) String);
+
+pub(in crate::proxy) fn broken<T>(what: impl Into<String>) -> Result<T, Broken> {
+    Err(Broken(what.into()))
+}
+
+/// The app that everything is tried as, on `node1`.
+pub(in crate::proxy) const APP: &str = "app/app_main.12345";
+/// Its only container.
+pub(in crate::proxy) const CONTAINER: &str = "appmain12345_web_1";
+
+/// Whether a host is one of the app's: its container, or another one of its project.
+pub(in crate::proxy) fn is_own(host: &str) -> bool {
+    host.starts_with("appmain12345_") || host.starts_with("appmain12345-")
+}
+
+static TEMPLATES: LazyLock<Result<Templates, RenderError>> = LazyLock::new(Templates::built_in);
+
+/// What a node renders from KV entries, in a cluster of two.
+fn rendered(me: &str, entries: &[(&str, &Value)]) -> Result<Rendered, Broken> {
+    let node = |name| NodeName::parse(name).map_err(|error| Broken(error.to_string()));
+    let nodes = [("node1", "10.0.0.1"), ("node2", "10.0.0.2")];
+    let nodes = nodes
+        .into_iter()
+        .map(|(name, ip)| Ok((node(name)?, ip.to_owned())))
+        .collect::<Result<BTreeMap<_, _>, Broken>>()?;
+    let bytes: Vec<_> =
+        entries.iter().map(|(key, value)| (*key, value.to_string().into_bytes())).collect();
+    let entries = bytes.iter().map(|(key, value)| (*key, value.as_slice()));
+    let (view, problems) = ClusterView::from_entries(node(me)?, nodes, entries);
+    if let Some(problem) = problems.first() {
+        return broken(format!("{}: {}", problem.source, problem.what));
+    }
+    let templates = TEMPLATES.as_ref().map_err(|error| Broken(error.to_string()))?;
+    render(&view, &ProxySettings::default(), templates, &BTreeMap::new())
+        .map_err(|error| Broken(format!("rendering failed: {error}: {error:?}")))
+}
