@@ -32,9 +32,12 @@ pub(in crate::proxy) const APP: &str = "app/app_main.12345";
 /// Its only container.
 pub(in crate::proxy) const CONTAINER: &str = "appmain12345_web_1";
 
-/// Whether a host is one of the app's: its container, or another one of its project.
+/// Whether a host is one of the app's: its container, or another one of its project. A placeholder in it, or a domain
+/// that begins so, could be anything.
 pub(in crate::proxy) fn is_own(host: &str) -> bool {
-    host.starts_with("appmain12345_") || host.starts_with("appmain12345-")
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    (host.starts_with("appmain12345_") || host.starts_with("appmain12345-"))
+        && host.chars().all(is_plain)
 }
 
 static TEMPLATES: LazyLock<Result<Templates, RenderError>> = LazyLock::new(Templates::built_in);

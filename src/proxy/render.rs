@@ -2,6 +2,7 @@
 
 mod caddy;
 mod claims;
+mod containers;
 mod context;
 pub(in crate::proxy) mod fingerprint;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use super::haproxy::maps;
 use super::{ClusterView, Problem, ProxySettings};
 use crate::model::{AppName, AppRecord};
 use claims::Claims;
+pub(in crate::proxy) use containers::is_of_project;
 
 pub use pages::Pages;
 pub use template::{RenderError, Templates};
@@ -131,13 +133,4 @@ fn by_age(view: &ClusterView) -> Vec<(&AppName, &AppRecord)> {
     let mut apps: Vec<_> = view.apps.iter().collect();
     apps.sort_by_key(|(name, record)| (record.deploy_date.as_str(), *name));
     apps
-}
-
-/// Whether a name is one of an app's containers.
-fn is_container(app: &AppName, record: &AppRecord, name: &str) -> bool {
-    let project = app.project();
-    let prefixed = ["_", "-"]
-        .iter()
-        .any(|separator| name.starts_with(&format!("{}{separator}", project.as_str())));
-    prefixed || record.ct.values().any(|container| container == name)
 }

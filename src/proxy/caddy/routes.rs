@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::NotAllowed;
 use super::allow::{array, fields, refuse, routes};
 use crate::proxy::caddyfile::Scheme;
-use crate::proxy::render::AppSites;
+use crate::proxy::render::{AppSites, is_of_project};
 
 /// Routes, each for one host, in the form that they have in Caddy's configuration.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -91,7 +91,7 @@ fn is_own(dial: &str, containers: &[String]) -> bool {
     host.chars().all(plain)
         && port.parse::<u16>().is_ok()
         && containers.iter().any(|name| match name.ends_with(['_', '-']) {
-            true => host.starts_with(name),
+            true => is_of_project(name, host),
             false => host == name,
         })
 }

@@ -136,6 +136,7 @@ fn proxies_dial_the_apps_containers_within_bounds() {
         (proxy(json!({"handle_response": []})), "handle_response"),
         (proxy(json!({"dynamic_upstreams": {"source": "a"}})), "dynamic_upstreams"),
         (proxy(json!({"upstreams": [{"dial": "unix//run/docker.sock"}]})), "docker.sock"),
+        (proxy(json!({"upstreams": [{"dial": "appmain12345_web_1.evil.test:80"}]})), "evil.test"),
         (proxy(json!({"upstreams": [{"dial": "127.0.0.1:2019"}]})), "127.0.0.1"),
         (proxy(json!({"upstreams": [{"dial": "named:80-90"}]})), "80-90"),
         (proxy(json!({"upstreams": [{"dial": "{http.request.header.X}:80"}]})), "header.X"),

@@ -1,12 +1,13 @@
 //! Each app's sites as a Caddyfile of its own, for the apps whose master this node is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::containers::{dialled, is_container};
 use super::template::{RenderError, Templates};
-use super::{AppSites, by_age, is_container, source};
-use crate::model::{AppName, AppRecord};
+use super::{AppSites, by_age, source};
+use crate::model::AppName;
 use crate::proxy::caddyfile::{
     CaddyfileError, Dialect, Scheme, Site, TlsChoice, Translation, translate,
 };
@@ -82,7 +83,7 @@ pub(super) fn sites(
                 text,
                 hosts,
                 dialect: translation.dialect,
-                containers: containers(name, record),
+                containers: dialled(name, record),
                 upstreams: policy.dials(),
             },
         );
@@ -100,15 +101,6 @@ fn hosts(translation: &Translation) -> BTreeMap<(Scheme, String), TlsChoice> {
         }
     }
     hosts
-}
-
-/// The names that may be dialled: what the record lists, and what the project's name begins.
-fn containers(name: &AppName, record: &AppRecord) -> Vec<String> {
-    let project = name.project();
-    let mut names: BTreeSet<_> = record.ct.values().cloned().collect();
-    names.insert(format!("{}_", project.as_str()));
-    names.insert(format!("{}-", project.as_str()));
-    names.into_iter().collect()
 }
 
 /// One block per scheme and host; addresses with a path are parts of it, the longest first.

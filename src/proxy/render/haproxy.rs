@@ -7,8 +7,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::claims::Claims;
+use super::containers::is_container;
 use super::context::in_front_of_port;
-use super::{by_age, is_container, source};
+use super::{by_age, source};
 use crate::model::{AppName, NodeName};
 use crate::proxy::haproxy::{
     Backend, Condition, Declaration, Mode, Standard, parse_all, unique_backends,

@@ -49,7 +49,8 @@ impl Upstream {
         let digits = port.chars().all(|c| c.is_ascii_digit());
         let number = port.parse::<u16>().ok().filter(|port| digits && *port > 0);
         let number = number.ok_or_else(|| format!("the upstream {text:?} has no single port"))?;
-        if !may_dial(host, number) {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        if !host.chars().all(plain) || !may_dial(host, number) {
             return Err(format!("the upstream {host:?} is not a container of the app"));
         }
         let path = path.trim_end_matches('/');
@@ -93,5 +94,26 @@ pub(in crate::proxy::caddyfile) fn forwarded(scope: &Scope<'_>, line: u32) -> Li
     match scope.url.scheme {
         Scheme::Http => Line::new(["trusted_proxies", "private_ranges"], line),
         Scheme::Https => Line::new(["header_up", "X-Real-IP", "{remote_host}"], line),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A fuzz target found the first one: who only looks at how a name begins takes them.
+    #[test]
+    fn an_upstream_is_a_name_and_nothing_else() {
+        let is_own = |host: &str, _: u16| host.starts_with("app_");
+        for bad in [
+            "http://app_web{env.X}:80",
+            "app_web{header.X}:80",
+            "app_web@other:80",
+            "app_web%2e:80",
+        ] {
+            assert!(Upstream::parse_all(bad, &is_own).is_err(), "{bad}");
+            assert!(own_upstream(bad, &is_own).is_err(), "{bad}");
+        }
+        assert!(own_upstream("app_web:80", &is_own).is_ok());
     }
 }
