@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 #[cfg(any(test, feature = "testing"))]
-pub use fake::FakeControl;
+pub use fake::{FakeControl, servers};
 pub use local::LocalControl;
 
 /// So much of a stream a check may print: what Caddy makes of one app's text is smaller.

@@ -101,13 +101,14 @@ impl Proxies {
         Ok(!is_pending && fingerprint::plain(&String::from_utf8_lossy(&installed)) == wanted)
     }
 
-    /// The file says which servers are enabled, for the next start; the running process is told.
+    /// The file says which servers are enabled, for the next start, whichever configuration it holds.
     async fn keep_servers(&self, rendered: &Rendered) -> Result<(), ProxyError> {
         let file = self.settings.haproxy_dir().join("haproxy.cfg");
-        let text = rendered.haproxy_cfg.as_bytes();
-        if self.is_in_place(rendered).await? && read_optional(&file).await?.as_deref() != Some(text)
-        {
-            write_atomic(&file, text.to_vec(), 0o644).await?;
+        let installed = read_optional(&file).await?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&installed);
+        let wanted = fingerprint::with_states(&text, &rendered.servers);
+        if wanted.as_bytes() != installed {
+            write_atomic(&file, wanted, 0o644).await?;
         }
         Ok(())
     }
@@ -136,8 +137,9 @@ impl Proxies {
         let is_in_place = self.is_in_place(rendered).await? && self.is_running(rendered).await?;
         let installed = match is_accepted && !is_in_place {
             true => self.install_config(rendered, applied).await,
-            false => self.keep_servers(rendered).await,
+            false => Ok(()),
         };
+        self.keep_servers(rendered).await?;
         match self.control.apply_servers(&rendered.servers).await? {
             Effect::NotRunning => applied.haproxy_is_down = true,
             Effect::Changed(count) => applied.servers_changed += count,

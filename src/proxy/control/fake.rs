@@ -40,7 +40,7 @@ pub struct FakeState {
     pub reloads: usize,
     /// The maps of the running HAProxy.
     pub maps: BTreeMap<String, String>,
-    /// The servers that were enabled and disabled in the running HAProxy.
+    /// Which servers of the running HAProxy are enabled, by backend and server.
     pub servers: BTreeMap<(String, String), bool>,
     /// What Caddy runs, and what it ran before.
     pub loads: Vec<Value>,
@@ -69,7 +69,24 @@ impl FakeState {
     fn read_haproxy(&mut self) {
         let path = self.files.as_ref().map(|files| files.haproxy_dir().join("haproxy.cfg"));
         self.haproxy_cfg = path.and_then(|path| std::fs::read_to_string(path).ok());
+        self.servers = servers(self.haproxy_cfg.as_deref().unwrap_or_default());
     }
+}
+
+/// The servers of a configuration, as HAProxy has them when it has read it.
+pub fn servers(text: &str) -> BTreeMap<(String, String), bool> {
+    let mut backend = "";
+    let mut servers = BTreeMap::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("backend ") {
+            backend = name;
+        } else if let Some(name) =
+            line.strip_prefix("    server ").and_then(|rest| rest.split(' ').next())
+        {
+            servers.insert((backend.to_owned(), name.to_owned()), !line.ends_with(" disabled"));
+        }
+    }
+    servers
 }
 
 /// A [`ProxyControl`] that remembers. Adapting gives one route per site address, without handlers.
@@ -161,9 +178,13 @@ impl ProxyControl for FakeControl {
         if state.is_down {
             return Ok(Effect::NotRunning);
         }
-        let known = &state.servers;
-        let changed = servers.iter().filter(|(name, on)| known.get(*name) != Some(on)).count();
-        state.servers = servers.clone();
+        let mut changed = 0;
+        for (name, is_enabled) in servers {
+            if let Some(known) = state.servers.get_mut(name).filter(|known| *known != is_enabled) {
+                *known = *is_enabled;
+                changed += 1;
+            }
+        }
         Ok(Effect::Changed(changed))
     }
 

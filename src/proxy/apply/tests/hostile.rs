@@ -79,7 +79,8 @@ async fn beside_a_victim() -> Fixture {
 fn part_of(f: &Fixture, app: &str) -> String {
     let cfg = f.control.state().haproxy_cfg.clone().unwrap();
     let part = cfg.split("\n# app/").find(|part| part.starts_with(app));
-    part.unwrap_or_default().trim_end().to_owned()
+    let dir = f.settings.data_dir.display().to_string();
+    part.unwrap_or_default().trim_end().replace(&dir, "DATA")
 }
 
 /// What the running proxies have for the other app.
