@@ -50,7 +50,7 @@ test-scripts: ## Shell scripts, checked
 	@fixtures/check-scripts
 
 test-proxies: deps ## What is rendered, given to the real HAProxy and Caddy of two generations (as root: it fetches them)
-	@fixtures/with-proxies cargo test --features lab --test proxies
+	@fixtures/with-proxies cargo test --features lab --test proxies -- --test-threads=1
 
 test-lab-itself: ## The lab's own test: every part and every fault, without Tandem (as root)
 	env -u TANDEM_BIN fixtures/lab/selftest
