@@ -23,6 +23,11 @@ pub fn end_orphans() {
 
 /// Whether a process works for one that is gone. What can't be told, or belongs to somebody else, does not.
 fn is_orphan(pid: i32) -> bool {
+    // In another namespace of processes the id means another process: of a container, or of a node that shares the machine.
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/pid")).ok();
+    if namespace(&pid.to_string()) != namespace("self") {
+        return false;
+    }
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     let mut variables = environment.split(|byte| *byte == 0);
     let prefix = format!("{WORKS_FOR}=");

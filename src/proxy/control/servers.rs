@@ -25,31 +25,46 @@ pub(super) async fn apply(
     let running = states(&shown);
     let mut changes: Vec<_> = wanted
         .iter()
-        .filter(|((backend, server), is_enabled)| {
-            let known = running.get(&(backend.as_str(), server.as_str()));
-            known.is_some_and(|running| running != *is_enabled)
+        .filter_map(|((backend, server), is_enabled)| {
+            let known = running.get(&(backend.as_str(), server.as_str()))?;
+            (known.is_enabled != *is_enabled).then_some((backend, server, *is_enabled, known))
         })
         .collect();
     // Never none in between: the new one first.
-    changes.sort_by_key(|(_, is_enabled)| !**is_enabled);
-    for ((backend, server), is_enabled) in &changes {
-        let state = if **is_enabled { "ready" } else { "maint" };
+    changes.sort_by_key(|(_, _, is_enabled, _)| !is_enabled);
+    for (backend, server, is_enabled, known) in &changes {
+        let state = if *is_enabled { "ready" } else { "maint" };
         quiet(socket, &format!("set server {backend}/{server} state {state}\n"), deadline).await?;
+        // A container that was stopped may leave connections that nobody ends.
+        if known.is_container && !is_enabled {
+            let end = format!("shutdown sessions server {backend}/{server}\n");
+            quiet(socket, &end, deadline).await?;
+        }
     }
     Ok(Effect::Changed(changes.len()))
 }
 
+/// What the running process has of a server.
+#[derive(Debug, PartialEq, Eq)]
+struct Running {
+    is_enabled: bool,
+    /// Known by name, as containers are; other nodes are known by address.
+    is_container: bool,
+}
+
 /// `show servers state`: a version, a heading, then a line for each server, whose columns begin with the backend's number
-/// and name, the server's, its address, and its operational and administrative state.
-fn states(shown: &str) -> BTreeMap<(&str, &str), bool> {
+/// and name, the server's, its address, and its operational and administrative state; the 18th is its name in DNS.
+fn states(shown: &str) -> BTreeMap<(&str, &str), Running> {
     shown.lines().filter(|line| !line.starts_with('#')).filter_map(state).collect()
 }
 
-fn state(line: &str) -> Option<((&str, &str), bool)> {
-    let mut columns = line.split_ascii_whitespace();
-    let (backend, server) = (columns.nth(1)?, columns.nth(1)?);
-    let admin: u32 = columns.nth(2)?.parse().ok()?;
-    Some(((backend, server), admin & MAINTENANCE == 0))
+fn state(line: &str) -> Option<((&str, &str), Running)> {
+    let columns: Vec<_> = line.split_ascii_whitespace().collect();
+    let (backend, server) = (columns.get(1)?, columns.get(3)?);
+    let admin: u32 = columns.get(6)?.parse().ok()?;
+    let is_container = columns.get(17).is_some_and(|name| *name != "-");
+    let running = Running { is_enabled: admin & MAINTENANCE == 0, is_container };
+    Some(((backend, server), running))
 }
 
 #[cfg(test)]
@@ -63,6 +78,9 @@ mod tests {
                      7 backend-ssh 2 node2 10.0.0.2 2 0 1 1 9 1 0 0 0 0 0 0 - 2222 - 0 0 - - 0\n\n";
         let states = states(shown);
         assert_eq!(states.len(), 2);
-        assert!(!states[&("backend-ssh", "node1")] && states[&("backend-ssh", "node2")]);
+        let (here, there) =
+            (&states[&("backend-ssh", "node1")], &states[&("backend-ssh", "node2")]);
+        assert_eq!(*here, Running { is_enabled: false, is_container: true });
+        assert_eq!(*there, Running { is_enabled: true, is_container: false });
     }
 }
