@@ -28,6 +28,9 @@ use crate::config::Config;
 use crate::consul::Client;
 use crate::exec::{Context, JournalError, SessionKeeper};
 use crate::host::command::end_orphans;
+use crate::model::keys;
+use crate::proxy::view::Item;
+use follow::{Entries, follow_reading};
 
 pub use certificates::{Certificates, Publisher};
 pub use events::{Intake, Seen};
@@ -79,8 +82,10 @@ pub async fn run(config: Config, client: Client) -> Result<(), AgentError> {
     let context = Arc::new(context);
     info!(node = %context.me, address = context.address, "agent runs");
     let (problems, seen_problems) = watch::channel(Vec::new());
-    let mut tasks = parts(&context, keeper, seen_problems);
-    tasks.spawn(proxies.follow(context.clone(), problems));
+    // One reader for all: with thousands of apps it is the largest answer that Consul gives.
+    let apps = follow_apps(&context);
+    let mut tasks = parts_with(&context, keeper, seen_problems, apps.clone());
+    tasks.spawn(proxies.follow(context.clone(), apps, problems));
     if let Some(certificates) = certificates {
         tasks.spawn(certificates.publish(context.me.clone()));
     }
@@ -103,6 +108,19 @@ pub fn parts(
     keeper: SessionKeeper,
     problems: watch::Receiver<Vec<String>>,
 ) -> JoinSet<()> {
+    parts_with(context, keeper, problems, follow_apps(context))
+}
+
+fn follow_apps(context: &Context) -> Entries<Item> {
+    follow_reading(context.cluster.kv.clone(), keys::APPS, Item::read)
+}
+
+fn parts_with(
+    context: &Arc<Context>,
+    keeper: SessionKeeper,
+    problems: watch::Receiver<Vec<String>>,
+    apps: Entries<Item>,
+) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(keeper.run());
     tasks.spawn(presence::publish(context.clone(), problems));
@@ -110,7 +128,7 @@ pub fn parts(
     tasks.spawn(dispatch::dispatch(context.clone()));
     tasks.spawn(keeper::keep(context.clone()));
     tasks.spawn(debts::pay(context.clone()));
-    tasks.spawn(replicas::look_after(context.clone()));
+    tasks.spawn(replicas::look_after(context.clone(), apps));
     tasks
 }
 

@@ -56,7 +56,7 @@ pub(super) async fn dispatch(ctx: Arc<Context>) {
     }
 }
 
-fn read(entries: &[crate::consul::kv::Entry]) -> BTreeMap<AppName, Queue> {
+fn read(entries: &[Arc<crate::consul::kv::Entry>]) -> BTreeMap<AppName, Queue> {
     entries
         .iter()
         .filter_map(|entry| {

@@ -2,17 +2,18 @@
 //! told once they do.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::consul::kv::Entry;
 use crate::consul::txn::{MAX_OPS, TxnOp};
 use crate::error::chain;
 use crate::exec::Context;
 use crate::model::{AppName, keys};
 use crate::proxy::ClusterView;
+use crate::proxy::view::Item;
 
 /// Since when requests for each app wait.
 #[derive(Debug, Default)]
@@ -43,7 +44,7 @@ pub(super) struct Heard(BTreeMap<AppName, u64>);
 impl Heard {
     /// Says that the node's proxies have taken up the maintenance of these keys, and takes back what is over. False if
     /// Consul did not take it.
-    pub(super) async fn tell(&mut self, ctx: &Context, maintenance: &[Entry]) -> bool {
+    pub(super) async fn tell(&mut self, ctx: &Context, maintenance: &[Arc<Item>]) -> bool {
         let now: BTreeMap<AppName, u64> = maintenance
             .iter()
             .filter_map(|entry| {
@@ -73,7 +74,7 @@ impl Heard {
 mod tests {
     use super::*;
     use crate::agent::testing::{self, Made};
-    use crate::consul::kv::Kv;
+    use crate::consul::kv::{Entry, Kv};
     use crate::model::NodeName;
 
     fn app(name: &str) -> AppName {
@@ -115,22 +116,25 @@ mod tests {
     #[tokio::test]
     async fn what_was_taken_up_is_said_once_and_taken_back() {
         let Made { consul, context, .. } = testing::context("node1").await;
-        let entry = |index| Entry {
-            key: "maintenance/a_b.12345".into(),
-            value: Vec::new(),
-            create_index: 1,
-            modify_index: index,
-            lock_index: 0,
-            session: None,
+        let item = |index| {
+            let entry = Entry {
+                key: "maintenance/a_b.12345".into(),
+                value: Vec::new(),
+                create_index: 1,
+                modify_index: index,
+                lock_index: 0,
+                session: None,
+            };
+            Arc::new(Item::read(entry))
         };
         let said = async || {
             let entry = consul.get("tandem/heard/a_b.12345/node1").await.unwrap()?;
             Some(String::from_utf8(entry.value).unwrap())
         };
         let mut heard = Heard::default();
-        assert!(heard.tell(&context, &[entry(7)]).await);
+        assert!(heard.tell(&context, &[item(7)]).await);
         assert_eq!(said().await.as_deref(), Some("7"));
-        assert!(heard.tell(&context, &[entry(9)]).await);
+        assert!(heard.tell(&context, &[item(9)]).await);
         assert_eq!(said().await.as_deref(), Some("9"));
         assert!(heard.tell(&context, &[]).await);
         assert_eq!(said().await, None);

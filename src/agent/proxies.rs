@@ -10,28 +10,35 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::certificates::Certificates;
-use super::follow::follow;
+use super::follow::{Entries, follow_reading};
 use super::hand_over::{Heard, Waits};
 use super::{AgentError, members, wiring};
 use crate::config::Config;
 use crate::consul::catalog::Member;
-use crate::consul::kv::Entry;
+use crate::consul::watcher::Followed;
 use crate::error::chain;
 use crate::exec::{Context, ProxyCheck};
 use crate::host::docker::{Containers, DockerEngine};
 use crate::model::{AppName, AppRecord, NodeName, keys};
 use crate::proxy::control::{CheckRunner, ExecOutput, LocalControl};
-use crate::proxy::{Applied, ClusterView, Problem, Proxies, ProxyError};
+use crate::proxy::view::Item;
+use crate::proxy::{Applied, ClusterView, Gathering, Problem, Proxies, ProxyError};
 
 /// A proxy that was away, or a check that could not be made, is looked at again after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// What is in place is compared with what should be this often, even if nothing changes.
 const REFRESH: Duration = Duration::from_secs(30);
 
+/// A reload of HAProxy and a load of Caddy cost connections, and with thousands of apps seconds. The first change after a
+/// quiet time is made at once; what comes after it waits a second, or as long as that one took, but never more than two:
+/// less than requests wait for an app that is handed over.
+const GATHERING: Gathering =
+    Gathering { least: Duration::from_secs(1), most: Duration::from_secs(2) };
+
 /// What both the follower and the deployments' check use.
 struct Shared {
     proxies: RwLock<Proxies>,
-    view: RwLock<Option<ClusterView>>,
+    view: RwLock<Option<Arc<ClusterView>>>,
 }
 
 /// Follows KV and the members for ever; made by [`start`].
@@ -49,7 +56,8 @@ pub(super) async fn start(
     let hold = settings.hold;
     let runner = Arc::new(Runner(DockerEngine::new()));
     let control = Arc::new(LocalControl::new(settings.clone(), runner));
-    let mut proxies = Proxies::new(settings, control).map_err(AgentError::Proxies)?;
+    let proxies = Proxies::new(settings, control).map_err(AgentError::Proxies)?;
+    let mut proxies = proxies.with_gathering(GATHERING);
     if let Some(certificates) = certificates {
         proxies = proxies.with_certificates(certificates);
     }
@@ -64,7 +72,7 @@ pub(super) async fn start(
 
 /// What the proxies are rendered from, as far as it is known yet.
 struct Sources {
-    entries: [Option<Vec<Entry>>; PREFIXES.len()],
+    entries: [Option<Followed<Item>>; PREFIXES.len()],
     members: Option<Vec<Member>>,
 }
 
@@ -75,14 +83,11 @@ impl Sources {
         let members = self.members.as_ref()?;
         let nodes =
             members.iter().map(|member| (member.name.clone(), member.address.clone())).collect();
-        let entries = entries.into_iter().flatten();
-        let entries = entries.map(|entry| (entry.key.as_str(), entry.value.as_slice()));
-        Some(ClusterView::from_entries(me.clone(), nodes, entries))
+        let items = entries.into_iter().flat_map(|entries| entries.iter().map(Arc::as_ref));
+        Some(ClusterView::from_items(me.clone(), nodes, items))
     }
-}
 
-impl Sources {
-    fn maintenance(&self) -> &[Entry] {
+    fn maintenance(&self) -> &[Arc<Item>] {
         let [_, maintenance, ..] = &self.entries;
         maintenance.as_deref().unwrap_or_default()
     }
@@ -92,11 +97,17 @@ impl Sources {
 pub const PREFIXES: [&str; 4] = [keys::APPS, keys::MAINTENANCE, keys::SWARM, keys::POLICIES];
 
 impl Follower {
-    /// Applies every change; tells what was left out through `problems`.
-    pub(super) async fn follow(self, ctx: Arc<Context>, problems: watch::Sender<Vec<String>>) {
+    /// Applies every change; tells what was left out through `problems`. `apps` follows `app/`.
+    pub(super) async fn follow(
+        self,
+        ctx: Arc<Context>,
+        mut apps: Entries<Item>,
+        problems: watch::Sender<Vec<String>>,
+    ) {
         let kv = &ctx.cluster.kv;
-        let [mut apps, mut maintenance, mut swarm, mut policies] =
-            PREFIXES.map(|prefix| follow(kv.clone(), prefix));
+        let [mut maintenance, mut swarm, mut policies] =
+            [keys::MAINTENANCE, keys::SWARM, keys::POLICIES]
+                .map(|prefix| follow_reading(kv.clone(), prefix, Item::read));
         let mut members = members::follow(ctx.clone());
         let mut again = REFRESH;
         let (mut waits, mut heard) = (Waits::default(), Heard::default());
@@ -118,6 +129,7 @@ impl Follower {
                 continue;
             };
             let over = waits.limit(&mut view, self.hold, Instant::now());
+            let view = Arc::new(view);
             *self.shared.view.write().await = Some(view.clone());
             again = match self.apply(&view, unreadable, &problems).await {
                 Ok(again) => {
@@ -160,7 +172,8 @@ impl Follower {
         report(&applied, unreadable, problems);
         let waits =
             applied.haproxy_is_down || applied.caddy_is_down || !applied.unchecked.is_empty();
-        Ok(if waits { LOOK_AGAIN } else { REFRESH })
+        let again = if waits { LOOK_AGAIN } else { REFRESH };
+        Ok(again.min(applied.later.unwrap_or(again)))
     }
 }
 

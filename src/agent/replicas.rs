@@ -13,9 +13,9 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::follow::follow;
+use super::follow::Entries;
 use crate::exec::Context;
-use crate::model::keys;
+use crate::proxy::view::Item;
 use looker::Looker;
 
 /// Deployments that end together are looked at together.
@@ -23,8 +23,7 @@ const GATHER: Duration = Duration::from_secs(1);
 
 /// Looks for ever: every `replica-interval`, and when an app's entry changes. Without Consul, the entries that were known
 /// last count.
-pub(super) async fn look_after(ctx: Arc<Context>) {
-    let mut apps = follow(ctx.cluster.kv.clone(), keys::APPS);
+pub(super) async fn look_after(ctx: Arc<Context>, mut apps: Entries<Item>) {
     let interval = ctx.config.volumes.replica_interval;
     let mut looker = Looker::new(ctx);
     loop {

@@ -42,7 +42,7 @@ pub(super) struct RenderArgs {
 struct Shown<'a> {
     node: &'a str,
     haproxy_cfg: &'a str,
-    routes: &'a [Route],
+    routes: Vec<Route>,
     /// By app.
     caddyfiles: BTreeMap<&'a str, &'a str>,
     left_out: BTreeMap<&'a str, &'a str>,
@@ -96,7 +96,7 @@ fn shown<'a>(view: &'a ClusterView, rendered: &'a Rendered, left_out: &[&'a Prob
     Shown {
         node: view.me.as_str(),
         haproxy_cfg: &rendered.haproxy_cfg,
-        routes: &rendered.routes,
+        routes: rendered.routes(),
         caddyfiles: sites.map(|(app, sites)| (app.as_str(), sites.text.as_str())).collect(),
         left_out: left_out.iter().map(|p| (p.source.as_str(), p.what.as_str())).collect(),
     }
@@ -111,9 +111,10 @@ fn print(
     out.line(rendered.haproxy_cfg.trim_end())?;
     out.line("\n==> hosts")?;
     let heading = ["SCHEME", "HOST", "TO", "FROM"].map(str::to_owned).to_vec();
-    let routes = rendered.routes.iter().map(|route| {
-        vec![route.scheme.to_owned(), route.host.clone(), route.to.clone(), route.source.clone()]
-    });
+    let routes = rendered
+        .routes()
+        .into_iter()
+        .map(|route| vec![route.scheme.to_owned(), route.host, route.to, route.source]);
     out.table(&std::iter::once(heading).chain(routes).collect::<Vec<_>>())?;
     for (app, sites) in &rendered.caddy_sites {
         out.line(&format!("\n==> Caddyfile of app/{app}"))?;

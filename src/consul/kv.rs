@@ -1,5 +1,7 @@
 //! The key-value store: reading, waiting for changes, and writing by transactions alone.
 
+mod changes;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,6 +10,8 @@ use serde::Deserialize;
 use super::transport::{Call, Reply};
 use super::txn::{self, Txn, TxnOp};
 use super::{Client, ConsulError, base64};
+
+pub use changes::{Changes, IsKnown, Seen, read_changes};
 
 /// A key's value and its versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +66,20 @@ pub trait Kv: Send + Sync {
         after: Option<u64>,
         wait: Duration,
     ) -> Result<Listing, ConsulError>;
+
+    /// As [`Kv::watch`], without the values that are known: what did not change costs no copy.
+    ///
+    /// # Errors
+    /// Any of [`ConsulError`].
+    async fn watch_changes(
+        &self,
+        prefix: &str,
+        after: Option<u64>,
+        wait: Duration,
+        known: &IsKnown<'_>,
+    ) -> Result<Changes, ConsulError> {
+        Ok(Changes::of(self.watch(prefix, after, wait).await?, known))
+    }
 
     /// Carries out all of `ops` or none, in order.
     ///
@@ -149,6 +167,25 @@ impl Kv for Client {
         list(self, prefix, |call| call.blocking(after, wait)).await
     }
 
+    async fn watch_changes(
+        &self,
+        prefix: &str,
+        after: Option<u64>,
+        wait: Duration,
+        known: &IsKnown<'_>,
+    ) -> Result<Changes, ConsulError> {
+        let call = recurse(prefix).blocking(after, wait);
+        let name = call.name();
+        let reply = self.send(call).await?;
+        let index = list_index(&reply)?;
+        let entries = match reply.status {
+            404 => Vec::new(),
+            _ => read_changes(reply.success()?.body(), prefix, known)
+                .map_err(|error| ConsulError::decode(&name, error))?,
+        };
+        Ok(Changes { index, entries })
+    }
+
     async fn transact(&self, ops: Vec<TxnOp>) -> Result<Txn, ConsulError> {
         let body = txn::encode(&ops)?;
         txn::decode(self.send(Call::put("txn", body)).await?)
@@ -160,15 +197,22 @@ async fn list(
     prefix: &str,
     mode: impl FnOnce(Call) -> Call,
 ) -> Result<Listing, ConsulError> {
-    let call = Call::get(format!("kv/{}", plain_part(prefix))).query("recurse=");
-    let reply = client.send(mode(call)).await?;
-    let index = match reply.status {
-        200 | 404 => reply.index()?,
-        _ => 0,
-    };
+    let reply = client.send(mode(recurse(prefix))).await?;
+    let index = list_index(&reply)?;
     let mut entries = decode_entries(reply)?;
     entries.retain(|entry| entry.key.starts_with(prefix));
     Ok(Listing { index, entries })
+}
+
+fn recurse(prefix: &str) -> Call {
+    Call::get(format!("kv/{}", plain_part(prefix))).query("recurse=")
+}
+
+fn list_index(reply: &Reply) -> Result<u64, ConsulError> {
+    match reply.status {
+        200 | 404 => reply.index(),
+        _ => Ok(0),
+    }
 }
 
 /// The longest part of a key that every Consul release reads alike from a path: releases differ in how often they

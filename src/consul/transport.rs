@@ -150,6 +150,11 @@ impl Reply {
         serde_json::from_slice(&self.body).map_err(|error| ConsulError::decode(&self.call, error))
     }
 
+    /// The body as it came.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     /// The index for the next blocking call.
     pub(super) fn index(&self) -> Result<u64, ConsulError> {
         self.index.ok_or_else(|| ConsulError::decode(&self.call, "it has no X-Consul-Index"))

@@ -1,23 +1,30 @@
 //! Puts a view in place: rendered, checked, written, and only then told to the running proxies.
 
+mod adapted;
+mod back;
 mod caddy;
+mod gather;
 mod haproxy;
 mod held;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use serde_json::Value;
-
-use super::caddy::{AppRoutes, config};
+use super::caddy::whole;
 use super::certificates::{CertificateHost, CertificateSource};
 use super::control::{CheckError, ControlError, Effect, ProxyControl};
 use super::haproxy::maps;
-use super::render::{AppSites, Pages, RenderError, Templates, render};
+use super::render::{Cache, Pages, RenderError, Templates, render, render_with};
 use super::{ClusterView, HOLD, MAINTENANCE_PAGE, Problem, ProxySettings};
 use crate::host::files::{FileError, read_optional, write_atomic};
-use crate::model::{AppId, AppName, AppRecord, Branch, Repo};
+use crate::model::{AppId, AppRecord, Branch, Repo};
+use adapted::Adapted;
+use caddy::Served;
+use gather::Turn;
+
+pub use gather::Gathering;
 
 /// What [`Proxies::apply`] did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,6 +45,14 @@ pub struct Applied {
     pub caddy_is_down: bool,
     /// What could not be checked and so was not changed, and why: call again.
     pub unchecked: Vec<String>,
+    /// A reload or a load is still to be made, with what else comes until then: call again after this.
+    pub later: Option<Duration>,
+}
+
+impl Applied {
+    fn wait(&mut self, time: Duration) {
+        self.later = Some(self.later.map_or(time, |later| later.min(time)));
+    }
 }
 
 /// Why nothing, or not all, was put in place. Calling again is safe.
@@ -68,14 +83,17 @@ pub struct Proxies {
     settings: ProxySettings,
     control: Arc<dyn ProxyControl>,
     templates: Templates,
-    /// Caddyfiles, and what became of them: an app's text is adapted once.
-    adapted: BTreeMap<String, Result<AppRoutes, String>>,
+    /// What was rendered of single apps.
+    cache: Cache,
+    /// What Caddy made of the apps' texts.
+    adapted: Adapted,
     /// Parts that HAProxy refused: the source, the part, its words. Tried again when the part changes.
     refused: BTreeMap<String, (String, String)>,
-    /// What Caddy routes now.
-    routed: BTreeMap<AppName, (AppSites, AppRoutes)>,
-    /// The maintenance pages that Caddy has now.
-    pages: Pages,
+    /// What Caddy serves now.
+    served: Served,
+    /// When the next reload, and the next load, may be made.
+    haproxy_turn: Turn,
+    caddy_turn: Turn,
     /// Where certificates come from besides Caddy's issuing them.
     certificates: Option<Arc<dyn CertificateSource>>,
     /// Hosts that it was asked for, of what Caddy has not been told yet.
@@ -89,16 +107,25 @@ impl Proxies {
         control: Arc<dyn ProxyControl>,
     ) -> Result<Self, ProxyError> {
         Ok(Self {
+            adapted: Adapted::new(settings.adapted_dir()),
             settings,
             control,
             templates: Templates::built_in()?,
-            adapted: BTreeMap::new(),
+            cache: Cache::default(),
             refused: BTreeMap::new(),
-            routed: BTreeMap::new(),
-            pages: Pages::default(),
+            served: Served::default(),
+            haproxy_turn: Turn::default(),
+            caddy_turn: Turn::default(),
             certificates: None,
             placed: BTreeSet::new(),
         })
+    }
+
+    /// Reloads, and loads, that would follow each other closely are gathered.
+    #[must_use]
+    pub fn with_gathering(mut self, gathering: Gathering) -> Self {
+        (self.haproxy_turn, self.caddy_turn) = (Turn::of(gathering), Turn::of(gathering));
+        self
     }
 
     /// Before Caddy is told of a host, its certificate is asked for there.
@@ -111,22 +138,14 @@ impl Proxies {
     /// Writes what is missing of the files that the containers start with; needs neither Consul nor containers, and
     /// replaces no file but that of an earlier release.
     pub async fn bootstrap(&self, me: &crate::model::NodeName) -> Result<(), ProxyError> {
-        let view = ClusterView {
-            me: me.clone(),
-            nodes: BTreeMap::new(),
-            apps: BTreeMap::new(),
-            maintenance: Default::default(),
-            held: Default::default(),
-            swarm: BTreeMap::new(),
-            policies: Default::default(),
-        };
+        let view = ClusterView::empty(me.clone());
         let rendered = render(&view, &self.settings, &self.templates, &BTreeMap::new())?;
         let dir = self.settings.haproxy_dir();
-        let caddy = pretty(&config(&self.settings, &BTreeMap::new(), &Pages::default()));
+        let caddy = whole(&self.settings, &BTreeMap::new(), &Pages::default());
         let mut files = vec![
             (dir.join("maintenance.html"), MAINTENANCE_PAGE.to_owned()),
             (dir.join("haproxy.cfg"), rendered.haproxy_cfg),
-            (self.settings.caddy_file(), caddy),
+            (self.settings.caddy_file(), caddy.text().to_owned()),
         ];
         files.extend(rendered.maps.into_iter().map(|(name, text)| (dir.join(name), text)));
         for (path, text) in files {
@@ -151,10 +170,14 @@ impl Proxies {
     pub async fn apply(&mut self, view: &ClusterView) -> Result<Applied, ProxyError> {
         self.bootstrap(&view.me).await?;
         let mut applied = Applied::default();
-        let (rendered, is_accepted) = self.render_accepted(view, &mut applied).await?;
+        let (mut rendered, is_accepted) = self.render_accepted(view, &mut applied).await?;
         applied.problems.extend(rendered.problems.iter().cloned());
         // Without its checks Caddy keeps what it has; hosts can still be led elsewhere.
-        let apps = self.adapt(&rendered, &mut applied).await;
+        let mut apps = self.adapt(&rendered, &mut applied).await;
+        let late = apps.take_if(|apps| self.is_late(apps, &rendered.pages, &mut applied));
+        if let Some(late) = &late {
+            self.hold_back(&mut rendered, late).await?;
+        }
         let came = match &apps {
             Some(apps) => self.route_more(apps, &rendered.pages, &mut applied).await,
             None => Ok(()),
@@ -166,7 +189,10 @@ impl Proxies {
         if let Some(apps) = apps {
             self.load_caddy(apps, &rendered.pages, &mut applied).await?;
         }
-        self.unmark_held(view).await?;
+        // Until it is loaded, Caddy leads requests to where apps were.
+        if late.is_none() {
+            self.unmark_held(view).await?;
+        }
         if let Some(source) = &self.certificates {
             applied.problems.extend(source.problems());
         }
@@ -192,12 +218,14 @@ impl Proxies {
         // Only the master's proxies hold all that the app asks for.
         view.me = candidate.master.clone();
         view.maintenance.remove(&name);
-        view.apps.insert(name.clone(), candidate.clone());
+        view.apps.insert(name.clone(), Arc::new(candidate.clone()));
         let fail = |what: String| vec![Problem::new(&source, what)];
         // What was refused of its version before says nothing about this one.
         let mut refused = self.known_refusals();
         refused.remove(&source);
-        let rendered = render(&view, &self.settings, &self.templates, &refused)
+        // What it is asked about does not stay.
+        let mut cache = self.cache.clone();
+        let rendered = render_with(&mut cache, &view, &self.settings, &self.templates, &refused)
             .map_err(|error| fail(error.to_string()))?;
         let own: Vec<_> =
             rendered.problems.iter().filter(|problem| problem.source == source).cloned().collect();
@@ -210,7 +238,8 @@ impl Proxies {
             adapted.map_err(fail)?;
         }
         if rendered.haproxy_parts.contains_key(&source) {
-            let alone = self.only(&view, &source).map_err(|error| fail(error.to_string()))?;
+            let alone =
+                self.only(&mut cache, &view, &source).map_err(|error| fail(error.to_string()))?;
             let checked = self.control.check_haproxy(&alone).await;
             checked.map_err(|error| fail(format!("HAProxy: {error}")))?;
         }
@@ -226,10 +255,6 @@ async fn make_parent(path: &Path) -> Result<(), ProxyError> {
         source,
     })?;
     Ok(())
-}
-
-fn pretty(config: &Value) -> String {
-    format!("{config:#}\n")
 }
 
 #[cfg(test)]

@@ -7,9 +7,11 @@ mod maintenance;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod whole;
 
-pub use base::config;
+pub use base::{Apps, config, whole};
 pub use routes::AppRoutes;
+pub use whole::CaddyConfig;
 
 /// Why what Caddy made of an app's text is not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,6 +4,7 @@
 mod fake;
 mod local;
 mod master;
+mod pushed;
 mod runtime;
 mod servers;
 
@@ -12,6 +13,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
+
+use super::caddy::CaddyConfig;
 
 #[cfg(any(test, feature = "testing"))]
 pub use fake::{FakeControl, servers};
@@ -95,6 +98,9 @@ pub trait ProxyControl: Send + Sync {
     /// Has Caddy read and provision a Caddyfile in a process of its own. Changes nothing.
     async fn adapt(&self, text: &str) -> Result<Value, CheckError>;
 
+    /// Which Caddy [`adapt`](Self::adapt) asks: another text if it is another one.
+    async fn caddy_identity(&self) -> Result<String, CheckError>;
+
     /// The `description` of the configuration that HAProxy runs (see `render::fingerprint`); none if it does not run.
     async fn running_haproxy(&self) -> Result<Option<String>, ControlError>;
 
@@ -110,6 +116,9 @@ pub trait ProxyControl: Send + Sync {
         servers: &BTreeMap<(String, String), bool>,
     ) -> Result<Effect, ControlError>;
 
+    /// Whether Caddy runs the configuration with a mark; none if it does not run.
+    async fn caddy_runs(&self, mark: &str) -> Result<Option<bool>, ControlError>;
+
     /// Makes Caddy run a configuration, unless it does already. If it refuses, the old one stays.
-    async fn load_caddy(&self, config: &Value) -> Result<Effect, ControlError>;
+    async fn load_caddy(&self, config: &CaddyConfig) -> Result<Effect, ControlError>;
 }

@@ -12,22 +12,27 @@ mod haproxy;
 mod hostile;
 mod hosts;
 mod pages;
+mod prepared;
+#[cfg(test)]
+mod same;
 mod template;
 #[cfg(test)]
 mod unique;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::caddyfile::{Dialect, Scheme, TlsChoice};
-use super::haproxy::maps;
+use super::haproxy::maps::{self, HostMap};
 use super::{ClusterView, Problem, ProxySettings};
-use crate::model::{AppName, AppRecord};
+use crate::model::{AppName, NodeName};
 use claims::Claims;
 pub(in crate::proxy) use containers::is_of_project;
 
 pub use pages::Pages;
+pub use prepared::Cache;
 pub use template::{RenderError, Templates};
 
 /// One app's part of Caddy's configuration.
@@ -61,6 +66,8 @@ pub struct Route {
 /// What [`render`] gives.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rendered {
+    /// Whose proxies they are.
+    pub me: NodeName,
     /// `haproxy.cfg`.
     pub haproxy_cfg: String,
     /// The sources that have a part of their own in `haproxy.cfg`, with a text that changes when the part does.
@@ -70,13 +77,29 @@ pub struct Rendered {
     /// The map files, by name.
     pub maps: BTreeMap<&'static str, String>,
     /// What the maps say, with the source of each entry.
-    pub routes: Vec<Route>,
+    hosts: [(&'static str, HostMap); 2],
     /// The apps' own maintenance pages, whether shown now or not.
     pub pages: Pages,
     /// The apps whose master this node is.
-    pub caddy_sites: BTreeMap<AppName, AppSites>,
+    pub caddy_sites: BTreeMap<AppName, Arc<AppSites>>,
     /// What was left out.
     pub problems: Vec<Problem>,
+}
+
+impl Rendered {
+    /// What the maps say, with the source of each entry.
+    pub fn routes(&self) -> Vec<Route> {
+        let of = |(scheme, map): &(&'static str, HostMap)| {
+            let route = |(host, to, source): (String, &str, &str)| Route {
+                scheme,
+                host,
+                to: to.to_owned(),
+                source: source.to_owned(),
+            };
+            map.routes().map(route).collect::<Vec<_>>()
+        };
+        self.hosts.iter().flat_map(of).collect()
+    }
 }
 
 /// Renders a view. `refused` holds sources whose part of `haproxy.cfg` HAProxy refused: they are left out.
@@ -86,10 +109,22 @@ pub fn render(
     templates: &Templates,
     refused: &BTreeMap<String, String>,
 ) -> Result<Rendered, RenderError> {
+    render_with(&mut Cache::default(), view, settings, templates, refused)
+}
+
+/// As [`render`], with what is kept of the apps that are as they were.
+pub fn render_with(
+    cache: &mut Cache,
+    view: &ClusterView,
+    settings: &ProxySettings,
+    templates: &Templates,
+    refused: &BTreeMap<String, String>,
+) -> Result<Rendered, RenderError> {
     let (addresses, mut problems) = view.addresses();
+    let apps = cache.apps(view, templates)?;
     let mut claims = Claims::default();
-    let hosts = hosts::route(view, &addresses, &mut claims, &mut problems);
-    let mut parts = haproxy::parts(view, settings, &addresses, &mut claims, &mut problems);
+    let hosts = hosts::route(view, &apps, &addresses, &mut claims, &mut problems);
+    let mut parts = haproxy::parts(view, &apps, settings, &addresses, &mut claims, &mut problems);
     for (source, why) in refused {
         if parts.remove(source).is_some() {
             problems.push(Problem::new(source, format!("HAProxy refuses it: {why}")));
@@ -101,10 +136,11 @@ pub fn render(
     let held = view.held.iter().map(|app| format!("{app} hold\n")).collect();
     let (http, http_wild) = hosts.http.files();
     let (https, https_wild) = hosts.https.files();
-    let caddy_sites = caddy::sites(view, templates, &mut problems)?;
+    let caddy_sites = caddy::sites(&apps, &mut problems);
     problems.sort();
     problems.dedup();
     Ok(Rendered {
+        me: view.me.clone(),
         haproxy_cfg: fingerprint::mark(
             &templates.haproxy(&context::context(view, settings, &addresses, parts))?,
         ),
@@ -117,8 +153,8 @@ pub fn render(
             (maps::HTTPS_WILD, https_wild),
             (maps::HELD, held),
         ]),
-        routes: hosts.routes(),
         pages: hosts.pages.without_idle(),
+        hosts: [("http", hosts.http), ("https", hosts.https)],
         caddy_sites,
         problems,
     })
@@ -126,11 +162,4 @@ pub fn render(
 
 fn source(app: &AppName) -> String {
     format!("app/{app}")
-}
-
-/// Apps, the one that was deployed first in front: what two of them claim stays with it.
-fn by_age(view: &ClusterView) -> Vec<(&AppName, &AppRecord)> {
-    let mut apps: Vec<_> = view.apps.iter().collect();
-    apps.sort_by_key(|(name, record)| (record.deploy_date.as_str(), *name));
-    apps
 }

@@ -128,6 +128,11 @@ impl ProxySettings {
         self.data_dir.join("caddy").join("held")
     }
 
+    /// What Caddy made of the apps' texts.
+    pub fn adapted_dir(&self) -> PathBuf {
+        self.data_dir.join("caddy").join("adapted")
+    }
+
     /// Candidates, while the check containers look at them.
     pub fn check_dir(&self) -> PathBuf {
         self.data_dir.join("check")

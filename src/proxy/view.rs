@@ -1,11 +1,17 @@
 //! What the proxies are rendered from: the cluster as KV and the catalog show it, with what can't be read left out.
 
+mod item;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::{Policies, Problem};
-use crate::model::{AppName, AppRecord, HandOver, NodeName, keys};
+use crate::model::{AppName, AppRecord, NodeName};
+use item::What;
+
+pub use item::Item;
 
 /// Targets of the map files that are no nodes.
 const RESERVED: [&str; 5] = ["hold", "maint", "page", "swarm", "unknown"];
@@ -18,13 +24,13 @@ pub struct ClusterView {
     /// Every node and its address.
     pub nodes: BTreeMap<NodeName, String>,
     /// `app/`.
-    pub apps: BTreeMap<AppName, AppRecord>,
+    pub apps: BTreeMap<AppName, Arc<AppRecord>>,
     /// `maintenance/`.
     pub maintenance: BTreeSet<AppName>,
     /// Those of them that a deployment hands over just now: requests for them wait.
     pub held: BTreeSet<AppName>,
     /// `swarm/`, by the rest of the key.
-    pub swarm: BTreeMap<String, Value>,
+    pub swarm: BTreeMap<String, Arc<Value>>,
     /// `tandem/policy/`.
     pub policies: Policies,
 }
@@ -37,22 +43,37 @@ impl ClusterView {
         nodes: BTreeMap<NodeName, String>,
         entries: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     ) -> (Self, Vec<Problem>) {
-        let mut view = Self {
-            me,
-            nodes,
-            apps: BTreeMap::new(),
-            maintenance: BTreeSet::new(),
-            held: BTreeSet::new(),
-            swarm: BTreeMap::new(),
-            policies: Policies::default(),
-        };
+        let items: Vec<Item> =
+            entries.into_iter().map(|(key, value)| Item::of(key, value)).collect();
+        Self::from_items(me, nodes, &items)
+    }
+
+    /// As [`ClusterView::from_entries`], of entries that were read. What they say is shared, not copied.
+    pub fn from_items<'a>(
+        me: NodeName,
+        nodes: BTreeMap<NodeName, String>,
+        items: impl IntoIterator<Item = &'a Item>,
+    ) -> (Self, Vec<Problem>) {
+        let mut view = Self { nodes, ..Self::empty(me) };
         let mut problems = Vec::new();
         let mut policies = Vec::new();
-        for (key, value) in entries {
-            if key.starts_with(keys::POLICIES) {
-                policies.push((key, value));
-            } else if let Err(what) = view.take(key, value) {
-                problems.push(Problem::new(key, what));
+        for item in items {
+            match &item.what {
+                Ok(What::App(name, record)) => {
+                    view.apps.insert(name.clone(), record.clone());
+                }
+                Ok(What::Maintenance { app, is_held }) => {
+                    view.maintenance.insert(app.clone());
+                    if *is_held {
+                        view.held.insert(app.clone());
+                    }
+                }
+                Ok(What::Swarm(key, value)) => {
+                    view.swarm.insert(key.to_string(), value.clone());
+                }
+                Ok(What::Policy(text)) => policies.push((item.key.as_ref(), text.as_ref())),
+                Ok(What::Other) => {}
+                Err(what) => problems.push(Problem::new(item.key.as_ref(), what.as_str())),
             }
         }
         let (policies, wrong) = Policies::from_entries(policies);
@@ -60,32 +81,17 @@ impl ClusterView {
         (Self { policies, ..view }, problems)
     }
 
-    fn take(&mut self, key: &str, value: &[u8]) -> Result<(), String> {
-        let Some((prefix, rest)) = key.split_once('/').filter(|(_, rest)| !rest.is_empty()) else {
-            return Ok(());
-        };
-        match prefix {
-            "app" => {
-                let name = app_name(rest)?;
-                let record = serde_json::from_slice(value)
-                    .map_err(|error| format!("is not an app's record: {error}"))?;
-                self.apps.insert(name, record);
-            }
-            "maintenance" => {
-                let app = app_name(rest)?;
-                if HandOver::is(value) {
-                    self.held.insert(app.clone());
-                }
-                self.maintenance.insert(app);
-            }
-            "swarm" => {
-                let value = serde_json::from_slice(value)
-                    .map_err(|error| format!("is not JSON: {error}"))?;
-                self.swarm.insert(rest.to_owned(), value);
-            }
-            _ => {}
+    /// A cluster of which nothing is known.
+    pub fn empty(me: NodeName) -> Self {
+        Self {
+            me,
+            nodes: BTreeMap::new(),
+            apps: BTreeMap::new(),
+            maintenance: BTreeSet::new(),
+            held: BTreeSet::new(),
+            swarm: BTreeMap::new(),
+            policies: Policies::default(),
         }
-        Ok(())
     }
 
     /// A node's address: the catalog's, or the one that its apps' records hold while the catalog lacks it.
@@ -117,10 +123,6 @@ impl ClusterView {
         }
         (addresses, problems)
     }
-}
-
-fn app_name(text: &str) -> Result<AppName, String> {
-    AppName::parse(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

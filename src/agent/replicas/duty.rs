@@ -1,7 +1,9 @@
 //! The apps in whose pair this node is.
 
-use crate::consul::kv::Entry;
-use crate::model::{AppName, AppRecord, NodeName, Placement, Role, keys};
+use std::sync::Arc;
+
+use crate::model::{AppName, AppRecord, NodeName, Placement, Role};
+use crate::proxy::view::Item;
 
 /// An app with BTRFS volumes, and what this node is for it.
 #[derive(Debug)]
@@ -31,18 +33,18 @@ pub(super) struct Duties {
 }
 
 impl Duties {
-    pub(super) fn read(me: &NodeName, entries: &[Entry]) -> Self {
+    pub(super) fn read(me: &NodeName, entries: &[Arc<Item>]) -> Self {
         let mut duties = Self::default();
         for entry in entries {
-            let Some(app) = entry.key.strip_prefix(keys::APPS) else { continue };
-            let Ok(app) = AppName::parse(app) else { continue };
-            let Ok(record) = serde_json::from_slice::<AppRecord>(&entry.value) else {
-                duties.unreadable.push(app);
-                continue;
-            };
-            let role = Placement::role_of(Some(&record.placement()), me);
-            if role != Role::Bystander && !record.volumes.is_empty() {
-                duties.own.push(Duty { app, record, role });
+            match entry.app() {
+                Some((app, Some(record))) => {
+                    let role = Placement::role_of(Some(&record.placement()), me);
+                    if role != Role::Bystander && !record.volumes.is_empty() {
+                        duties.own.push(Duty { app, record: record.clone(), role });
+                    }
+                }
+                Some((app, None)) => duties.unreadable.push(app),
+                None => {}
             }
         }
         duties

@@ -11,11 +11,11 @@ use super::memory::Memory;
 use super::mend::mend;
 use super::publish::{Publisher, published};
 use crate::consul::ConsulError;
-use crate::consul::kv::Entry;
 use crate::error::chain;
 use crate::exec::Context;
 use crate::host::volume::{SnapshotName, VolumeError};
 use crate::model::NodeName;
+use crate::proxy::view::Item;
 use crate::replication::{OtherEnd, Survey, worth_keeping};
 
 /// Why a part of a look could not be done.
@@ -51,7 +51,7 @@ impl Looker {
     }
 
     /// Looks, with the entries of all apps. What can't be done now is done at the next look.
-    pub(super) async fn look(&mut self, entries: &[Entry]) {
+    pub(super) async fn look(&mut self, entries: &[Arc<Item>]) {
         let duties = Duties::read(&self.ctx.me, entries);
         let surveys = self.survey(&duties.own).await;
         self.learn_addresses().await;

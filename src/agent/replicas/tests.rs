@@ -11,6 +11,7 @@ use crate::consul::memory::MemoryConsul;
 use crate::host::fake::FakeHost;
 use crate::host::volume::{SnapshotName, Verified, VolumeError};
 use crate::model::NodeName;
+use crate::proxy::view::Item;
 use crate::replication::ReplicaState;
 
 const APP: &str = "app_main.44dd7";
@@ -36,8 +37,12 @@ impl Bench {
     }
 
     /// One look, with node1 as the app's master and node2 as its slave.
+    async fn look_at(&mut self, entry: Entry) {
+        self.looker.look(&[Arc::new(Item::read(entry))]).await;
+    }
+
     async fn look(&mut self) {
-        self.looker.look(&[entry("node1", Some("node2"), Utc::now())]).await;
+        self.look_at(entry("node1", Some("node2"), Utc::now())).await;
     }
 
     fn add(&self, text: &str, facts: Verified) {
@@ -156,15 +161,15 @@ async fn a_copy_that_is_no_longer_whole_is_not_believed_from_memory() {
 async fn an_old_copy_is_critical_and_so_is_none_two_periods_after_the_deployment() {
     let mut bench = Bench::of("node2").await;
     let deployed = Utc::now() - TimeDelta::minutes(119);
-    bench.looker.look(&[entry("node1", Some("node2"), deployed)]).await;
+    bench.look_at(entry("node1", Some("node2"), deployed)).await;
     assert_eq!(bench.check().unwrap().0, "passing");
     bench.receive("v@2025-01-01", 119);
-    bench.looker.look(&[entry("node1", Some("node2"), deployed)]).await;
+    bench.look_at(entry("node1", Some("node2"), deployed)).await;
     assert_eq!(bench.check().unwrap().0, "passing");
 
     let mut bench = Bench::of("node2").await;
     let deployed = Utc::now() - TimeDelta::minutes(121);
-    bench.looker.look(&[entry("node1", Some("node2"), deployed)]).await;
+    bench.look_at(entry("node1", Some("node2"), deployed)).await;
     let (status, text) = bench.check().unwrap();
     assert_eq!(status, "critical");
     assert!(text.starts_with("v: no verified copy, 2 h 1 min after"), "{text}");
@@ -185,7 +190,7 @@ async fn what_was_published_goes_when_the_role_ends() {
     bench.receive("v@2025-01-01", 1);
     bench.look().await;
     assert!(bench.check().is_some() && bench.published().await.is_some());
-    bench.looker.look(&[entry("node1", None, Utc::now())]).await;
+    bench.look_at(entry("node1", None, Utc::now())).await;
     assert!(bench.check().is_none() && bench.published().await.is_none());
     assert_eq!(bench.kept(), [""; 0]);
     assert_eq!(bench.snapshots(), ["v@2025-01-01"]);
@@ -198,7 +203,7 @@ async fn an_entry_that_can_not_be_read_ends_nothing() {
     bench.look().await;
     let mut broken = entry("node1", Some("node2"), Utc::now());
     broken.value = b"{".to_vec();
-    bench.looker.look(&[broken]).await;
+    bench.look_at(broken).await;
     assert!(bench.check().is_some() && bench.published().await.is_some());
     assert_eq!(bench.kept(), ["v@2025-01-01"]);
 }

@@ -155,7 +155,7 @@ impl Report {
         let view = ClusterView {
             me: entry.master.clone(),
             nodes: Default::default(),
-            apps: [(app.name(), entry)].into(),
+            apps: [(app.name(), std::sync::Arc::new(entry))].into(),
             maintenance: Default::default(),
             held: Default::default(),
             swarm: Default::default(),

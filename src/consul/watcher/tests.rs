@@ -37,7 +37,8 @@ impl Kv for Script {
             key: format!("{prefix}a"),
             value: value.into(),
             create_index: 1,
-            modify_index: 1,
+            // Another value has another one.
+            modify_index: value.bytes().map(u64::from).sum(),
             lock_index: 0,
             session: None,
         };
@@ -87,7 +88,9 @@ async fn an_index_of_zero_is_not_waited_from() {
 async fn reads_have_an_interval() {
     let start = Instant::now();
     let _ = follow(&[(1, "a"), (2, "b"), (3, "c")], 3).await;
-    assert_eq!(start.elapsed(), MIN_INTERVAL * 2);
+    let least = (MIN_INTERVAL + INTERVAL_BY_ENTRY) * 2;
+    // The clock of tests goes by milliseconds.
+    assert!((least..least + Duration::from_millis(4)).contains(&start.elapsed()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,12 +99,32 @@ async fn a_failure_loses_no_change() {
     let node = crate::model::NodeName::parse("node1").unwrap();
     let client: Arc<dyn Kv> = Arc::new(consul.client(&node));
     let mut watcher = Watcher::new(client.clone(), "app/", Duration::from_secs(60));
-    assert_eq!(watcher.next().await.unwrap(), Some(vec![]));
+    assert!(watcher.next().await.unwrap().unwrap().is_empty());
     consul.set_reachable(&node, false);
     assert!(watcher.next().await.unwrap_err().is_transient());
     let others: &dyn Kv = &consul;
     others.put_cas("app/a", b"1".to_vec(), 0).await.unwrap();
     consul.set_reachable(&node, true);
     assert_eq!(watcher.next().await.unwrap().unwrap().len(), 1);
-    assert_eq!(watcher.next().await.unwrap(), None);
+    assert!(watcher.next().await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_did_not_change_is_read_once_and_shared() {
+    let consul = MemoryConsul::new();
+    let kv: Arc<dyn Kv> = Arc::new(consul.clone());
+    for key in ["app/a", "app/b", "app/c"] {
+        kv.put_cas(key, b"1".to_vec(), 0).await.unwrap().unwrap();
+    }
+    let wait = Duration::from_secs(1);
+    let mut watcher = Watcher::reading(kv.clone(), "app/", wait, |entry| entry.value);
+    let first = watcher.next().await.unwrap().unwrap();
+    let b = kv.get("app/b").await.unwrap().unwrap();
+    kv.put_cas("app/b", b"2".to_vec(), b.modify_index).await.unwrap().unwrap();
+    kv.delete("app/a").await.unwrap();
+    kv.put_cas("app/d", b"4".to_vec(), 0).await.unwrap().unwrap();
+    let second = watcher.next().await.unwrap().unwrap();
+    assert_eq!(second.iter().map(|value| value[0]).collect::<Vec<_>>(), *b"214");
+    assert!(Arc::ptr_eq(&first[2], &second[1]), "app/c");
+    assert!(watcher.next().await.unwrap().is_none());
 }

@@ -1,17 +1,58 @@
 //! Caddy's half: each text adapted once, the merged configuration loaded when it differs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use super::{Applied, Effect, Proxies, ProxyError, pretty};
+use tokio::time::Instant;
+
+use super::{Applied, Effect, Proxies, ProxyError};
 use crate::host::files::{read_optional, write_atomic};
-use crate::model::AppName;
 use crate::proxy::Problem;
-use crate::proxy::caddy::{AppRoutes, config};
+use crate::proxy::caddy::{AppRoutes, Apps, CaddyConfig, whole};
 use crate::proxy::certificates::shared_hosts;
 use crate::proxy::control::{CheckError, ControlError};
 use crate::proxy::render::{AppSites, Pages, Rendered};
 
-type Routed = BTreeMap<AppName, (AppSites, AppRoutes)>;
+/// What Caddy serves now, as far as this process told it.
+#[derive(Default)]
+pub(super) struct Served {
+    pub(super) apps: Apps,
+    pages: Pages,
+    /// The mark of the configuration that says so; none before the first load.
+    mark: Option<String>,
+    /// `caddy.json` when it was compared or written last.
+    file: Option<Stamp>,
+}
+
+impl Served {
+    fn is(&self, apps: &Apps, pages: &Pages) -> bool {
+        self.mark.is_some() && self.apps == *apps && self.pages == *pages
+    }
+
+    /// The hosts of apps whose routes are not, or not so, in Caddy; wildcards without their star.
+    pub(super) fn late(&self, apps: &Apps) -> BTreeSet<String> {
+        let late = apps.iter().filter(|(name, app)| self.apps.get(*name) != Some(*app));
+        let hosts = late.flat_map(|(_, (sites, _))| sites.hosts.keys());
+        hosts.map(|(_, host)| host.strip_prefix('*').unwrap_or(host).to_owned()).collect()
+    }
+}
+
+/// By what a file is known to be as it was left.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    length: u64,
+    inode: u64,
+    modified: Option<std::time::SystemTime>,
+}
+
+impl Stamp {
+    async fn of(path: &std::path::Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let facts = tokio::fs::metadata(path).await.ok()?;
+        let modified = facts.modified().ok();
+        Some(Self { length: facts.len(), inode: facts.ino(), modified })
+    }
+}
 
 impl Proxies {
     /// Adapts the texts that are new; nothing if that can't be done now.
@@ -19,16 +60,15 @@ impl Proxies {
         &mut self,
         rendered: &Rendered,
         applied: &mut Applied,
-    ) -> Option<Routed> {
+    ) -> Option<Apps> {
         let mut apps = BTreeMap::new();
-        let mut cache = BTreeMap::new();
+        let mut known = BTreeMap::new();
         let mut is_complete = true;
         for (name, sites) in &rendered.caddy_sites {
-            let key = cache_key(sites);
-            let result = match self.adapted.get(&key) {
-                Some(known) => known.clone(),
+            let outcome = match self.adapted.get(name, sites) {
+                Some(outcome) => outcome,
                 None => match self.adapt_one(sites).await {
-                    Ok(result) => result,
+                    Ok(outcome) => outcome.map(Arc::new),
                     Err(error) => {
                         applied.unchecked.push(format!("app/{name}: Caddy: {error}"));
                         is_complete = false;
@@ -36,7 +76,7 @@ impl Proxies {
                     }
                 },
             };
-            match &result {
+            match &outcome {
                 Ok(routes) => {
                     apps.insert(name.clone(), (sites.clone(), routes.clone()));
                 }
@@ -45,9 +85,9 @@ impl Proxies {
                     applied.problems.push(Problem::new(format!("app/{name}"), what));
                 }
             }
-            cache.insert(key, result);
+            known.insert(name.clone(), (sites.clone(), outcome));
         }
-        self.adapted = cache;
+        self.adapted.keep(known, is_complete).await;
         is_complete.then_some(apps)
     }
 
@@ -56,23 +96,33 @@ impl Proxies {
         &self,
         sites: &AppSites,
     ) -> Result<Result<AppRoutes, String>, CheckError> {
-        match self.control.adapt(&sites.text).await {
+        match self.adapted.disk().adapt(self.control.as_ref(), &sites.text).await {
             Ok(adapted) => Ok(AppRoutes::take(&adapted, sites).map_err(|error| error.to_string())),
             Err(CheckError::Refused(what)) => Ok(Err(format!("Caddy refuses it: {what}"))),
             Err(error @ CheckError::Unavailable(_)) => Err(error),
         }
     }
 
-    /// An app that came is routed by Caddy before HAProxy sends it requests, and has its page there; one that left, until it no longer does.
+    /// Whether Caddy has to be given something else, and not yet: says when.
+    pub(super) fn is_late(&self, apps: &Apps, pages: &Pages, applied: &mut Applied) -> bool {
+        if self.served.is(apps, pages) {
+            return false;
+        }
+        let wait = self.caddy_turn.wait(Instant::now());
+        wait.inspect(|wait| applied.wait(*wait)).is_some()
+    }
+
+    /// An app that came is routed by Caddy before HAProxy sends it requests, and has its page there; one that left, until
+    /// it no longer does.
     pub(super) async fn route_more(
         &mut self,
-        apps: &Routed,
+        apps: &Apps,
         pages: &Pages,
         applied: &mut Applied,
     ) -> Result<(), ProxyError> {
-        let mut both = self.routed.clone();
-        both.extend(apps.clone());
-        if both == self.routed && *pages == self.pages {
+        let mut both = self.served.apps.clone();
+        both.extend(apps.iter().map(|(name, app)| (name.clone(), app.clone())));
+        if both == self.served.apps && *pages == self.served.pages {
             return Ok(());
         }
         self.place_certificates(&both).await;
@@ -80,13 +130,13 @@ impl Proxies {
     }
 
     /// Asks for the certificates of the hosts that Caddy does not serve yet: it issues what it does not find.
-    async fn place_certificates(&mut self, apps: &Routed) {
+    async fn place_certificates(&mut self, apps: &Apps) {
         let Some(source) = self.certificates.clone() else {
             return;
         };
         let hosts =
-            |apps: &Routed| shared_hosts(&self.settings, apps.values().map(|(sites, _)| sites));
-        let (wanted, served) = (hosts(apps), hosts(&self.routed));
+            |apps: &Apps| shared_hosts(&self.settings, apps.values().map(|(sites, _)| &**sites));
+        let (wanted, served) = (hosts(apps), hosts(&self.served.apps));
         // While Caddy does not run this is tried again every other second.
         self.placed.retain(|host| wanted.contains(host));
         let missing: BTreeSet<_> = wanted
@@ -100,11 +150,13 @@ impl Proxies {
     }
 
     /// What Caddy serves now.
-    fn now_routed(&mut self, apps: Routed) {
-        self.routed = apps;
+    fn now_served(&mut self, apps: Apps, pages: &Pages, mark: &str) {
+        self.served.mark = Some(mark.to_owned());
+        self.served.pages = pages.clone();
+        self.served.apps = apps;
         self.placed.clear();
         if let Some(source) = &self.certificates {
-            let sites = self.routed.values().map(|(sites, _)| sites);
+            let sites = self.served.apps.values().map(|(sites, _)| &**sites);
             source.routed(shared_hosts(&self.settings, sites));
         }
     }
@@ -113,69 +165,98 @@ impl Proxies {
     /// moment in which HAProxy follows: it may not follow.
     pub(super) async fn load_caddy(
         &mut self,
-        apps: Routed,
+        apps: Apps,
         pages: &Pages,
         applied: &mut Applied,
     ) -> Result<(), ProxyError> {
-        let wanted = config(&self.settings, &apps, pages);
-        let effect = match self.control.load_caddy(&wanted).await {
+        if self.served.is(&apps, pages) && self.runs_and_is_kept().await? {
+            return Ok(());
+        }
+        let wanted = whole(&self.settings, &apps, pages);
+        match self.load(&wanted, applied).await {
             Err(ControlError::Refused { what, .. }) => {
                 return self.load_without_new(apps, pages, &what, applied).await;
             }
-            effect => effect?,
+            effect => self.loaded(effect?, apps, pages, &wanted).await,
+        }
+    }
+
+    /// Whether Caddy has what it was given, and its file too.
+    async fn runs_and_is_kept(&self) -> Result<bool, ProxyError> {
+        let Some(mark) = &self.served.mark else {
+            return Ok(false);
         };
+        let is_kept = self.served.file.is_some()
+            && self.served.file == Stamp::of(&self.settings.caddy_file()).await;
+        Ok(is_kept && self.control.caddy_runs(mark).await? == Some(true))
+    }
+
+    async fn load(
+        &mut self,
+        wanted: &CaddyConfig,
+        applied: &mut Applied,
+    ) -> Result<Effect, ControlError> {
+        let began = Instant::now();
+        let effect = self.control.load_caddy(wanted).await;
+        match &effect {
+            Ok(Effect::Changed(0)) => {}
+            Ok(Effect::NotRunning) => applied.caddy_is_down = true,
+            Ok(Effect::Changed(_)) => {
+                applied.caddy_loaded = true;
+                self.caddy_turn.taken(began, Instant::now());
+            }
+            Err(_) => self.caddy_turn.taken(began, Instant::now()),
+        }
+        effect
+    }
+
+    async fn loaded(
+        &mut self,
+        effect: Effect,
+        apps: Apps,
+        pages: &Pages,
+        wanted: &CaddyConfig,
+    ) -> Result<(), ProxyError> {
         match effect {
-            Effect::NotRunning => applied.caddy_is_down = true,
-            Effect::Changed(count) => {
-                applied.caddy_loaded |= count > 0;
-                self.pages = pages.clone();
-                self.now_routed(apps);
-                self.keep(&pretty(&wanted)).await?;
+            Effect::NotRunning => Ok(()),
+            Effect::Changed(_) => {
+                self.now_served(apps, pages, wanted.mark());
+                self.keep(wanted.text()).await
             }
         }
-        Ok(())
     }
 
     /// The whole was refused although each part passed: what changed is left out, what worked stays. Pages are only data,
     /// and never the reason.
     async fn load_without_new(
         &mut self,
-        apps: Routed,
+        apps: Apps,
         pages: &Pages,
         what: &str,
         applied: &mut Applied,
     ) -> Result<(), ProxyError> {
         let mut good = BTreeMap::new();
         for (name, app) in apps {
-            if self.routed.get(&name) == Some(&app) {
+            let served = self.served.apps.get(&name);
+            if served == Some(&app) {
                 good.insert(name, app);
             } else {
                 let what = format!("Caddy refuses the whole with it: {what}");
                 applied.problems.push(Problem::new(format!("app/{name}"), what));
-                good.extend(self.routed.get(&name).cloned().map(|old| (name, old)));
+                good.extend(served.cloned().map(|old| (name, old)));
             }
         }
-        let wanted = config(&self.settings, &good, pages);
-        if let Effect::Changed(count) = self.control.load_caddy(&wanted).await? {
-            applied.caddy_loaded |= count > 0;
-            self.pages = pages.clone();
-            self.now_routed(good);
-            self.keep(&pretty(&wanted)).await?;
-        }
-        Ok(())
+        let wanted = whole(&self.settings, &good, pages);
+        let effect = self.load(&wanted, applied).await?;
+        self.loaded(effect, good, pages, &wanted).await
     }
 
-    async fn keep(&self, text: &str) -> Result<(), ProxyError> {
+    async fn keep(&mut self, text: &str) -> Result<(), ProxyError> {
         let path = self.settings.caddy_file();
         if read_optional(&path).await?.as_deref() != Some(text.as_bytes()) {
             write_atomic(&path, text, 0o644).await?;
         }
+        self.served.file = Stamp::of(&path).await;
         Ok(())
     }
-}
-
-/// All that the result depends on.
-fn cache_key(sites: &AppSites) -> String {
-    let hosts: Vec<_> = sites.hosts.keys().collect();
-    format!("{hosts:?}{:?}{:?}{}", sites.containers, sites.upstreams, sites.text)
 }

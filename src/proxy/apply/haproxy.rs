@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use tokio::time::Instant;
+
 use super::{
-    Applied, CheckError, ClusterView, ControlError, Effect, Proxies, ProxyError, maps,
-    read_optional, render, write_atomic,
+    Applied, Cache, CheckError, ClusterView, ControlError, Effect, Proxies, ProxyError, back, maps,
+    read_optional, render_with, write_atomic,
 };
 use crate::proxy::Problem;
+use crate::proxy::caddy::Apps;
 use crate::proxy::render::{RenderError, Rendered, fingerprint};
 
 /// Stands beside `haproxy.cfg` from before it is replaced until the running process is known to have taken it.
@@ -26,26 +29,54 @@ impl Proxies {
         view: &ClusterView,
         applied: &mut Applied,
     ) -> Result<(Rendered, bool), ProxyError> {
-        let all = render(view, &self.settings, &self.templates, &BTreeMap::new())?;
+        let mut cache = std::mem::take(&mut self.cache);
+        let result = self.render_by(&mut cache, view, applied).await;
+        self.cache = cache;
+        result
+    }
+
+    async fn render_by(
+        &mut self,
+        cache: &mut Cache,
+        view: &ClusterView,
+        applied: &mut Applied,
+    ) -> Result<(Rendered, bool), ProxyError> {
+        let all = render_with(cache, view, &self.settings, &self.templates, &BTreeMap::new())?;
         self.refused.retain(|source, (part, _)| all.haproxy_parts.get(source) == Some(part));
-        match self.narrow(view).await {
+        // Mostly nothing is refused, and this is it.
+        let first = if self.refused.is_empty() { all } else { self.render_known(cache, view)? };
+        if let Some(wait) = self.haproxy_turn.wait(Instant::now())
+            && !self.is_in_place(&first).await?
+        {
+            applied.wait(wait);
+            return Ok((first, false));
+        }
+        match self.narrow(cache, view, first).await {
             Ok(rendered) => Ok((rendered, true)),
             Err(ProxyError::Check { source: source @ CheckError::Unavailable(_), .. }) => {
                 applied.unchecked.push(format!("haproxy.cfg: {source}"));
-                let refused = self.known_refusals();
-                let rendered = render(view, &self.settings, &self.templates, &refused)?;
-                Ok((rendered, false))
+                Ok((self.render_known(cache, view)?, false))
             }
             Err(error) => Err(error),
         }
     }
 
+    /// Without what is known to be refused.
+    fn render_known(&self, cache: &mut Cache, view: &ClusterView) -> Result<Rendered, RenderError> {
+        let refused = self.known_refusals();
+        render_with(cache, view, &self.settings, &self.templates, &refused)
+    }
+
     /// Leaves out what is refused alone; then, if need be, all that apps ask for.
-    async fn narrow(&mut self, view: &ClusterView) -> Result<Rendered, ProxyError> {
+    async fn narrow(
+        &mut self,
+        cache: &mut Cache,
+        view: &ClusterView,
+        first: Rendered,
+    ) -> Result<Rendered, ProxyError> {
         let mut last = String::new();
+        let mut rendered = first;
         for attempt in 0..3 {
-            let refused = self.known_refusals();
-            let rendered = render(view, &self.settings, &self.templates, &refused)?;
             if self.is_in_place(&rendered).await? {
                 return Ok(rendered);
             }
@@ -54,7 +85,7 @@ impl Proxies {
             };
             for source in rendered.haproxy_parts.keys() {
                 let what = match attempt {
-                    0 => self.accepts(&self.only(view, source)?).await?,
+                    0 => self.accepts(&self.only(cache, view, source)?).await?,
                     _ => Some(whole.clone()),
                 };
                 if let Some(what) = what {
@@ -62,6 +93,7 @@ impl Proxies {
                 }
             }
             last = whole;
+            rendered = self.render_known(cache, view)?;
         }
         Err(ProxyError::Check { proxy: "HAProxy", source: CheckError::Refused(last) })
     }
@@ -73,13 +105,19 @@ impl Proxies {
     }
 
     /// The configuration with one source's part and no other.
-    pub(super) fn only(&self, view: &ClusterView, source: &str) -> Result<String, RenderError> {
-        let refused = BTreeMap::new();
-        let all = render(view, &self.settings, &self.templates, &refused)?;
+    pub(super) fn only(
+        &self,
+        cache: &mut Cache,
+        view: &ClusterView,
+        source: &str,
+    ) -> Result<String, RenderError> {
+        let mut render = |refused: &BTreeMap<String, String>| {
+            render_with(cache, view, &self.settings, &self.templates, refused)
+        };
+        let all = render(&BTreeMap::new())?;
         let others = all.haproxy_parts.into_keys().filter(|other| other != source);
         let refused = others.map(|other| (other, String::new())).collect();
-        let alone = render(view, &self.settings, &self.templates, &refused)?;
-        Ok(alone.haproxy_cfg)
+        Ok(render(&refused)?.haproxy_cfg)
     }
 
     /// HAProxy's words if it refuses.
@@ -120,6 +158,24 @@ impl Proxies {
         Ok(running.is_none_or(|mark| fingerprint::of(&rendered.haproxy_cfg) == Some(mark.as_str())))
     }
 
+    /// Holds requests for the apps that Caddy is given later.
+    pub(super) async fn hold_back(
+        &self,
+        rendered: &mut Rendered,
+        apps: &Apps,
+    ) -> Result<(), ProxyError> {
+        let mut installed = BTreeMap::new();
+        for name in back::HOSTS {
+            let text = read_optional(&self.settings.haproxy_dir().join(name)).await?;
+            let text = String::from_utf8_lossy(&text.unwrap_or_default()).into_owned();
+            installed.insert(name, text);
+        }
+        let late = self.served.late(apps);
+        let me = rendered.me.as_str();
+        rendered.maps = back::hold_all_back(&rendered.maps, &installed, me, &late);
+        Ok(())
+    }
+
     /// Writes the maps and the configuration, then tells the running process.
     pub(super) async fn install_haproxy(
         &mut self,
@@ -135,9 +191,14 @@ impl Proxies {
             }
         }
         let is_in_place = self.is_in_place(rendered).await? && self.is_running(rendered).await?;
-        let installed = match is_accepted && !is_in_place {
-            true => self.install_config(rendered, applied).await,
-            false => Ok(()),
+        let installed = match (is_accepted && !is_in_place, self.haproxy_turn.wait(Instant::now()))
+        {
+            (true, None) => self.install_config(rendered, applied).await,
+            (true, Some(wait)) => {
+                applied.wait(wait);
+                Ok(())
+            }
+            (false, _) => Ok(()),
         };
         self.keep_servers(rendered).await?;
         match self.control.apply_servers(&rendered.servers).await? {
@@ -170,7 +231,12 @@ impl Proxies {
         }
         write_atomic(&pending, "", 0o644).await?;
         write_atomic(&file, rendered.haproxy_cfg.as_str(), 0o644).await?;
-        match self.control.reload_haproxy().await {
+        let began = Instant::now();
+        let reloaded = self.control.reload_haproxy().await;
+        if !matches!(reloaded, Ok(Effect::NotRunning)) {
+            self.haproxy_turn.taken(began, Instant::now());
+        }
+        match reloaded {
             Ok(Effect::NotRunning) => applied.haproxy_is_down = true,
             Ok(Effect::Changed(_)) => applied.haproxy_reloaded = true,
             Err(ControlError::Refused { what, .. }) => {

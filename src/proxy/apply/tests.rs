@@ -1,3 +1,4 @@
+mod gather;
 mod hostile;
 mod running;
 
@@ -75,8 +76,13 @@ fn site(name: &str) -> String {
 impl Fixture {
     fn add(&mut self, name: &str, master: &str, caddyfile: &str, haproxy: Value) -> AppName {
         let (name, record) = app(name, master, caddyfile, haproxy);
-        self.view.apps.insert(name.clone(), record);
+        self.view.apps.insert(name.clone(), Arc::new(record));
         name
+    }
+
+    /// An app's record, to be changed.
+    fn record(&mut self, name: &AppName) -> &mut crate::model::AppRecord {
+        Arc::make_mut(self.view.apps.get_mut(name).unwrap())
     }
 
     async fn apply(&mut self) -> Applied {
@@ -147,7 +153,7 @@ async fn a_flip_and_maintenance_need_no_reload() {
     let mut f = fixture();
     let name = f.add("a", "node2", &site("a"), Value::Object(Default::default()));
     f.apply().await;
-    f.view.apps.get_mut(&name).unwrap().master = node("node1");
+    f.record(&name).master = node("node1");
     let flipped = f.apply().await;
     assert!(
         !flipped.haproxy_reloaded && flipped.caddy_loaded && flipped.maps_changed == 1,
@@ -172,7 +178,7 @@ async fn an_own_frontend_is_held_and_flips_without_a_reload() {
     assert_eq!(f.control.state().maps["held.map"], format!("{name} hold\n"));
     let mark = f.settings.held_dir().join(name.as_str());
     assert!(mark.exists(), "Caddy knows");
-    f.view.apps.get_mut(&name).unwrap().master = node("node2");
+    f.record(&name).master = node("node2");
     f.view.maintenance.clear();
     f.view.held.clear();
     let flipped = f.apply().await;
@@ -195,7 +201,7 @@ async fn a_page_of_an_apps_own_is_loaded_with_the_record_and_shown_by_the_map() 
     let name = f.add("a", "node2", &site("a"), json!({}));
     f.add("b", "node2", &site("b"), json!({}));
     f.apply().await;
-    f.view.apps.get_mut(&name).unwrap().maintenance_page = Some("<p>{soon}".to_owned());
+    f.record(&name).maintenance_page = Some("<p>{soon}".to_owned());
     let written = f.apply().await;
     assert!(written.caddy_loaded && !written.haproxy_reloaded, "{written:?}");
     let loads = f.control.state().loads.clone();
@@ -208,9 +214,9 @@ async fn a_page_of_an_apps_own_is_loaded_with_the_record_and_shown_by_the_map() 
     // Another node becomes its master: this one is none of the two.
     f.view.nodes.insert(node("node3"), "10.0.0.3".to_owned());
     f.apply().await;
-    f.view.apps.get_mut(&name).unwrap().master = node("node3");
+    f.record(&name).master = node("node3");
     assert!(!f.apply().await.caddy_loaded);
-    f.view.apps.get_mut(&name).unwrap().maintenance_page = None;
+    f.record(&name).maintenance_page = None;
     assert!(f.apply().await.caddy_loaded);
     assert_eq!(f.file("http.map"), "a.test maint\nb.test node2\n");
     let file = std::fs::read_to_string(f.settings.caddy_file()).unwrap();
@@ -231,7 +237,7 @@ async fn a_refused_part_is_left_out_alone_and_tried_again_when_it_changes() {
     let checks = f.control.state().haproxy_checks;
     assert_eq!(f.apply().await.problems, applied.problems);
     assert_eq!(f.control.state().haproxy_checks, checks, "known: not asked again");
-    f.view.apps.get_mut(&bad).unwrap().haproxy = tcp("b", 3334).as_object().unwrap().clone();
+    f.record(&bad).haproxy = tcp("b", 3334).as_object().unwrap().clone();
     assert!(f.apply().await.problems.is_empty());
     assert!(f.file("haproxy.cfg").contains("*:3334"));
 }
@@ -254,7 +260,7 @@ async fn without_its_checks_nothing_but_the_maps_changes() {
     let name = f.add("a", "node1", &site("a"), json!({}));
     f.apply().await;
     f.control.state().no_checks = true;
-    f.view.apps.get_mut(&name).unwrap().master = node("node2");
+    f.record(&name).master = node("node2");
     f.add("b", "node1", &site("b"), tcp("b", 2222));
     let applied = f.apply().await;
     assert_eq!(applied.unchecked.len(), 2, "{applied:?}");
@@ -404,7 +410,7 @@ async fn certificates_are_asked_for_before_caddy_has_the_host() {
     f.control.state().is_down = false;
     let applied = f.apply().await;
     assert_eq!(applied.problems.len(), 1, "{applied:?}");
-    f.view.apps.get_mut(&d).unwrap().master = node("node1");
+    f.record(&d).master = node("node1");
     f.apply().await;
     f.apply().await;
     let log = source.log.lock().unwrap().clone();

@@ -1,11 +1,13 @@
 //! The whole of Caddy's configuration: two servers with the routes of all apps, and the two for maintenance.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{AppRoutes, front_door, maintenance};
+use super::{AppRoutes, CaddyConfig, front_door, maintenance};
 use crate::model::AppName;
 use crate::proxy::caddyfile::{Dialect, Scheme, TlsChoice};
 use crate::proxy::render::{AppSites, Pages};
@@ -13,6 +15,9 @@ use crate::proxy::{Issuer, ProxySettings};
 
 /// Five minutes in nanoseconds, for slow clients; answers may take longer.
 const CLIENT_TIMEOUT: u64 = 300_000_000_000;
+
+/// What Caddy serves: each app's sites and their routes.
+pub type Apps = BTreeMap<AppName, (Arc<AppSites>, Arc<AppRoutes>)>;
 
 /// Exact hosts before wildcards, long suffixes before short ones.
 pub(super) type Rank<'a> = (bool, Reverse<usize>, &'a str);
@@ -24,16 +29,31 @@ pub(super) fn rank(host: &str) -> Rank<'_> {
 }
 
 /// Merges the routes of apps, and the pages that hosts have of their own; with none it is what a node starts with.
-pub fn config(
-    settings: &ProxySettings,
-    apps: &BTreeMap<AppName, (AppSites, AppRoutes)>,
-    pages: &Pages,
-) -> Value {
-    let (http, https) = (routes(apps, Scheme::Http), routes(apps, Scheme::Https));
-    let errors = |pick: fn(&AppRoutes) -> &Vec<Value>, mut all: Vec<Value>| {
-        all.extend(apps.values().flat_map(|(_, routes)| pick(routes).clone()));
-        json!({"routes": all})
+pub fn whole(settings: &ProxySettings, apps: &Apps, pages: &Pages) -> CaddyConfig {
+    let errors = |pick: fn(&AppRoutes) -> &Vec<Box<str>>, first: Vec<String>| {
+        let first = first.into_iter().map(Cow::Owned);
+        let own = apps.values().flat_map(|(_, routes)| pick(routes));
+        first.chain(own.map(|route| Cow::Borrowed(route.as_ref()))).collect()
     };
+    let lists = [
+        ("/apps/http/servers/http/routes", routes(apps, Scheme::Http)),
+        ("/apps/http/servers/http/errors/routes", errors(|routes| &routes.http_errors, Vec::new())),
+        ("/apps/http/servers/https/routes", routes(apps, Scheme::Https)),
+        (
+            "/apps/http/servers/https/errors/routes",
+            errors(|routes| &routes.https_errors, front_door::routes(settings, apps)),
+        ),
+    ];
+    CaddyConfig::new(frame(settings, apps, pages), &lists)
+}
+
+/// As [`whole`], to be looked at.
+pub fn config(settings: &ProxySettings, apps: &Apps, pages: &Pages) -> Value {
+    whole(settings, apps, pages).value()
+}
+
+/// All but the routes and error routes of the apps, which are put in their places later.
+fn frame(settings: &ProxySettings, apps: &Apps, pages: &Pages) -> Value {
     let port = |port: u16| json!([format!(":{port}")]);
     json!({
         "admin": {
@@ -49,8 +69,8 @@ pub fn config(
                 "servers": {
                     "http": {
                         "listen": port(settings.caddy_http_port),
-                        "routes": http,
-                        "errors": errors(|routes| &routes.http_errors, Vec::new()),
+                        "routes": [],
+                        "errors": {"routes": []},
                         "automatic_https": {"disable": true},
                         "logs": {},
                         "protocols": ["h1"],
@@ -59,8 +79,8 @@ pub fn config(
                     },
                     "https": {
                         "listen": port(settings.caddy_https_port),
-                        "routes": https,
-                        "errors": errors(|routes| &routes.https_errors, front_door::routes(settings, apps)),
+                        "routes": [],
+                        "errors": {"routes": []},
                         "automatic_https": {"disable_redirects": true},
                         "tls_connection_policies": [{}],
                         "logs": {},
@@ -90,14 +110,14 @@ pub fn config(
     })
 }
 
-fn routes(apps: &BTreeMap<AppName, (AppSites, AppRoutes)>, scheme: Scheme) -> Vec<Value> {
-    let mut all: Vec<(Rank<'_>, Value)> = Vec::new();
+fn routes(apps: &Apps, scheme: Scheme) -> Vec<Cow<'_, str>> {
+    let mut all: Vec<(Rank<'_>, Cow<'_, str>)> = Vec::new();
     for (_, routes) in apps.values() {
         let own = match scheme {
             Scheme::Http => &routes.http,
             Scheme::Https => &routes.https,
         };
-        all.extend(own.iter().map(|(host, route)| (rank(host), route.clone())));
+        all.extend(own.iter().map(|(host, route)| (rank(host), Cow::Borrowed(route.as_ref()))));
     }
     if scheme == Scheme::Http {
         all.extend(redirects(apps));
@@ -105,11 +125,11 @@ fn routes(apps: &BTreeMap<AppName, (AppSites, AppRoutes)>, scheme: Scheme) -> Ve
     all.sort_by_key(|(rank, _)| *rank);
     let unknown = json!({"handler": "static_response", "status_code": 404});
     let routes = all.into_iter().map(|(_, route)| route);
-    routes.chain([json!({"handle": [unknown]})]).collect()
+    routes.chain([Cow::Owned(json!({"handle": [unknown]}).to_string())]).collect()
 }
 
 /// HTTP → HTTPS for the hosts that have no site of their own by HTTP.
-fn redirects(apps: &BTreeMap<AppName, (AppSites, AppRoutes)>) -> Vec<(Rank<'_>, Value)> {
+fn redirects(apps: &Apps) -> Vec<(Rank<'_>, Cow<'_, str>)> {
     let hosts = |scheme| {
         let sites = apps.values().map(|(sites, _)| sites);
         sites.flat_map(move |sites| {
@@ -130,16 +150,13 @@ fn redirects(apps: &BTreeMap<AppName, (AppSites, AppRoutes)>) -> Vec<(Rank<'_>, 
             "headers": {"Location": ["https://{http.request.host}{http.request.uri}"]},
         });
         let route = json!({"match": [{"host": [host]}], "handle": [handle], "terminal": true});
-        (rank(host), route)
+        (rank(host), Cow::Owned(route.to_string()))
     };
     missing.map(redirect).collect()
 }
 
 /// Who issues certificates: the sites that chose, then the rest.
-fn policies(
-    settings: &ProxySettings,
-    apps: &BTreeMap<AppName, (AppSites, AppRoutes)>,
-) -> Vec<Value> {
+fn policies(settings: &ProxySettings, apps: &Apps) -> Vec<Value> {
     let mut internal = Vec::new();
     let mut emails: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let hosts = apps.values().flat_map(|(sites, _)| &sites.hosts);

@@ -7,10 +7,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::AppRoutes;
+use super::Apps;
 use crate::model::AppName;
 use crate::proxy::caddyfile::{Scheme, TlsChoice};
-use crate::proxy::render::AppSites;
 use crate::proxy::{Issuer, ProxySettings};
 
 /// Says that a request came this way already: it takes no second turn.
@@ -19,10 +18,7 @@ const MARK: &str = "X-Tandem-Again";
 const SAFE: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 
 /// The error routes of all apps; each applies while the app's file is in the directory of the held.
-pub(super) fn routes(
-    settings: &ProxySettings,
-    apps: &BTreeMap<AppName, (AppSites, AppRoutes)>,
-) -> Vec<Value> {
+pub(super) fn routes(settings: &ProxySettings, apps: &Apps) -> Vec<String> {
     let mut all = Vec::new();
     for (app, (sites, _)) in apps {
         let mut hosts: BTreeMap<bool, Vec<&str>> = BTreeMap::new();
@@ -33,8 +29,8 @@ pub(super) fn routes(
         }
         for (is_internal, hosts) in hosts {
             let held = held(&settings.held_dir(), app);
-            all.push(again(settings, &hosts, &held, is_internal));
-            all.push(come_back(&hosts, &held));
+            all.push(again(settings, &hosts, &held, is_internal).to_string());
+            all.push(come_back(&hosts, &held).to_string());
         }
     }
     all

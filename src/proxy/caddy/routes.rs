@@ -7,13 +7,13 @@ use super::allow::{array, fields, refuse, routes};
 use crate::proxy::caddyfile::Scheme;
 use crate::proxy::render::{AppSites, is_of_project};
 
-/// Routes, each for one host, in the form that they have in Caddy's configuration.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// Routes, each for one host, in the form that they have in Caddy's configuration: as text, because they were looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AppRoutes {
-    pub(super) http: Vec<(String, Value)>,
-    pub(super) https: Vec<(String, Value)>,
-    pub(super) http_errors: Vec<Value>,
-    pub(super) https_errors: Vec<Value>,
+    pub(super) http: Vec<(Box<str>, Box<str>)>,
+    pub(super) https: Vec<(Box<str>, Box<str>)>,
+    pub(super) http_errors: Vec<Box<str>>,
+    pub(super) https_errors: Vec<Box<str>>,
 }
 
 impl AppRoutes {
@@ -61,11 +61,12 @@ impl AppRoutes {
     }
 
     fn add(&mut self, scheme: Scheme, field: &str, host: &str, route: &Value) {
+        let text = route.to_string().into_boxed_str();
         match (scheme, field) {
-            (Scheme::Http, "errors") => self.http_errors.push(route.clone()),
-            (Scheme::Https, "errors") => self.https_errors.push(route.clone()),
-            (Scheme::Http, _) => self.http.push((host.to_owned(), route.clone())),
-            (Scheme::Https, _) => self.https.push((host.to_owned(), route.clone())),
+            (Scheme::Http, "errors") => self.http_errors.push(text),
+            (Scheme::Https, "errors") => self.https_errors.push(text),
+            (Scheme::Http, _) => self.http.push((host.into(), text)),
+            (Scheme::Https, _) => self.https.push((host.into(), text)),
         }
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{CheckError, ControlError, Effect, ProxyControl};
 use crate::proxy::ProxySettings;
+use crate::proxy::caddy::CaddyConfig;
 use crate::proxy::haproxy::maps::{FILES, entries};
 use crate::proxy::render::fingerprint;
 
@@ -28,6 +29,8 @@ pub struct FakeState {
     pub is_down: bool,
     /// Checks of HAProxy's configuration.
     pub haproxy_checks: usize,
+    /// What tells the Caddy that adapts from others.
+    pub caddy_version: String,
     /// Caddyfiles adapted.
     pub adaptations: usize,
     /// Every text that was to be checked or adapted.
@@ -139,6 +142,14 @@ impl ProxyControl for FakeControl {
         Ok(json!({"apps": {"http": {"servers": servers}}}))
     }
 
+    async fn caddy_identity(&self) -> Result<String, CheckError> {
+        let state = self.state();
+        match state.no_checks {
+            true => Err(CheckError::Unavailable("no container".to_owned())),
+            false => Ok(state.caddy_version.clone()),
+        }
+    }
+
     async fn running_haproxy(&self) -> Result<Option<String>, ControlError> {
         let state = self.state();
         let running = state.haproxy_cfg.as_deref().filter(|_| !state.is_down);
@@ -188,18 +199,25 @@ impl ProxyControl for FakeControl {
         Ok(Effect::Changed(changed))
     }
 
-    async fn load_caddy(&self, config: &Value) -> Result<Effect, ControlError> {
+    async fn caddy_runs(&self, mark: &str) -> Result<Option<bool>, ControlError> {
+        let state = self.state();
+        let running = state.loads.last().and_then(CaddyConfig::mark_of);
+        Ok((!state.is_down).then(|| running == Some(mark)))
+    }
+
+    async fn load_caddy(&self, config: &CaddyConfig) -> Result<Effect, ControlError> {
         let mut state = self.state();
         if state.is_down {
             return Ok(Effect::NotRunning);
         }
-        if state.loads.last() == Some(config) {
+        let value = config.value();
+        if state.loads.last() == Some(&value) {
             return Ok(Effect::Changed(0));
         }
-        if let Err(CheckError::Refused(what)) = refuse(&config.to_string(), &state.load_refuses) {
+        if let Err(CheckError::Refused(what)) = refuse(config.text(), &state.load_refuses) {
             return Err(ControlError::Refused { proxy: "Caddy", what });
         }
-        state.loads.push(config.clone());
+        state.loads.push(value);
         Ok(Effect::Changed(1))
     }
 }

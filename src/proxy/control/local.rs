@@ -10,8 +10,9 @@ use async_trait::async_trait;
 use hyper::Method;
 use serde_json::Value;
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use super::pushed::{Process, Pushed};
 use super::{
     CheckError, CheckRunner, ControlError, Effect, ExecOutput, MAX_CHECK_OUTPUT, ProxyControl,
     master, runtime, servers,
@@ -19,6 +20,7 @@ use super::{
 use crate::host::files::write_atomic;
 use crate::host::unix_http::{Reply, request};
 use crate::proxy::ProxySettings;
+use crate::proxy::caddy::CaddyConfig;
 
 /// Where the images keep their programs; nothing else of the environment is passed on.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -37,13 +39,15 @@ pub struct LocalControl {
     candidates: AtomicU64,
     haproxy_turn: Mutex<()>,
     caddy_turn: Mutex<()>,
+    pushed: Mutex<Pushed>,
 }
 
 impl LocalControl {
     /// Takes the settings and a way into the check containers.
     pub fn new(settings: ProxySettings, runner: Arc<dyn CheckRunner>) -> Self {
         let (haproxy_turn, caddy_turn) = (Mutex::new(()), Mutex::new(()));
-        Self { settings, runner, candidates: AtomicU64::new(0), haproxy_turn, caddy_turn }
+        let (candidates, pushed) = (AtomicU64::new(0), Mutex::default());
+        Self { settings, runner, candidates, haproxy_turn, caddy_turn, pushed }
     }
 
     /// Writes a candidate where the check container sees it, runs a command on it, removes it. One at a time in each
@@ -128,6 +132,21 @@ impl ProxyControl for LocalControl {
         adapted(&output.stdout)
     }
 
+    async fn caddy_identity(&self) -> Result<String, CheckError> {
+        let seconds = self.settings.check_deadline.as_secs().max(1).to_string();
+        let argv = ["timeout", "-s", "KILL", &seconds, "env", "-i", PATH, "HOME=/tmp"];
+        let argv: Vec<String> =
+            argv.iter().chain(&["caddy", "version"]).map(|&w| w.into()).collect();
+        let deadline = self.settings.check_deadline + Duration::from_secs(5);
+        let container = &self.settings.caddy_check_container;
+        let output = self.runner.exec(container, &argv, deadline).await;
+        let output = output.map_err(CheckError::Unavailable)?;
+        match (output.code, String::from_utf8_lossy(&output.stdout).trim()) {
+            (0, version) if !version.is_empty() => Ok(version.to_owned()),
+            (code, _) => Err(CheckError::Unavailable(format!("caddy version ended with {code}"))),
+        }
+    }
+
     async fn running_haproxy(&self) -> Result<Option<String>, ControlError> {
         let socket = self.settings.runtime_socket();
         let info = runtime::command(&socket, "show info\n", self.settings.control_deadline).await?;
@@ -144,9 +163,27 @@ impl ProxyControl for LocalControl {
     }
 
     async fn apply_map(&self, file: &str, text: &str) -> Result<Effect, ControlError> {
-        let socket = self.settings.runtime_socket();
+        let (socket, deadline) = (self.settings.runtime_socket(), self.settings.control_deadline);
         let path = self.settings.haproxy_dir().join(file);
-        runtime::apply(&socket, &path, text, self.settings.control_deadline).await
+        let Some(info) = runtime::command(&socket, "show info\n", deadline).await? else {
+            return Ok(Effect::NotRunning);
+        };
+        let process = Process::read(&info, Instant::now());
+        let mut pushed = self.pushed.lock().await;
+        let known = process.as_ref().and_then(|process| pushed.known(file, process));
+        if let Some(known) = known {
+            // What is refused shows that somebody else changed the map.
+            if let Ok(effect) = runtime::apply_to(&socket, &path, known, text, deadline).await {
+                pushed.changed(file, text);
+                return Ok(effect);
+            }
+        }
+        pushed.forget(file);
+        let effect = runtime::apply(&socket, &path, text, deadline).await?;
+        if let (Some(process), Effect::Changed(_)) = (process, effect) {
+            pushed.compared(file, process, text);
+        }
+        Ok(effect)
     }
 
     async fn apply_servers(
@@ -157,17 +194,19 @@ impl ProxyControl for LocalControl {
         servers::apply(&socket, servers, self.settings.control_deadline).await
     }
 
-    async fn load_caddy(&self, config: &Value) -> Result<Effect, ControlError> {
-        let Some(running) = self.caddy(Method::GET, "/config/", Vec::new()).await? else {
-            return Ok(Effect::NotRunning);
-        };
-        if running.status != 200 {
-            return Err(refused(&running));
+    async fn caddy_runs(&self, mark: &str) -> Result<Option<bool>, ControlError> {
+        let reply = self.caddy(Method::GET, &format!("/id/{mark}"), Vec::new()).await?;
+        // The status of what is not there differs between releases.
+        Ok(reply.map(|reply| reply.status == 200))
+    }
+
+    async fn load_caddy(&self, config: &CaddyConfig) -> Result<Effect, ControlError> {
+        match self.caddy_runs(config.mark()).await? {
+            None => return Ok(Effect::NotRunning),
+            Some(true) => return Ok(Effect::Changed(0)),
+            Some(false) => {}
         }
-        if serde_json::from_slice::<Value>(&running.body).is_ok_and(|running| running == *config) {
-            return Ok(Effect::Changed(0));
-        }
-        let body = config.to_string().into_bytes();
+        let body = config.text().as_bytes().to_vec();
         match self.caddy(Method::POST, "/load", body).await? {
             None => Ok(Effect::NotRunning),
             Some(reply) if reply.status == 200 => Ok(Effect::Changed(1)),

@@ -53,8 +53,8 @@ pub(super) async fn apply(
     text: &str,
     deadline: Duration,
 ) -> Result<Effect, ControlError> {
-    let map = map.display();
-    let Some(shown) = command(socket, &format!("show map {map}\n"), deadline).await? else {
+    let shown = command(socket, &format!("show map {}\n", map.display()), deadline).await?;
+    let Some(shown) = shown else {
         return Ok(Effect::NotRunning);
     };
     if shown.starts_with("Unknown map") {
@@ -63,8 +63,33 @@ pub(super) async fn apply(
     // Each line is `0xID KEY VALUE`.
     let running: Vec<_> =
         shown.lines().filter_map(|line| line.split_once(' ')?.1.split_once(' ')).collect();
+    change(socket, map, &running, text, deadline).await
+}
+
+/// As [`apply`], for a map that is known to be as the text `known`.
+pub(super) async fn apply_to(
+    socket: &Path,
+    map: &Path,
+    known: &str,
+    text: &str,
+    deadline: Duration,
+) -> Result<Effect, ControlError> {
+    match known == text {
+        true => Ok(Effect::Changed(0)),
+        false => change(socket, map, &entries(known), text, deadline).await,
+    }
+}
+
+async fn change(
+    socket: &Path,
+    map: &Path,
+    running: &[(&str, &str)],
+    text: &str,
+    deadline: Duration,
+) -> Result<Effect, ControlError> {
+    let map = map.display();
     let wanted = entries(text);
-    let differences = differences(&running, &wanted);
+    let differences = differences(running, &wanted);
     if running == wanted || (differences.is_empty() && !is_ordered(text)) {
         return Ok(Effect::Changed(0));
     }

@@ -46,7 +46,7 @@ pub fn caddyfile(text: &str) -> Result<(), Broken> {
         let is_led = |route: &crate::proxy::render::Route| {
             *host == format!("{}://{}", route.scheme, route.host) && route.to == "node1"
         };
-        if !rendered.routes.iter().any(is_led) {
+        if !rendered.routes().iter().any(is_led) {
             return broken(format!("{host} is served, and no request is led to it"));
         }
     }

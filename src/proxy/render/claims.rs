@@ -1,14 +1,19 @@
 //! Who has what: hosts, names and ports are one app's each, whatever the case in which they are written.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
 
-type Thing = (&'static str, String);
+/// Things of one kind, and whose they are.
+type Owners = HashMap<Arc<str>, Arc<str>>;
 
 /// What was given out so far, and to whom.
 #[derive(Default)]
 pub(super) struct Claims {
-    owners: BTreeMap<Thing, String>,
-    given: Vec<Thing>,
+    owners: HashMap<&'static str, Owners>,
+    given: Vec<(&'static str, Arc<str>)>,
+    /// The owner of late: most things are taken by the same one as the one before.
+    last: Option<Arc<str>>,
 }
 
 impl Claims {
@@ -19,7 +24,7 @@ impl Claims {
         thing: &str,
         source: &str,
     ) -> Result<(), String> {
-        match self.owners.get(&(kind, thing.to_ascii_lowercase())) {
+        match self.owner(kind, &lower(thing)) {
             Some(owner) if owner == source => Ok(()),
             _ => self.take_once(kind, thing, source),
         }
@@ -32,13 +37,23 @@ impl Claims {
         thing: &str,
         source: &str,
     ) -> Result<(), String> {
-        let key = (kind, thing.to_ascii_lowercase());
-        if let Some(owner) = self.owners.get(&key) {
+        let key = lower(thing);
+        if let Some(owner) = self.owner(kind, &key) {
             return Err(format!("{kind} {thing} is taken by {owner}"));
         }
-        self.owners.insert(key.clone(), source.to_owned());
-        self.given.push(key);
+        let key: Arc<str> = key.as_ref().into();
+        let owner = match self.last.take().filter(|last| last.as_ref() == source) {
+            Some(last) => last,
+            None => source.into(),
+        };
+        self.last = Some(owner.clone());
+        self.owners.entry(kind).or_default().insert(key.clone(), owner);
+        self.given.push((kind, key));
         Ok(())
+    }
+
+    fn owner(&self, kind: &'static str, key: &str) -> Option<&str> {
+        self.owners.get(kind)?.get(key).map(Arc::as_ref)
     }
 
     /// A moment to go back to.
@@ -48,8 +63,18 @@ impl Claims {
 
     /// Gives back what was taken since a moment.
     pub(super) fn give_back_since(&mut self, mark: usize) {
-        for thing in self.given.split_off(mark) {
-            self.owners.remove(&thing);
+        for (kind, thing) in self.given.split_off(mark) {
+            if let Some(owners) = self.owners.get_mut(kind) {
+                owners.remove(&thing);
+            }
         }
+    }
+}
+
+/// Hosts are in lower case already.
+fn lower(thing: &str) -> Cow<'_, str> {
+    match thing.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => thing.to_ascii_lowercase().into(),
+        false => thing.into(),
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::claims::Claims;
 use super::containers::is_container;
 use super::context::in_front_of_port;
-use super::{by_age, source};
+use super::prepared::App;
 use crate::model::{AppName, NodeName};
 use crate::proxy::haproxy::{
     Backend, Condition, Declaration, Mode, Standard, parse_all, unique_backends,
@@ -88,16 +88,16 @@ struct Gather<'a> {
 
 pub(super) fn parts(
     view: &ClusterView,
+    apps: &[App<'_>],
     settings: &ProxySettings,
     addresses: &BTreeMap<NodeName, IpAddr>,
     claims: &mut Claims,
     problems: &mut Vec<Problem>,
 ) -> BTreeMap<String, Part> {
     let mut gather = Gather { settings, claims, problems, parts: BTreeMap::new() };
-    for (name, record) in by_age(view) {
+    for App { name, record, policy, prepared, .. } in apps {
         let is_served = !view.maintenance.contains(name) || view.held.contains(name);
         if !record.haproxy.is_empty() && is_served {
-            let policy = view.policies.of(record);
             let servers = |backend: &Backend| {
                 let is_elsewhere = policy.may_dial(&backend.ct, backend.port);
                 if !is_elsewhere && !is_container(name, record, &backend.ct) {
@@ -105,7 +105,8 @@ pub(super) fn parts(
                 }
                 servers_of_app(view, &record.master, addresses, backend)
             };
-            gather.add(source(name), "", Some(name), policy, &servers, &record.haproxy);
+            let source = prepared.source.to_string();
+            gather.add(source, "", Some(name), policy, &servers, &record.haproxy);
         }
     }
     for (key, value) in &view.swarm {

@@ -1,16 +1,17 @@
 //! Host → node, `hold`, `maint`, `page` or `swarm`: the content of the map files. And the pages that hosts have of their
 //! own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::claims::Claims;
-use super::pages::{self, Pages};
-use super::{Route, by_age, source};
-use crate::model::{AppName, AppRecord, NodeName};
-use crate::proxy::caddyfile::{Scheme, urls};
+use super::pages::Pages;
+use super::prepared::{App, Wanted};
+use crate::model::NodeName;
+use crate::proxy::caddyfile::Scheme;
 use crate::proxy::haproxy::maps::HostMap;
 use crate::proxy::{ClusterView, Problem, text};
 
@@ -24,19 +25,22 @@ pub(super) struct Hosts {
 
 pub(super) fn route(
     view: &ClusterView,
+    apps: &[App<'_>],
     addresses: &BTreeMap<NodeName, IpAddr>,
     claims: &mut Claims,
     problems: &mut Vec<Problem>,
 ) -> Hosts {
     let mut hosts = Hosts::default();
-    for (name, record) in by_age(view) {
-        if !addresses.contains_key(&record.master) && record.master != view.me {
-            let what = format!("its master {} is not known", record.master);
-            problems.push(Problem::new(source(name), what));
+    for app in apps {
+        let master = &app.record.master;
+        let source = &app.prepared.source;
+        if !addresses.contains_key(master) && *master != view.me {
+            problems
+                .push(Problem::new(source.as_ref(), format!("its master {master} is not known")));
             continue;
         }
-        for what in hosts.app(view, name, record, claims) {
-            problems.push(Problem::new(source(name), what));
+        for what in hosts.app(view, app, claims) {
+            problems.push(Problem::new(source.as_ref(), what));
         }
     }
     for (key, value) in &view.swarm {
@@ -48,67 +52,43 @@ pub(super) fn route(
 }
 
 impl Hosts {
-    /// All of them, by scheme and host.
-    pub(super) fn routes(&self) -> Vec<Route> {
-        let of = |scheme, map: &HostMap| {
-            let routes = map.routes().map(|(host, to, source)| Route {
-                scheme,
-                host,
-                to: to.to_owned(),
-                source: source.to_owned(),
-            });
-            routes.collect::<Vec<_>>()
-        };
-        [of("http", &self.http), of("https", &self.https)].concat()
-    }
-
-    fn app(
-        &mut self,
-        view: &ClusterView,
-        name: &AppName,
-        record: &AppRecord,
-        claims: &mut Claims,
-    ) -> Vec<String> {
-        let master = record.master.as_str();
-        let (page, wrong) = pages::own(record);
-        let plain = if page.is_some() { "page" } else { "maint" };
-        let (http, https) = match view.maintenance.contains(name) {
-            false => (master, master),
-            true if view.held.contains(name) => ("hold", "hold"),
+    fn app(&mut self, view: &ClusterView, app: &App<'_>, claims: &mut Claims) -> Vec<String> {
+        let (record, prepared) = (app.record, app.prepared.as_ref());
+        let is_here = record.master == view.me;
+        let plain = if prepared.page.is_some() { "page" } else { "maint" };
+        let target = |to: &'static str| Arc::<str>::from(to);
+        let master = || prepared.master.clone();
+        let (http, https) = match view.maintenance.contains(app.name) {
+            false => (master(), master()),
+            true if view.held.contains(app.name) => (target("hold"), target("hold")),
             // Only the master's Caddy has the certificate.
-            true if record.master == view.me => (plain, "maint"),
-            true => (plain, master),
+            true if is_here => (target(plain), target("maint")),
+            true => (target(plain), master()),
         };
-        let mut problems: Vec<_> = wrong.into_iter().collect();
-        for (scheme, host, is_redirect) in wanted(record) {
-            if let Err(what) = view.policies.of(record).check_host(&host) {
-                problems.extend((!is_redirect).then_some(what));
+        let mut problems: Vec<_> = prepared.page_problem.iter().cloned().collect();
+        let node = format!("node {}", prepared.master);
+        for Wanted { scheme, host, is_redirect, refused } in &prepared.hosts {
+            if let Some(what) = refused {
+                problems.extend((!is_redirect).then(|| what.clone()));
                 continue;
             }
             // Two apps may share a host if they share the node that it leads to.
-            let kind = match scheme {
-                Scheme::Http => "the HTTP host",
-                Scheme::Https => "the HTTPS host",
+            let (kind, map, to) = match scheme {
+                Scheme::Http => ("the HTTP host", &mut self.http, &http),
+                Scheme::Https => ("the HTTPS host", &mut self.https, &https),
             };
-            let map = match scheme {
-                Scheme::Http => &mut self.http,
-                Scheme::Https => &mut self.https,
-            };
-            let target = if scheme == Scheme::Http { http } else { https };
-            let node = format!("node {master}");
-            if let Err(what) = claims.take(kind, &host, &node) {
+            if let Err(what) = claims.take(kind, host, &node) {
                 // An HTTP host that another app serves needs no redirect.
                 problems.extend((!is_redirect).then_some(what));
                 continue;
             }
             // Who was first also owns it against HAPROXY conditions and swarm keys.
-            let _ = claims.take("the host", &host, &source(name));
-            if !map.has(&host) {
-                map.route(&host, target, &source(name));
-                let is_shown = scheme == Scheme::Http || record.master == view.me;
-                match page.as_ref().filter(|_| is_shown) {
-                    Some(page) => self.pages.show(scheme, &host, page.clone()),
-                    None => self.pages.show_default(scheme, &host),
+            let _ = claims.take("the host", host, &prepared.source);
+            if !map.has(host) {
+                map.route(host, to, &prepared.source);
+                match prepared.page.as_ref().filter(|_| *scheme == Scheme::Http || is_here) {
+                    Some(page) => self.pages.show(*scheme, host, page.clone()),
+                    None => self.pages.show_default(*scheme, host),
                 }
             }
         }
@@ -116,7 +96,7 @@ impl Hosts {
     }
 
     fn swarm(&mut self, key: &str, value: &Value, claims: &mut Claims) -> Vec<String> {
-        let source = format!("swarm/{key}");
+        let source: Arc<str> = format!("swarm/{key}").into();
         if !value.is_object() {
             return vec!["is not an object".to_owned()];
         }
@@ -137,36 +117,13 @@ impl Hosts {
                 });
             match host {
                 Ok(host) => {
-                    self.http.route(&host, "swarm", &source);
-                    self.https.route(&host, "swarm", &source);
+                    let (host, to) = (host.into(), "swarm".into());
+                    self.http.route(&host, &to, &source);
+                    self.https.route(&host, &to, &source);
                 }
                 Err(what) => problems.push(what),
             }
         }
         problems
     }
-}
-
-/// The hosts of an app, and whether only for a redirect. A site by HTTPS is reachable by HTTP too, for the redirect. If its text can't be read, the
-/// record's list of domains still leads to the node that says so.
-fn wanted(record: &AppRecord) -> Vec<(Scheme, String, bool)> {
-    if record.caddyfile.trim().is_empty() {
-        return Vec::new();
-    }
-    let sites: BTreeSet<_> = match urls(&record.caddyfile) {
-        Ok(urls) => urls.into_iter().map(|url| (url.scheme, url.host)).collect(),
-        Err(_) => record
-            .domains
-            .iter()
-            .filter_map(|domain| Some((Scheme::Https, text::host(domain).ok()?)))
-            .collect(),
-    };
-    let redirected: Vec<_> = sites
-        .iter()
-        .map(|(_, host)| (Scheme::Http, host.clone()))
-        .filter(|redirected| !sites.contains(redirected))
-        .map(|(scheme, host)| (scheme, host, true))
-        .collect();
-    let sites = sites.into_iter().map(|(scheme, host)| (scheme, host, false));
-    sites.chain(redirected).collect()
 }

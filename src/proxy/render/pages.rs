@@ -1,7 +1,8 @@
 //! Which hosts have a maintenance page of their own. It follows from the apps' records alone, never from the maintenance
 //! keys: Caddy has each page before it is needed, and the maps say when it is shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::model::{AppRecord, MaintenancePage};
 use crate::proxy::caddyfile::Scheme;
@@ -9,35 +10,38 @@ use crate::proxy::caddyfile::Scheme;
 /// Pages by the scheme and the host that they are shown for; none stands for the default page, where a wildcard of another
 /// app would give the host its page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pages(BTreeMap<(Scheme, String), Option<MaintenancePage>>);
+pub struct Pages {
+    shown: BTreeMap<(Scheme, Arc<str>), Option<MaintenancePage>>,
+    /// Hosts that have none, as long as it is not known whether that has to be said.
+    without: Vec<(Scheme, Arc<str>)>,
+}
 
 impl Pages {
     /// Shows a page for a host; `*.` in front stands for all below it.
     pub(in crate::proxy) fn show(&mut self, scheme: Scheme, host: &str, page: MaintenancePage) {
-        self.0.insert((scheme, host.to_owned()), Some(page));
+        self.shown.insert((scheme, host.into()), Some(page));
     }
 
     /// Says that a host is routed and has no page of its own.
-    pub(super) fn show_default(&mut self, scheme: Scheme, host: &str) {
-        self.0.insert((scheme, host.to_owned()), None);
+    pub(super) fn show_default(&mut self, scheme: Scheme, host: &Arc<str>) {
+        self.without.push((scheme, host.clone()));
     }
 
     /// Drops the hosts that get the default page anyway.
     pub(super) fn without_idle(self) -> Self {
-        let wide: Vec<(Scheme, String)> = self
-            .0
+        let Self { mut shown, without } = self;
+        let wide: BTreeSet<(Scheme, &str)> = shown
             .iter()
             .filter(|(_, page)| page.is_some())
-            .filter_map(|((scheme, host), _)| Some((*scheme, host.strip_prefix('*')?.to_owned())))
+            .filter_map(|((scheme, host), _)| Some((*scheme, host.strip_prefix('*')?)))
             .collect();
-        let is_below = |scheme: Scheme, host: &str| {
-            wide.iter().any(|(of, suffix)| *of == scheme && host.ends_with(suffix.as_str()))
+        let is_below = |(scheme, host): &(Scheme, Arc<str>)| {
+            let suffixes = host.match_indices('.').map(|(at, _)| &host[at..]);
+            !wide.is_empty() && suffixes.into_iter().any(|suffix| wide.contains(&(*scheme, suffix)))
         };
-        let kept = self
-            .0
-            .into_iter()
-            .filter(|((scheme, host), page)| page.is_some() || is_below(*scheme, host));
-        Self(kept.collect())
+        let below: Vec<_> = without.into_iter().filter(is_below).collect();
+        shown.extend(below.into_iter().map(|key| (key, None)));
+        Self { shown, without: Vec::new() }
     }
 
     /// The hosts of a scheme with their pages.
@@ -45,8 +49,8 @@ impl Pages {
         &self,
         scheme: Scheme,
     ) -> impl Iterator<Item = (&str, Option<&MaintenancePage>)> {
-        let own = self.0.iter().filter(move |((of, _), _)| *of == scheme);
-        own.map(|((_, host), page)| (host.as_str(), page.as_ref()))
+        let own = self.shown.iter().filter(move |((of, _), _)| *of == scheme);
+        own.map(|((_, host), page)| (host.as_ref(), page.as_ref()))
     }
 }
 
@@ -78,7 +82,7 @@ mod tests {
             (Scheme::Http, "x.a.test"),
             (Scheme::Https, "b.test"),
         ] {
-            pages.show_default(scheme, host);
+            pages.show_default(scheme, &host.into());
         }
         let pages = pages.without_idle();
         let left = |scheme| pages.of(scheme).map(|(host, page)| (host, page.is_some()));

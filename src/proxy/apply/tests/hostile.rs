@@ -96,7 +96,7 @@ async fn put(f: &mut Fixture, name: &AppName, record: AppRecord) -> Vec<String> 
     let asked = f.control.state().asked.len();
     let verdict = f.proxies.would_accept(&f.view, &record).await;
     let checked = f.control.state().asked.len();
-    f.view.apps.insert(name.clone(), record);
+    f.view.apps.insert(name.clone(), std::sync::Arc::new(record));
     let applied = f.apply().await;
     assert_eq!(served(f), before, "the other app is left alone");
     let source = format!("app/{name}");
@@ -176,7 +176,7 @@ async fn what_a_haproxy_value_may_not_say_never_reaches_haproxy() {
             all += &told(&case, &problems, || part_of(&f, "hostile"));
             // The same of a key of the swarm, whose servers may be any and need no port for other nodes.
             let before = f.control.state().asked.len();
-            f.view.swarm.insert("key".to_owned(), json!({"haproxy": value}));
+            f.view.swarm.insert("key".to_owned(), json!({"haproxy": value}).into());
             let applied = f.apply().await;
             let is_of_apps = problems.iter().any(|what| what.contains("is not a container"));
             assert!(
@@ -220,7 +220,7 @@ async fn keys_of_maps_are_hosts_and_nothing_else() {
         "é b",
     ] {
         let mut f = beside_a_victim().await;
-        f.view.swarm.insert("key".to_owned(), json!({"domains": [domain]}));
+        f.view.swarm.insert("key".to_owned(), json!({"domains": [domain]}).into());
         let applied = f.apply().await;
         assert_eq!(applied.problems.len(), 1, "{domain:?}");
         assert_eq!(f.file("http.map"), "victim.test node1\n", "{domain:?}");

@@ -5,6 +5,13 @@ use serde_json::json;
 
 use super::{Fixture, ProxyError, fixture, node, site, tcp};
 
+impl Fixture {
+    fn lead_all_to(&mut self, master: &str) {
+        let records = self.view.apps.values_mut();
+        records.for_each(|record| std::sync::Arc::make_mut(record).master = node(master));
+    }
+}
+
 /// An app with a site and a port, in place.
 async fn with_one() -> Fixture {
     let mut f = fixture();
@@ -53,7 +60,7 @@ async fn a_reload_that_is_refused_again_and_again_leaves_the_first_good_file() {
 async fn caddy_keeps_what_it_runs_while_haproxy_does_not_follow() {
     let mut f = with_one().await;
     // One app leaves and another comes: Caddy has both until HAProxy has followed, and HAProxy refuses to.
-    f.view.apps.values_mut().for_each(|record| record.master = node("node2"));
+    f.lead_all_to("node2");
     f.add("b", "node1", &site("b"), tcp("b", 3333));
     f.control.state().reload_fails = true;
     assert!(f.try_apply().await.is_err());
@@ -88,7 +95,7 @@ async fn what_caddy_refuses_to_load_is_not_what_it_starts_with() {
 async fn proxies_that_were_away_start_with_what_was_to_run() {
     let mut f = with_one().await;
     f.control.state().is_down = true;
-    f.view.apps.values_mut().for_each(|record| record.master = node("node2"));
+    f.lead_all_to("node2");
     f.add("b", "node2", &site("b"), tcp("b", 3333));
     f.apply().await;
     f.start();
