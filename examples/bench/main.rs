@@ -1,6 +1,6 @@
 //! Figures of one run on a real lab of three nodes: `make bench`. What they mean is in docs/bench.md.
 //!
-//! `bench [--json] [--runs N] [--apps N] [--idle SECONDS] [--only PART,PART]`; it ends with a failure only if something did not work.
+//! `bench [--json] [--runs N] [--apps N] [--idle SECONDS] [--sizes N,N] [--only PART,PART]`; it ends with a failure only if something did not work.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -19,6 +19,7 @@ mod moves;
 mod probe;
 mod redeploy;
 mod report;
+mod scale;
 mod serving;
 mod stats;
 mod steps;
@@ -52,11 +53,14 @@ struct Args {
     /// How many apps are deployed at once
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     apps: u32,
+    /// With how many apps in KV changes are measured, each after the other
+    #[arg(long, value_delimiter = ',', num_args = 1.., default_values_t = [10, 100, 1000])]
+    sizes: Vec<usize>,
     /// For how many seconds an idle agent is watched
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(10..))]
     idle: u64,
-    /// Take only these
-    #[arg(long, value_enum, value_delimiter = ',', num_args = 1.., default_values_t = Part::value_variants().to_vec())]
+    /// Take only these; all but scale, which takes long, if none is named
+    #[arg(long, value_enum, value_delimiter = ',', num_args = 1.., default_values_t = Part::usual())]
     only: Vec<Part>,
 }
 
@@ -69,6 +73,13 @@ enum Part {
     Traffic,
     Many,
     Idle,
+    Scale,
+}
+
+impl Part {
+    fn usual() -> Vec<Self> {
+        Self::value_variants().iter().copied().filter(|part| *part != Self::Scale).collect()
+    }
 }
 
 fn main() {
@@ -103,9 +114,13 @@ fn measure(lab: &Lab, args: &Args) -> Report {
         apps.iter().for_each(|app| deployment::destroy(lab, app));
         idle.push(idle::watch(lab, "no app, afterwards", watch));
     }
+    let scale = match takes(Part::Scale) {
+        true => scale::measure(lab, &args.sizes, runs),
+        false => Vec::new(),
+    };
     machine.load.1 = machine::load();
     let log = machine::log_lines(lab);
-    Report { machine, runs, serving, redeploy, moves, traffic, many, idle, log }
+    Report { machine, runs, serving, redeploy, moves, traffic, many, idle, scale, log }
 }
 
 /// Every fixture app, so that each node has some.

@@ -1,6 +1,7 @@
 //! Everything that a run found, as tables or JSON.
 
 mod moves;
+mod scale;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
@@ -13,6 +14,7 @@ use crate::machine::Machine;
 use crate::many::Many;
 use crate::moves::Moves;
 use crate::redeploy::Redeploy;
+use crate::scale::Scale;
 use crate::serving::Serving;
 use crate::stats::Summary;
 use crate::steps::Part;
@@ -29,6 +31,7 @@ pub(crate) struct Report {
     pub(crate) traffic: Vec<Traffic>,
     pub(crate) many: Option<Many>,
     pub(crate) idle: Vec<Idle>,
+    pub(crate) scale: Vec<Scale>,
     /// Warnings and errors in the agents' logs.
     pub(crate) log: Vec<String>,
 }
@@ -44,6 +47,7 @@ impl Display for Report {
         moves::write_traffic(f, &self.traffic)?;
         self.many.iter().try_for_each(|many| moves::write_many(f, many))?;
         self.write_idle(f)?;
+        self.scale.iter().try_for_each(|scale| scale::write_scale(f, scale))?;
         writeln!(f, "Warnings and errors in the agents' logs: {}", self.log.len())?;
         self.log.iter().try_for_each(|line| writeln!(f, "  {line}"))
     }
