@@ -11,6 +11,7 @@ mod caddy;
 mod certificates;
 mod echo;
 mod maintenance;
+mod running;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -120,7 +121,7 @@ fn each_caddy_is_held_to_the_upstreams_of_the_policy() {
         let home = tempfile::tempdir().unwrap();
         let adapted = maintenance::adapt(&binary, &sites.text, home.path());
         assert!(AppRoutes::take(&adapted, sites).is_ok());
-        let narrow = AppSites { upstreams: BTreeSet::new(), ..sites.clone() };
+        let narrow = AppSites { upstreams: BTreeSet::new(), ..AppSites::clone(sites) };
         let refused = AppRoutes::take(&adapted, &narrow).unwrap_err().to_string();
         assert!(refused.contains("is not a container of the app"), "{refused}");
     }

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
@@ -29,7 +30,7 @@ const PAGE: &str = "<!doctype html>\n<style>p{color:red} @media print{p{margin:0
     %[env(HOME)] ${HOME} \"quoted\" 'single' <%= 1 %> À bientôt </p>\\";
 
 /// A process with all that it starts; ends when this is dropped.
-struct Running(Child);
+pub(super) struct Running(Child);
 
 impl Running {
     fn start(binary: &Path, args: &[&str], dir: &Path) -> Self {
@@ -49,14 +50,14 @@ impl Drop for Running {
 }
 
 /// What a node's proxies are given, with ports of this machine.
-struct Place {
+pub(super) struct Place {
     dir: tempfile::TempDir,
-    settings: ProxySettings,
-    rendered: Rendered,
+    pub(super) settings: ProxySettings,
+    pub(super) rendered: Rendered,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let [http, https, peer_http, peer_https, caddy_http, caddy_https, tls, plain] =
             free_ports();
@@ -87,10 +88,11 @@ impl Place {
         Self { dir, settings, rendered }
     }
 
-    fn caddy(&self, binary: &Path) -> Running {
+    pub(super) fn caddy(&self, binary: &Path) -> Running {
         let apps = self.rendered.caddy_sites.iter().map(|(name, sites)| {
             let adapted = adapt(binary, &sites.text, self.dir.path());
-            (name.clone(), (sites.clone(), AppRoutes::take(&adapted, sites).unwrap()))
+            let routes = AppRoutes::take(&adapted, sites).unwrap();
+            (name.clone(), (sites.clone(), Arc::new(routes)))
         });
         let config = config(&self.settings, &apps.collect(), &self.rendered.pages);
         let file = self.settings.caddy_file();
@@ -103,7 +105,7 @@ impl Place {
         running
     }
 
-    fn haproxy(&self, binary: &Path) -> Running {
+    pub(super) fn haproxy(&self, binary: &Path) -> Running {
         let data = self.settings.haproxy_dir();
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("haproxy");
         for name in ["hold.lua", "maintenance.html"] {
