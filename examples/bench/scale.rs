@@ -63,6 +63,7 @@ pub(crate) fn measure(lab: &Lab, sizes: &[usize], runs: u32) -> Vec<Scale> {
     let mut all: Vec<App> = Vec::new();
     let mut sizes = sizes.to_vec();
     sizes.sort_unstable();
+    assert!(sizes.iter().all(|size| *size >= NODES.len()), "fewer apps than nodes");
     let found = sizes.iter().map(|size| one(lab, *size, runs, &mut all)).collect();
     apps::clear(lab, &all);
     found

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
@@ -183,14 +184,14 @@ impl AppId {
     /// The name in KV, Consul services and paths: `foobar_master.ddb14`.
     pub fn name(&self) -> AppName {
         let segment = self.repo.last_segment().to_lowercase();
-        AppName(format!("{segment}_{}.{}", self.branch.as_str(), self.repo.hash()))
+        AppName(format!("{segment}_{}.{}", self.branch.as_str(), self.repo.hash()).into())
     }
 }
 
-/// An app's name, as [`AppId::name`] makes it or as a KV key holds it.
+/// An app's name, as [`AppId::name`] makes it or as a KV key holds it. Copies share the text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct AppName(String);
+pub struct AppName(Arc<str>);
 
 impl AppName {
     /// Parses a name read from a key: what [`AppId::name`] can make, nothing that could leave its place in a path.
@@ -200,7 +201,7 @@ impl AppName {
         if !plain || !parts || text.len() > MAX_REPO + MAX_BRANCH {
             return Err(NameError::new("is not an app's name"));
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 
     /// The name as text.
@@ -252,7 +253,7 @@ macro_rules! text_type {
         }
         impl From<$name> for String {
             fn from(value: $name) -> String {
-                value.0
+                value.as_str().to_owned()
             }
         }
         impl fmt::Display for $name {

@@ -26,7 +26,7 @@ pub(crate) struct Floor {
 
 pub(crate) fn measure(lab: &Lab, node: &str, app: &App) -> Floor {
     let repeat = |mut once: Box<dyn FnMut(usize) -> f64 + '_>| {
-        Summary::of((0..TIMES).map(|run| once(run)).collect::<Vec<_>>())
+        Summary::of((0..TIMES).map(&mut once).collect::<Vec<_>>())
     };
     Floor {
         consul: repeat(Box::new(|run| consul(lab, run, app))),

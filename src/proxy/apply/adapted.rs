@@ -20,8 +20,9 @@ use crate::proxy::caddy::AppRoutes;
 use crate::proxy::control::{CheckError, ProxyControl};
 use crate::proxy::render::AppSites;
 
-/// Which Caddy answers is asked again after this: its container may have been made anew.
-const IDENTITY: Duration = Duration::from_secs(60);
+/// Which Caddy answers is asked again after this, because its container may have been made anew. What another release
+/// answered meanwhile does no harm: the running Caddy judges it when it is loaded.
+const IDENTITY: Duration = Duration::from_secs(600);
 /// So many files of texts that nobody uses stay, for apps that come back.
 const SPARE: usize = 256;
 /// The files are counted after so many new ones.

@@ -12,8 +12,6 @@ type Owners = HashMap<Arc<str>, Arc<str>>;
 pub(super) struct Claims {
     owners: HashMap<&'static str, Owners>,
     given: Vec<(&'static str, Arc<str>)>,
-    /// The owner of late: most things are taken by the same one as the one before.
-    last: Option<Arc<str>>,
 }
 
 impl Claims {
@@ -30,6 +28,23 @@ impl Claims {
         }
     }
 
+    /// As [`Claims::take`], for a host in lower case and a source that are there already.
+    pub(super) fn take_host(
+        &mut self,
+        kind: &'static str,
+        host: &Arc<str>,
+        source: &Arc<str>,
+    ) -> Result<(), String> {
+        match self.owner(kind, host) {
+            Some(owner) if owner == source.as_ref() => Ok(()),
+            Some(owner) => Err(format!("{kind} {host} is taken by {owner}")),
+            None => {
+                self.give(kind, host.clone(), source.clone());
+                Ok(())
+            }
+        }
+    }
+
     /// Takes a thing that not even the same source may take twice.
     pub(super) fn take_once(
         &mut self,
@@ -41,15 +56,13 @@ impl Claims {
         if let Some(owner) = self.owner(kind, &key) {
             return Err(format!("{kind} {thing} is taken by {owner}"));
         }
-        let key: Arc<str> = key.as_ref().into();
-        let owner = match self.last.take().filter(|last| last.as_ref() == source) {
-            Some(last) => last,
-            None => source.into(),
-        };
-        self.last = Some(owner.clone());
-        self.owners.entry(kind).or_default().insert(key.clone(), owner);
-        self.given.push((kind, key));
+        self.give(kind, key.as_ref().into(), source.into());
         Ok(())
+    }
+
+    fn give(&mut self, kind: &'static str, thing: Arc<str>, owner: Arc<str>) {
+        self.owners.entry(kind).or_default().insert(thing.clone(), owner);
+        self.given.push((kind, thing));
     }
 
     fn owner(&self, kind: &'static str, key: &str) -> Option<&str> {

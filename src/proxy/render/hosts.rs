@@ -66,7 +66,7 @@ impl Hosts {
             true => (target(plain), master()),
         };
         let mut problems: Vec<_> = prepared.page_problem.iter().cloned().collect();
-        let node = format!("node {}", prepared.master);
+        let node = &prepared.node;
         for Wanted { scheme, host, is_redirect, refused } in &prepared.hosts {
             if let Some(what) = refused {
                 problems.extend((!is_redirect).then(|| what.clone()));
@@ -77,13 +77,13 @@ impl Hosts {
                 Scheme::Http => ("the HTTP host", &mut self.http, &http),
                 Scheme::Https => ("the HTTPS host", &mut self.https, &https),
             };
-            if let Err(what) = claims.take(kind, host, &node) {
+            if let Err(what) = claims.take_host(kind, host, node) {
                 // An HTTP host that another app serves needs no redirect.
                 problems.extend((!is_redirect).then_some(what));
                 continue;
             }
             // Who was first also owns it against HAPROXY conditions and swarm keys.
-            let _ = claims.take("the host", host, &prepared.source);
+            let _ = claims.take_host("the host", host, &prepared.source);
             if !map.has(host) {
                 map.route(host, to, &prepared.source);
                 match prepared.page.as_ref().filter(|_| *scheme == Scheme::Http || is_here) {

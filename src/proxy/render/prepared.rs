@@ -31,6 +31,8 @@ pub(super) struct Prepared {
     /// `app/NAME`
     pub(super) source: Arc<str>,
     pub(super) master: Arc<str>,
+    /// `node MASTER`: whose its hosts are.
+    pub(super) node: Arc<str>,
     pub(super) hosts: Vec<Wanted>,
     pub(super) page: Option<MaintenancePage>,
     /// Why the page in the record is not shown.
@@ -124,6 +126,7 @@ impl Prepared {
         Self {
             source: super::source(name).into(),
             master: record.master.as_str().into(),
+            node: format!("node {}", record.master).into(),
             hosts: hosts.collect(),
             page,
             page_problem,
