@@ -143,6 +143,11 @@ impl ProxySettings {
         self.run_dir.join("haproxy").join("admin.sock")
     }
 
+    /// HAProxy's own service that wakes connections which wait in `hold.lua`.
+    pub fn clock_socket(&self) -> PathBuf {
+        self.run_dir.join("haproxy").join("clock.sock")
+    }
+
     /// Caddy's admin API.
     pub fn caddy_socket(&self) -> PathBuf {
         self.run_dir.join("caddy").join("admin.sock")

@@ -29,7 +29,7 @@ const PAGE: &str = "<!doctype html>\n<style>p{color:red} @media print{p{margin:0
     %[env(HOME)] ${HOME} \"quoted\" 'single' <%= 1 %> À bientôt </p>\\";
 
 /// A process with all that it starts; ends when this is dropped.
-struct Running(Child);
+pub(super) struct Running(Child);
 
 impl Running {
     fn start(binary: &Path, args: &[&str], dir: &Path) -> Self {
@@ -49,18 +49,23 @@ impl Drop for Running {
 }
 
 /// What a node's proxies are given, with ports of this machine.
-struct Place {
+pub(super) struct Place {
     dir: tempfile::TempDir,
-    settings: ProxySettings,
+    pub(super) settings: ProxySettings,
     rendered: Rendered,
 }
 
 impl Place {
     fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// As `change` has the settings.
+    pub(super) fn with(change: impl FnOnce(&mut ProxySettings)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let [http, https, peer_http, peer_https, caddy_http, caddy_https, tls, plain] =
             free_ports();
-        let settings = ProxySettings {
+        let mut settings = ProxySettings {
             data_dir: dir.path().to_owned(),
             run_dir: dir.path().join("run"),
             http_port: http,
@@ -78,6 +83,7 @@ impl Place {
             max_connections: 50,
             ..ProxySettings::default()
         };
+        change(&mut settings);
         for sub in ["haproxy", "caddy", "run/haproxy", "run/caddy"] {
             fs::create_dir_all(dir.path().join(sub)).unwrap();
         }
@@ -104,6 +110,11 @@ impl Place {
     }
 
     fn haproxy(&self, binary: &Path) -> Running {
+        self.haproxy_with(binary, |_| {})
+    }
+
+    /// With files that `change` has put in its directory.
+    pub(super) fn haproxy_with(&self, binary: &Path, change: impl FnOnce(&Path)) -> Running {
         let data = self.settings.haproxy_dir();
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("haproxy");
         for name in ["hold.lua", "maintenance.html"] {
@@ -112,6 +123,7 @@ impl Place {
         for (name, text) in &self.rendered.maps {
             fs::write(data.join(name), text).unwrap();
         }
+        change(&data);
         let file = data.join("haproxy.cfg");
         fs::write(&file, &self.rendered.haproxy_cfg).unwrap();
         let args = ["-db", "-f", file.to_str().unwrap()];
@@ -131,9 +143,14 @@ impl Place {
 
     /// Changes where a host leads, as the agent does it.
     fn flip(&self, host: &str, to: &str) {
-        let mut socket = UnixStream::connect(self.settings.runtime_socket()).unwrap();
         let map = self.settings.haproxy_dir().join("http.map");
-        writeln!(socket, "set map {} {host} {to}", map.display()).unwrap();
+        self.command(&format!("set map {} {host} {to}", map.display()));
+    }
+
+    /// Says something to the Runtime API that it has no words for.
+    pub(super) fn command(&self, line: &str) {
+        let mut socket = UnixStream::connect(self.settings.runtime_socket()).unwrap();
+        writeln!(socket, "{line}").unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
         assert_eq!(answer.trim(), "");

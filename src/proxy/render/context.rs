@@ -22,6 +22,7 @@ struct Node {
 pub(super) struct HaproxyContext {
     max_connections: u32,
     runtime_socket: String,
+    clock_socket: String,
     haproxy_dir: String,
     resolver: String,
     http_port: u16,
@@ -84,6 +85,7 @@ pub(super) fn context(
     HaproxyContext {
         max_connections: settings.max_connections,
         runtime_socket: settings.runtime_socket().display().to_string(),
+        clock_socket: settings.clock_socket().display().to_string(),
         haproxy_dir: settings.haproxy_dir().display().to_string(),
         resolver: settings.resolver.clone(),
         http_port: settings.http_port,
