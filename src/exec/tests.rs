@@ -18,3 +18,4 @@ mod moves;
 mod pick;
 mod queue;
 mod redeploy;
+mod slots;
