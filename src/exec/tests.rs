@@ -10,6 +10,7 @@ mod world;
 mod crashes;
 mod failures;
 mod first;
+mod heard;
 mod intake;
 mod interruptions;
 mod lease;

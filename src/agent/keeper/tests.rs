@@ -89,11 +89,12 @@ async fn what_was_stopped_before_or_later_or_has_no_policy_is_left_alone() {
 #[tokio::test(start_paused = true)]
 async fn without_dockers_start_nothing_is_concluded() {
     let made = made().await;
-    let mut state = made.fakes.machine.state();
-    let container = &mut state.containers.get_mut(PROJECT).unwrap()[0];
-    container.restart = "always".to_owned();
-    container.finished_at = Some(clock::now().to_rfc3339());
-    drop(state);
+    {
+        let mut state = made.fakes.machine.state();
+        let container = &mut state.containers.get_mut(PROJECT).unwrap()[0];
+        container.restart = "always".to_owned();
+        container.finished_at = Some(clock::now().to_rfc3339());
+    }
     catch_up(&made.context).await;
     assert!(!runs(&made));
 }
