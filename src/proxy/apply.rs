@@ -6,7 +6,7 @@ mod held;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
@@ -70,6 +70,9 @@ pub struct Proxies {
     templates: Templates,
     /// Caddyfiles, and what became of them: an app's text is adapted once.
     adapted: BTreeMap<String, Result<AppRoutes, String>>,
+    /// What became of the texts that deployments have asked about, until they are committed: then nobody waits for
+    /// Caddy's answer, nor for the checks of other apps that stand in line before it.
+    foreseen: Mutex<BTreeMap<AppName, (String, AppRoutes)>>,
     /// Parts that HAProxy refused: the source, the part, its words. Tried again when the part changes.
     refused: BTreeMap<String, (String, String)>,
     /// What Caddy routes now.
@@ -93,6 +96,7 @@ impl Proxies {
             control,
             templates: Templates::built_in()?,
             adapted: BTreeMap::new(),
+            foreseen: Mutex::default(),
             refused: BTreeMap::new(),
             routed: BTreeMap::new(),
             pages: Pages::default(),
@@ -207,7 +211,7 @@ impl Proxies {
         if let Some(sites) = rendered.caddy_sites.get(&name) {
             let adapted = self.adapt_one(sites).await;
             let adapted = adapted.map_err(|error| fail(format!("Caddy: {error}")))?;
-            adapted.map_err(fail)?;
+            self.foresee(&name, sites, adapted.map_err(fail)?);
         }
         if rendered.haproxy_parts.contains_key(&source) {
             let alone = self.only(&view, &source).map_err(|error| fail(error.to_string()))?;

@@ -15,6 +15,7 @@ use bollard::query_parameters::{
     ListImagesOptionsBuilder, ListVolumesOptionsBuilder, LogsOptionsBuilder, RemoveImageOptions,
     RemoveVolumeOptions, TagImageOptionsBuilder,
 };
+use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
@@ -26,6 +27,8 @@ use streams::{append, collect, exec};
 
 /// Facts come at once or not at all.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// Where Docker writes its process id when it starts, unless it was told another place.
+const PID_FILE: &str = "/var/run/docker.pid";
 /// Removing a large image takes longer.
 const REMOVAL: Duration = Duration::from_secs(300);
 
@@ -271,5 +274,11 @@ impl Containers for DockerEngine {
 
     async fn ping(&self) -> Result<(), DockerError> {
         self.ask("answer", DEADLINE, |docker| docker.ping()).await.map(drop)
+    }
+
+    async fn running_since(&self) -> Option<DateTime<Utc>> {
+        // Docker writes it before anything else, and its API does not tell.
+        let written = tokio::fs::metadata(PID_FILE).await.ok()?.modified().ok()?;
+        Some(written.into())
     }
 }

@@ -1,6 +1,7 @@
 //! Caddy's half: each text adapted once, the merged configuration loaded when it differs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 
 use super::{Applied, Effect, Proxies, ProxyError, pretty};
 use crate::host::files::{read_optional, write_atomic};
@@ -25,8 +26,9 @@ impl Proxies {
         let mut is_complete = true;
         for (name, sites) in &rendered.caddy_sites {
             let key = cache_key(sites);
-            let result = match self.adapted.get(&key) {
-                Some(known) => known.clone(),
+            let foreseen = self.take_foreseen(name, &key);
+            let result = match self.adapted.get(&key).cloned().or(foreseen.map(Ok)) {
+                Some(known) => known,
                 None => match self.adapt_one(sites).await {
                     Ok(result) => result,
                     Err(error) => {
@@ -49,6 +51,20 @@ impl Proxies {
         }
         self.adapted = cache;
         is_complete.then_some(apps)
+    }
+
+    /// Keeps what Caddy made of a text that a deployment is about to bring.
+    pub(super) fn foresee(&self, app: &AppName, sites: &AppSites, routes: AppRoutes) {
+        let mut foreseen = self.foreseen.lock().unwrap_or_else(PoisonError::into_inner);
+        foreseen.insert(app.clone(), (cache_key(sites), routes));
+    }
+
+    /// What was foreseen of just this text. What was foreseen of another one stays: its deployment may be on its way.
+    fn take_foreseen(&self, app: &AppName, key: &str) -> Option<AppRoutes> {
+        let mut foreseen = self.foreseen.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = foreseen.get(app).is_some_and(|(text, _)| text == key);
+        let (_, routes) = is_it.then(|| foreseen.remove(app)).flatten()?;
+        Some(routes)
     }
 
     /// What Caddy makes of one app's text: its routes, or why they aren't used.

@@ -1,3 +1,4 @@
+mod foreseen;
 mod hostile;
 mod running;
 

@@ -40,6 +40,7 @@ pub(super) fn container(facts: ContainerInspectResponse) -> Container {
             .and_then(|count| u64::try_from(count).ok())
             .unwrap_or_default(),
         started_at: docker_state.started_at,
+        finished_at: docker_state.finished_at,
         config_hash: labels.remove("com.docker.compose.config-hash"),
         binds: facts.mounts.map(binds).unwrap_or_default(),
         restart: restart(facts.host_config.and_then(|config| config.restart_policy)),
