@@ -101,7 +101,7 @@ pub fn render(
     let held = view.held.iter().map(|app| format!("{app} hold\n")).collect();
     let (http, http_wild) = hosts.http.files();
     let (https, https_wild) = hosts.https.files();
-    let caddy_sites = caddy::sites(view, templates, &mut problems)?;
+    let caddy_sites = caddy::sites(view, templates, &claims, &mut problems)?;
     problems.sort();
     problems.dedup();
     Ok(Rendered {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::claims::{Claims, HOST};
 use super::containers::{dialled, is_container};
 use super::template::{RenderError, Templates};
 use super::{AppSites, by_age, source};
@@ -32,10 +33,10 @@ struct SiteContext {
 pub(super) fn sites(
     view: &ClusterView,
     templates: &Templates,
+    claims: &Claims,
     problems: &mut Vec<Problem>,
 ) -> Result<BTreeMap<AppName, AppSites>, RenderError> {
     let mut all = BTreeMap::new();
-    let mut taken: BTreeMap<(Scheme, String), &AppName> = BTreeMap::new();
     for (name, record) in by_age(view) {
         if record.master != view.me || record.caddyfile.trim().is_empty() {
             continue;
@@ -51,16 +52,11 @@ pub(super) fn sites(
             }
         };
         // What is left out here is reported where hosts are routed.
-        translation.sites.retain(|site| policy.check_host(&site.url.host).is_ok());
+        translation.sites.retain(|site| claims.has(HOST, &site.url.host, &source(name)));
         if translation.sites.is_empty() {
             continue;
         }
         let hosts = hosts(&translation);
-        if let Some((key, owner)) = hosts.keys().find_map(|key| Some((key, taken.get(key)?))) {
-            let what = format!("CADDYFILE: {}://{} is served by {owner}", key.0, key.1);
-            problems.push(Problem::new(source(name), what));
-            continue;
-        }
         let bodies = match bodies(&translation) {
             Ok(bodies) => bodies,
             Err(error) => {
@@ -74,7 +70,6 @@ pub(super) fn sites(
             problems.push(Problem::new(source(name), what));
             continue;
         }
-        taken.extend(hosts.keys().map(|key| (key.clone(), name)));
         let app = name.as_str();
         let text = templates.caddy(&Context { app, sites: bodies })?;
         all.insert(
