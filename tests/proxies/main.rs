@@ -10,6 +10,7 @@
 mod caddy;
 mod certificates;
 mod echo;
+mod given;
 mod maintenance;
 
 use std::collections::{BTreeMap, BTreeSet};

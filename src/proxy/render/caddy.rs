@@ -10,9 +10,10 @@ use super::template::{RenderError, Templates};
 use super::{AppSites, by_age, source};
 use crate::model::AppName;
 use crate::proxy::caddyfile::{
-    CaddyfileError, Dialect, Scheme, Site, TlsChoice, Translation, translate,
+    CaddyfileError, Dialect, Permits, Scheme, Site, TlsChoice, Translation, translate,
 };
-use crate::proxy::{ClusterView, Problem};
+use crate::proxy::certificates::CertificateName;
+use crate::proxy::{ClusterView, Policy, Problem};
 
 /// A text of 64 KiB with many addresses, each with all of it, would be many MiB.
 const MAX_TEXT: usize = 512 * 1024;
@@ -44,7 +45,9 @@ pub(super) fn sites(
         let policy = view.policies.of(record);
         let may_dial =
             |host: &str, port| is_container(name, record, host) || policy.may_dial(host, port);
-        let mut translation = match translate(&record.caddyfile, &may_dial) {
+        let is_given = |host: &str| policy.certificate(host).is_some();
+        let permits = Permits { may_dial: &may_dial, is_given: &is_given };
+        let mut translation = match translate(&record.caddyfile, permits) {
             Ok(translation) => translation,
             Err(error) => {
                 problems.push(Problem::new(source(name), format!("CADDYFILE: {error}")));
@@ -57,6 +60,7 @@ pub(super) fn sites(
             continue;
         }
         let hosts = hosts(&translation);
+        let given = given(policy, &hosts);
         let bodies = match bodies(&translation) {
             Ok(bodies) => bodies,
             Err(error) => {
@@ -80,6 +84,7 @@ pub(super) fn sites(
                 dialect: translation.dialect,
                 containers: dialled(name, record),
                 upstreams: policy.dials(),
+                given,
             },
         );
     }
@@ -96,6 +101,15 @@ fn hosts(translation: &Translation) -> BTreeMap<(Scheme, String), TlsChoice> {
         }
     }
     hosts
+}
+
+/// The certificates that an admin gives hosts, whatever their sites say.
+fn given(
+    policy: &Policy,
+    hosts: &BTreeMap<(Scheme, String), TlsChoice>,
+) -> BTreeMap<String, CertificateName> {
+    let by_tls = hosts.keys().filter(|(scheme, _)| *scheme == Scheme::Https);
+    by_tls.filter_map(|(_, host)| Some((host.clone(), policy.certificate(host)?.clone()))).collect()
 }
 
 /// One block per scheme and host; addresses with a path are parts of it, the longest first.
