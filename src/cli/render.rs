@@ -43,9 +43,19 @@ struct Shown<'a> {
     node: &'a str,
     haproxy_cfg: &'a str,
     routes: &'a [Route],
+    /// By TLS: what policies give, by name. Keys are in no output.
+    certificates: Vec<Shelved<'a>>,
     /// By app.
     caddyfiles: BTreeMap<&'a str, &'a str>,
     left_out: BTreeMap<&'a str, &'a str>,
+}
+
+/// A host whose certificate an admin has put on the node.
+#[derive(Serialize)]
+struct Shelved<'a> {
+    host: &'a str,
+    name: &'a str,
+    source: String,
 }
 
 pub(super) async fn run(
@@ -97,9 +107,22 @@ fn shown<'a>(view: &'a ClusterView, rendered: &'a Rendered, left_out: &[&'a Prob
         node: view.me.as_str(),
         haproxy_cfg: &rendered.haproxy_cfg,
         routes: &rendered.routes,
+        certificates: certificates(rendered),
         caddyfiles: sites.map(|(app, sites)| (app.as_str(), sites.text.as_str())).collect(),
         left_out: left_out.iter().map(|p| (p.source.as_str(), p.what.as_str())).collect(),
     }
+}
+
+fn certificates(rendered: &Rendered) -> Vec<Shelved<'_>> {
+    let mut all = Vec::new();
+    for (app, sites) in &rendered.caddy_sites {
+        all.extend(sites.given.iter().map(|(host, name)| Shelved {
+            host,
+            name: name.as_str(),
+            source: format!("app/{app}"),
+        }));
+    }
+    all
 }
 
 fn print(
@@ -115,6 +138,14 @@ fn print(
         vec![route.scheme.to_owned(), route.host.clone(), route.to.clone(), route.source.clone()]
     });
     out.table(&std::iter::once(heading).chain(routes).collect::<Vec<_>>())?;
+    let shelved = certificates(rendered);
+    if !shelved.is_empty() {
+        out.line("\n==> certificates that policies give")?;
+        let heading = ["HOST", "NAME", "FROM"].map(str::to_owned).to_vec();
+        let rows = shelved.into_iter();
+        let rows = rows.map(|one| vec![one.host.to_owned(), one.name.to_owned(), one.source]);
+        out.table(&std::iter::once(heading).chain(rows).collect::<Vec<_>>())?;
+    }
     for (app, sites) in &rendered.caddy_sites {
         out.line(&format!("\n==> Caddyfile of app/{app}"))?;
         out.line(sites.text.trim_end())?;
@@ -170,11 +201,13 @@ mod tests {
         let client = consul.client(&one);
         let app = serde_json::json!({"repo_url": "file:///lab/git/app", "branch": "main",
             "deploy_id": "1", "master": "node1", "ip": "10.77.0.1", "ct": {"web": "appmain44dd7_web_1"},
-            "caddyfile": "http://app.test {\n reverse_proxy appmain44dd7_web_1:80\n}"});
+            "caddyfile": "http://app.test, https://app.test {\n reverse_proxy appmain44dd7_web_1:80\n}"});
+        let policy = serde_json::json!({"repo": "file:///lab/git/app", "certificates": {"shop": ["app.test"]}});
         let swarm = serde_json::json!({"domains": ["*.swarm.test"]});
         for (key, value) in [
             ("app/app_main.44dd7", &app),
             ("swarm/x", &swarm),
+            ("tandem/policy/app", &policy),
             ("swarm/wrong", &serde_json::json!(1)),
         ] {
             let kv: &dyn Kv = &client;
@@ -206,6 +239,7 @@ mod tests {
             "backend http-node2",
             "http    app.test      node1  app/app_main.44dd7",
             "https   *.swarm.test  swarm  swarm/x",
+            "app.test  shop  app/app_main.44dd7",
             "==> Caddyfile of app/app_main.44dd7",
             "swarm/wrong: is not an object",
         ] {
@@ -219,6 +253,7 @@ mod tests {
         let (json, _) = told(&consul, dir.path(), |args| args.json = true).await;
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(json["routes"][0]["source"], "app/app_main.44dd7");
+        assert_eq!(json["certificates"][0]["name"], "shop");
         assert_eq!(json["left_out"]["swarm/wrong"], "is not an object");
     }
 
@@ -233,7 +268,7 @@ mod tests {
         std::fs::create_dir(&files).unwrap();
         std::fs::write(files.join("haproxy.cfg"), json["haproxy_cfg"].as_str().unwrap()).unwrap();
         std::fs::write(files.join("http.map"), "app.test node1\n").unwrap();
-        std::fs::write(files.join("https.map"), "").unwrap();
+        std::fs::write(files.join("https.map"), "app.test node1\n").unwrap();
         std::fs::write(files.join("http-wild.map"), ".swarm.test swarm\n").unwrap();
         std::fs::write(files.join("https-wild.map"), ".swarm.test swarm\n").unwrap();
         std::fs::write(files.join("held.map"), "").unwrap();

@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 use super::caddy::{AppRoutes, config};
-use super::certificates::{CertificateHost, CertificateSource};
+use super::certificates::{CertificateHost, CertificateSource, Shelf};
 use super::control::{CheckError, ControlError, Effect, ProxyControl};
 use super::haproxy::maps;
 use super::render::{AppSites, Pages, RenderError, Templates, render};
 use super::{ClusterView, HOLD, MAINTENANCE_PAGE, Problem, ProxySettings};
+use crate::clock;
 use crate::host::files::{FileError, read_optional, write_atomic};
 use crate::model::{AppId, AppName, AppRecord, Branch, Repo};
 
@@ -79,6 +80,8 @@ pub struct Proxies {
     routed: BTreeMap<AppName, (AppSites, AppRoutes)>,
     /// The maintenance pages that Caddy has now.
     pages: Pages,
+    /// The certificates that policies give.
+    shelf: Shelf,
     /// Where certificates come from besides Caddy's issuing them.
     certificates: Option<Arc<dyn CertificateSource>>,
     /// Hosts that it was asked for, of what Caddy has not been told yet.
@@ -92,6 +95,7 @@ impl Proxies {
         control: Arc<dyn ProxyControl>,
     ) -> Result<Self, ProxyError> {
         Ok(Self {
+            shelf: Shelf::new(&settings),
             settings,
             control,
             templates: Templates::built_in()?,
@@ -209,6 +213,10 @@ impl Proxies {
             return Err(own);
         }
         if let Some(sites) = rendered.caddy_sites.get(&name) {
+            let lacks = self.shelf.lacks(sites, clock::now()).await;
+            if !lacks.is_empty() {
+                return Err(lacks.into_iter().map(|what| Problem::new(&source, what)).collect());
+            }
             let adapted = self.adapt_one(sites).await;
             let adapted = adapted.map_err(|error| fail(format!("Caddy: {error}")))?;
             self.foresee(&name, sites, adapted.map_err(fail)?);

@@ -3,6 +3,7 @@
 mod allow;
 mod base;
 mod front_door;
+mod given;
 mod maintenance;
 mod routes;
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub struct ProxySettings {
     pub data_dir: PathBuf,
     /// Sockets, at the same path in the containers.
     pub run_dir: PathBuf,
+    /// Where an admin puts the certificates that policies give: `NAME.crt` and `NAME.key`. No container sees it.
+    pub certificate_dir: PathBuf,
     /// When set, every `bind` of HAProxy is made in this network namespace (`namespace NAME`).
     pub bind_namespace: Option<String>,
     /// HTTP.
@@ -77,6 +79,7 @@ impl Default for ProxySettings {
         Self {
             data_dir: PathBuf::from("/var/lib/tandem"),
             run_dir: PathBuf::from("/run/tandem"),
+            certificate_dir: PathBuf::from("/etc/tandem/certificates"),
             bind_namespace: None,
             http_port: OWN_PORTS[0],
             https_port: OWN_PORTS[1],

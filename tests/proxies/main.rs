@@ -10,6 +10,7 @@
 mod caddy;
 mod certificates;
 mod echo;
+mod given;
 mod hold;
 mod maintenance;
 

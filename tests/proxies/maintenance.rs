@@ -129,6 +129,12 @@ impl Place {
         let args = ["-db", "-f", file.to_str().unwrap()];
         let running = Running::start(binary, &args, &data);
         self.wait_for(self.settings.http_port, "haproxy");
+        // Its port is bound before its socket is there.
+        let started = Instant::now();
+        while UnixStream::connect(self.settings.runtime_socket()).is_err() {
+            assert!(started.elapsed() < PATIENCE, "no socket");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         running
     }
 

@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
+use tracing::warn;
+
 use super::{Applied, Effect, Proxies, ProxyError, pretty};
+use crate::clock;
+use crate::error::chain;
 use crate::host::files::{read_optional, write_atomic};
 use crate::model::AppName;
 use crate::proxy::Problem;
@@ -40,7 +44,11 @@ impl Proxies {
             };
             match &result {
                 Ok(routes) => {
-                    apps.insert(name.clone(), (sites.clone(), routes.clone()));
+                    let mut sites = sites.clone();
+                    let problems = self.shelf.settle(&mut sites, clock::now()).await;
+                    let of = |what| Problem::new(format!("app/{name}"), what);
+                    applied.problems.extend(problems.into_iter().map(of));
+                    apps.insert(name.clone(), (sites, routes.clone()));
                 }
                 Err(what) => {
                     let what = format!("CADDYFILE: {what}");
@@ -185,6 +193,12 @@ impl Proxies {
         let path = self.settings.caddy_file();
         if read_optional(&path).await?.as_deref() != Some(text.as_bytes()) {
             write_atomic(&path, text, 0o644).await?;
+        }
+        // Neither what runs nor what starts names the others.
+        let used = self.routed.values().flat_map(|(sites, _)| sites.given_files());
+        let used = used.flat_map(|given| [given.certificate.clone(), given.key.clone()]);
+        if let Err(error) = self.shelf.keep_only(used.collect()).await {
+            warn!(error = %chain(&error), "copies of certificates that nothing uses stay for now");
         }
         Ok(())
     }

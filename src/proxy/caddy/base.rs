@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{AppRoutes, front_door, maintenance};
+use super::{AppRoutes, front_door, given, maintenance};
 use crate::model::AppName;
 use crate::proxy::caddyfile::{Dialect, Scheme, TlsChoice};
 use crate::proxy::render::{AppSites, Pages};
@@ -61,8 +61,8 @@ pub fn config(
                         "listen": port(settings.caddy_https_port),
                         "routes": https,
                         "errors": errors(|routes| &routes.https_errors, front_door::routes(settings, apps)),
-                        "automatic_https": {"disable_redirects": true},
-                        "tls_connection_policies": [{}],
+                        "automatic_https": given::automatic_https(apps),
+                        "tls_connection_policies": given::connection_policies(apps),
                         "logs": {},
                         // HTTP/3 would be announced, and does not come through HAProxy.
                         "protocols": ["h1", "h2"],
@@ -73,7 +73,7 @@ pub fn config(
                         "listen": port(settings.caddy_maintenance_port),
                         "routes": maintenance::routes(settings, pages, Scheme::Https),
                         "automatic_https": {"disable": true},
-                        "tls_connection_policies": [{}],
+                        "tls_connection_policies": given::connection_policies(apps),
                         "protocols": ["h1", "h2"],
                     },
                     "maintenance_http": {
@@ -84,7 +84,7 @@ pub fn config(
                     },
                 },
             },
-            "tls": {"automation": {"policies": policies(settings, apps)}},
+            "tls": tls(settings, apps),
             "pki": {"certificate_authorities": {"local": {"install_trust": false}}},
         },
     })
@@ -135,6 +135,15 @@ fn redirects(apps: &BTreeMap<AppName, (AppSites, AppRoutes)>) -> Vec<(Rank<'_>, 
     missing.map(redirect).collect()
 }
 
+fn tls(settings: &ProxySettings, apps: &BTreeMap<AppName, (AppSites, AppRoutes)>) -> Value {
+    let mut tls = json!({"automation": {"policies": policies(settings, apps)}});
+    let files = given::files(apps);
+    if !files.is_empty() {
+        tls["certificates"] = json!({"load_files": files});
+    }
+    tls
+}
+
 /// Who issues certificates: the sites that chose, then the rest.
 fn policies(
     settings: &ProxySettings,
@@ -145,7 +154,7 @@ fn policies(
     let hosts = apps.values().flat_map(|(sites, _)| &sites.hosts);
     for ((scheme, host), choice) in hosts {
         match (scheme, choice) {
-            (Scheme::Http, _) | (_, TlsChoice::Default) => {}
+            (Scheme::Http, _) | (_, TlsChoice::Default | TlsChoice::Given(_)) => {}
             (_, TlsChoice::Internal) => internal.push(host.as_str()),
             (_, TlsChoice::Email(email)) => emails.entry(email).or_default().push(host),
         }

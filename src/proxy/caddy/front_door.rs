@@ -25,27 +25,41 @@ pub(super) fn routes(
 ) -> Vec<Value> {
     let mut all = Vec::new();
     for (app, (sites, _)) in apps {
-        let mut hosts: BTreeMap<bool, Vec<&str>> = BTreeMap::new();
+        let mut hosts: BTreeMap<Trust<'_>, Vec<&str>> = BTreeMap::new();
         for ((scheme, host), choice) in &sites.hosts {
             if *scheme == Scheme::Https {
-                hosts.entry(is_internal(settings, choice)).or_default().push(host);
+                hosts.entry(Trust::of(settings, choice)).or_default().push(host);
             }
         }
-        for (is_internal, hosts) in hosts {
+        for (trust, hosts) in hosts {
             let held = held(&settings.held_dir(), app);
-            all.push(again(settings, &hosts, &held, is_internal));
+            all.push(again(settings, &hosts, &held, trust));
             all.push(come_back(&hosts, &held));
         }
     }
     all
 }
 
-/// Whether another node's Caddy shows a certificate of an authority that only it knows.
-fn is_internal(settings: &ProxySettings, choice: &TlsChoice) -> bool {
-    match choice {
-        TlsChoice::Internal => true,
-        TlsChoice::Email(_) => false,
-        TlsChoice::Default => settings.issuer == Issuer::Internal,
+/// By whom another node's Caddy has to be certified for a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Trust<'a> {
+    /// A public authority.
+    Public,
+    /// Whoever is in an admin's file, which has the certificate itself: every node has the same.
+    Given(&'a Path),
+    /// An authority that only that node knows.
+    Nobody,
+}
+
+impl<'a> Trust<'a> {
+    fn of(settings: &ProxySettings, choice: &'a TlsChoice) -> Self {
+        let is_internal = match choice {
+            TlsChoice::Given(Some(given)) => return Self::Given(&given.certificate),
+            TlsChoice::Internal => true,
+            TlsChoice::Email(_) | TlsChoice::Given(None) => false,
+            TlsChoice::Default => settings.issuer == Issuer::Internal,
+        };
+        if is_internal { Self::Nobody } else { Self::Public }
     }
 }
 
@@ -54,10 +68,12 @@ fn held(dir: &Path, app: &AppName) -> Value {
     json!({"root": dir, "try_files": [format!("/{app}")]})
 }
 
-fn again(settings: &ProxySettings, hosts: &[&str], held: &Value, is_internal: bool) -> Value {
+fn again(settings: &ProxySettings, hosts: &[&str], held: &Value, trust: Trust<'_>) -> Value {
     let mut tls = json!({"server_name": "{http.request.host}"});
-    if is_internal {
-        tls["insecure_skip_verify"] = json!(true);
+    match trust {
+        Trust::Public => {}
+        Trust::Given(file) => tls["root_ca_pem_files"] = json!([file]),
+        Trust::Nobody => tls["insecure_skip_verify"] = json!(true),
     }
     json!({
         "match": [{

@@ -46,14 +46,6 @@ impl HostMap {
         exact.chain(wild).map(|(host, target)| (host, target.to.as_str(), target.source.as_str()))
     }
 
-    /// Whether a host is routed.
-    pub(in crate::proxy) fn has(&self, host: &str) -> bool {
-        match host.strip_prefix('*') {
-            Some(suffix) => self.wild.contains_key(suffix),
-            None => self.exact.contains_key(host),
-        }
-    }
-
     /// The two files.
     pub(in crate::proxy) fn files(&self) -> (String, String) {
         let mut wild: Vec<_> = self.wild.iter().collect();
@@ -81,7 +73,6 @@ mod tests {
         map.route("*.test", "a", "app/1");
         map.route("*.b.test", "b", "app/2");
         map.route("x.test", "d", "swarm/3");
-        assert!(map.has("x.test") && map.has("*.test") && !map.has("y.test"));
         let (exact, wild) = map.files();
         assert_eq!((exact.as_str(), wild.as_str()), ("x.test d\n", ".b.test b\n.test a\n"));
         let first = map.routes().next().unwrap();

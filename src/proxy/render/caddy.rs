@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::claims::{Claims, HOST};
 use super::containers::{dialled, is_container};
 use super::template::{RenderError, Templates};
 use super::{AppSites, by_age, source};
 use crate::model::AppName;
 use crate::proxy::caddyfile::{
-    CaddyfileError, Dialect, Scheme, Site, TlsChoice, Translation, translate,
+    CaddyfileError, Dialect, Permits, Scheme, Site, TlsChoice, Translation, translate,
 };
-use crate::proxy::{ClusterView, Problem};
+use crate::proxy::certificates::CertificateName;
+use crate::proxy::{ClusterView, Policy, Problem};
 
 /// A text of 64 KiB with many addresses, each with all of it, would be many MiB.
 const MAX_TEXT: usize = 512 * 1024;
@@ -32,10 +34,10 @@ struct SiteContext {
 pub(super) fn sites(
     view: &ClusterView,
     templates: &Templates,
+    claims: &Claims,
     problems: &mut Vec<Problem>,
 ) -> Result<BTreeMap<AppName, AppSites>, RenderError> {
     let mut all = BTreeMap::new();
-    let mut taken: BTreeMap<(Scheme, String), &AppName> = BTreeMap::new();
     for (name, record) in by_age(view) {
         if record.master != view.me || record.caddyfile.trim().is_empty() {
             continue;
@@ -43,7 +45,9 @@ pub(super) fn sites(
         let policy = view.policies.of(record);
         let may_dial =
             |host: &str, port| is_container(name, record, host) || policy.may_dial(host, port);
-        let mut translation = match translate(&record.caddyfile, &may_dial) {
+        let is_given = |host: &str| policy.certificate(host).is_some();
+        let permits = Permits { may_dial: &may_dial, is_given: &is_given };
+        let mut translation = match translate(&record.caddyfile, permits) {
             Ok(translation) => translation,
             Err(error) => {
                 problems.push(Problem::new(source(name), format!("CADDYFILE: {error}")));
@@ -51,16 +55,12 @@ pub(super) fn sites(
             }
         };
         // What is left out here is reported where hosts are routed.
-        translation.sites.retain(|site| policy.check_host(&site.url.host).is_ok());
+        translation.sites.retain(|site| claims.has(HOST, &site.url.host, &source(name)));
         if translation.sites.is_empty() {
             continue;
         }
         let hosts = hosts(&translation);
-        if let Some((key, owner)) = hosts.keys().find_map(|key| Some((key, taken.get(key)?))) {
-            let what = format!("CADDYFILE: {}://{} is served by {owner}", key.0, key.1);
-            problems.push(Problem::new(source(name), what));
-            continue;
-        }
+        let given = given(policy, &hosts);
         let bodies = match bodies(&translation) {
             Ok(bodies) => bodies,
             Err(error) => {
@@ -74,7 +74,6 @@ pub(super) fn sites(
             problems.push(Problem::new(source(name), what));
             continue;
         }
-        taken.extend(hosts.keys().map(|key| (key.clone(), name)));
         let app = name.as_str();
         let text = templates.caddy(&Context { app, sites: bodies })?;
         all.insert(
@@ -85,6 +84,7 @@ pub(super) fn sites(
                 dialect: translation.dialect,
                 containers: dialled(name, record),
                 upstreams: policy.dials(),
+                given,
             },
         );
     }
@@ -101,6 +101,15 @@ fn hosts(translation: &Translation) -> BTreeMap<(Scheme, String), TlsChoice> {
         }
     }
     hosts
+}
+
+/// The certificates that an admin gives hosts, whatever their sites say.
+fn given(
+    policy: &Policy,
+    hosts: &BTreeMap<(Scheme, String), TlsChoice>,
+) -> BTreeMap<String, CertificateName> {
+    let by_tls = hosts.keys().filter(|(scheme, _)| *scheme == Scheme::Https);
+    by_tls.filter_map(|(_, host)| Some((host.clone(), policy.certificate(host)?.clone()))).collect()
 }
 
 /// One block per scheme and host; addresses with a path are parts of it, the longest first.

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+/// The kind of thing that a host is, whoever asks for it.
+pub(super) const HOST: &str = "the host";
+
 type Thing = (&'static str, String);
 
 /// What was given out so far, and to whom.
@@ -39,6 +42,12 @@ impl Claims {
         self.owners.insert(key.clone(), source.to_owned());
         self.given.push(key);
         Ok(())
+    }
+
+    /// Whether a source has a thing.
+    pub(super) fn has(&self, kind: &'static str, thing: &str, source: &str) -> bool {
+        let owner = self.owners.get(&(kind, thing.to_ascii_lowercase()));
+        owner.is_some_and(|owner| owner == source)
     }
 
     /// A moment to go back to.

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::{Pages, Rendered, Templates, render};
+use super::{AppSites, Pages, Rendered, Templates, render};
 use crate::model::NodeName;
-use crate::proxy::caddy::config;
+use crate::proxy::caddy::{AppRoutes, config};
+use crate::proxy::caddyfile::{Scheme, TlsChoice};
+use crate::proxy::certificates::Given;
 use crate::proxy::{ClusterView, ProxySettings};
 
 fn fixtures(dir: &str, extension: &str) -> Vec<PathBuf> {
@@ -95,8 +97,41 @@ fn haproxy_values_become_what_the_golden_files_hold() {
                 let name = format!("{}.{me}.maintenance", stem.display());
                 compare(Path::new(&name), &maintenance_servers(&rendered));
             }
+            if rendered.caddy_sites.values().any(|sites| !sites.given.is_empty()) {
+                let name = format!("{}.{me}.certificates", stem.display());
+                compare(Path::new(&name), &given_certificates(rendered));
+            }
         }
     }
+}
+
+/// What Caddy is told of certificates that policies give, as if the node had all of them.
+fn given_certificates(rendered: Rendered) -> String {
+    let settle = |(app, mut sites): (_, AppSites)| {
+        for (host, name) in &sites.given {
+            let [certificate, key] = ["crt", "key"]
+                .map(|end| format!("/var/lib/tandem/caddy/given/{name}-TAG.{end}").into());
+            let given = Given { tag: format!("{name}-TAG"), certificate, key };
+            sites.hosts.insert((Scheme::Https, host.clone()), TlsChoice::Given(Some(given)));
+        }
+        (app, (sites, AppRoutes::default()))
+    };
+    let apps = rendered.caddy_sites.into_iter().map(settle).collect();
+    let config = config(&ProxySettings::default(), &apps, &Pages::default());
+    let server = &config["apps"]["http"]["servers"]["https"];
+    let turns = server["errors"]["routes"].as_array().unwrap().iter();
+    let turns = turns.filter_map(|route| {
+        let tls = route.pointer("/handle/0/transport/tls")?;
+        Some(serde_json::json!({"host": route["match"][0]["host"], "tls": tls}))
+    });
+    let turns: Value = turns.collect();
+    let parts = [
+        ("automatic_https", &server["automatic_https"]),
+        ("tls_connection_policies", &server["tls_connection_policies"]),
+        ("turns through the front door", &turns),
+        ("tls", &config["apps"]["tls"]),
+    ];
+    parts.map(|(name, part)| format!("# {name}\n{part:#}\n")).concat()
 }
 
 /// Caddy's maintenance servers with the pages of the apps.
@@ -122,8 +157,10 @@ fn every_bind_is_made_in_the_namespace_that_is_set() {
     let templates = Templates::built_in().unwrap();
     let rendered = render(&view, &settings, &templates, &Default::default()).unwrap();
     let binds = rendered.haproxy_cfg.lines().filter(|line| line.starts_with("    bind "));
-    let (inside, binds): (Vec<_>, Vec<_>) = binds.partition(|line| line.contains(":8444"));
-    assert_eq!(inside, ["    bind *:8444 id 3"], "for Caddy alone");
+    let is_inside = |line: &&str| line.contains(":8444") || line.contains("unix@");
+    let (inside, binds): (Vec<_>, Vec<_>) = binds.partition(is_inside);
+    let clock = "    bind unix@/run/tandem/haproxy/clock.sock mode 600";
+    assert_eq!(inside, ["    bind *:8444 id 3", clock], "for Caddy and HAProxy alone");
     assert!(
         binds.len() > 4 && binds.iter().all(|line| line.ends_with(" namespace host")),
         "{binds:?}"

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::claims::Claims;
+use super::claims::{Claims, HOST};
 use super::pages::{self, Pages};
 use super::{Route, by_age, source};
 use crate::model::{AppName, AppRecord, NodeName};
@@ -85,31 +85,21 @@ impl Hosts {
                 problems.extend((!is_redirect).then_some(what));
                 continue;
             }
-            // Two apps may share a host if they share the node that it leads to.
-            let kind = match scheme {
-                Scheme::Http => "the HTTP host",
-                Scheme::Https => "the HTTPS host",
-            };
-            let map = match scheme {
-                Scheme::Http => &mut self.http,
-                Scheme::Https => &mut self.https,
-            };
-            let target = if scheme == Scheme::Http { http } else { https };
-            let node = format!("node {master}");
-            if let Err(what) = claims.take(kind, &host, &node) {
-                // An HTTP host that another app serves needs no redirect.
+            // Both schemes of a host are one app's: the redirect, the cookies and the proof for a certificate go from
+            // one to the other.
+            if let Err(what) = claims.take(HOST, &host, &source(name)) {
                 problems.extend((!is_redirect).then_some(what));
                 continue;
             }
-            // Who was first also owns it against HAPROXY conditions and swarm keys.
-            let _ = claims.take("the host", &host, &source(name));
-            if !map.has(&host) {
-                map.route(&host, target, &source(name));
-                let is_shown = scheme == Scheme::Http || record.master == view.me;
-                match page.as_ref().filter(|_| is_shown) {
-                    Some(page) => self.pages.show(scheme, &host, page.clone()),
-                    None => self.pages.show_default(scheme, &host),
-                }
+            let (map, target) = match scheme {
+                Scheme::Http => (&mut self.http, http),
+                Scheme::Https => (&mut self.https, https),
+            };
+            map.route(&host, target, &source(name));
+            let is_shown = scheme == Scheme::Http || record.master == view.me;
+            match page.as_ref().filter(|_| is_shown) {
+                Some(page) => self.pages.show(scheme, &host, page.clone()),
+                None => self.pages.show_default(scheme, &host),
             }
         }
         problems
@@ -132,7 +122,7 @@ impl Hosts {
                 .ok_or_else(|| format!("the domain {domain} is not a text"))
                 .and_then(|domain| text::host(domain).map_err(|error| error.to_string()))
                 .and_then(|host| {
-                    claims.take("the host", &host, &source)?;
+                    claims.take(HOST, &host, &source)?;
                     Ok(host)
                 });
             match host {
