@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use super::{Applied, Effect, Proxies, ProxyError, pretty};
 use crate::host::files::{read_optional, write_atomic};
 use crate::model::AppName;
 use crate::proxy::Problem;
-use crate::proxy::caddy::{AppRoutes, config};
+use crate::proxy::caddy::{AppRoutes, CaddyAbilities, config};
 use crate::proxy::certificates::shared_hosts;
 use crate::proxy::control::{CheckError, ControlError};
 use crate::proxy::render::{AppSites, Pages, Rendered};
@@ -72,7 +74,8 @@ impl Proxies {
     ) -> Result<(), ProxyError> {
         let mut both = self.routed.clone();
         both.extend(apps.clone());
-        if both == self.routed && *pages == self.pages {
+        let is_used = self.used == self.settings.caddy_abilities;
+        if both == self.routed && *pages == self.pages && is_used {
             return Ok(());
         }
         self.place_certificates(&both).await;
@@ -125,12 +128,18 @@ impl Proxies {
             effect => effect?,
         };
         match effect {
-            Effect::NotRunning => applied.caddy_is_down = true,
+            Effect::NotRunning => {
+                applied.caddy_is_down = true;
+                // One that is older than its file could not even start with it.
+                if self.is_going_back() {
+                    self.keep(&wanted).await?;
+                }
+            }
             Effect::Changed(count) => {
                 applied.caddy_loaded |= count > 0;
                 self.pages = pages.clone();
                 self.now_routed(apps);
-                self.keep(&pretty(&wanted)).await?;
+                self.keep(&wanted).await?;
             }
         }
         Ok(())
@@ -160,16 +169,18 @@ impl Proxies {
             applied.caddy_loaded |= count > 0;
             self.pages = pages.clone();
             self.now_routed(good);
-            self.keep(&pretty(&wanted)).await?;
+            self.keep(&wanted).await?;
         }
         Ok(())
     }
 
-    async fn keep(&self, text: &str) -> Result<(), ProxyError> {
-        let path = self.settings.caddy_file();
+    async fn keep(&mut self, config: &Value) -> Result<(), ProxyError> {
+        let (path, text) = (self.settings.caddy_file(), pretty(config));
         if read_optional(&path).await?.as_deref() != Some(text.as_bytes()) {
             write_atomic(&path, text, 0o644).await?;
         }
+        self.expects_proxy = Some(CaddyAbilities::are_used_by(config));
+        self.used = self.settings.caddy_abilities.clone();
         Ok(())
     }
 }

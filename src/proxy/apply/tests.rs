@@ -1,3 +1,4 @@
+mod abilities;
 mod hostile;
 mod running;
 
