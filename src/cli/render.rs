@@ -5,6 +5,7 @@ use std::path::Path;
 
 use clap::Args;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::printer::Printer;
 use super::{agent, consul_failure};
@@ -14,14 +15,16 @@ use crate::consul::ConsulError;
 use crate::consul::catalog::Catalog;
 use crate::consul::kv::Kv;
 use crate::error::{CommandFailure, ErrorKind};
+use crate::proxy::caddy::CaddyAbilities;
 use crate::proxy::render::{Rendered, Route, Templates, render};
-use crate::proxy::{ClusterView, Problem};
+use crate::proxy::{ClusterView, Problem, ProxySettings};
 
 /// Print what a node's proxies would run, and where each part comes from
 ///
 /// Made from KV and the members as the agents make it: haproxy.cfg with a comment for each part that an app or a swarm key
 /// asks for, the hosts with where they lead and whose wish that is, a Caddyfile for each app whose master the node is, and
-/// what is left out. HAProxy and Caddy are not asked: what only they refuse is shown, where an agent leaves it out.
+/// what is left out. HAProxy and Caddy are not asked: what only they refuse is shown, where an agent leaves it out; and
+/// what Caddy can do is what this node's agent knew last.
 ///
 /// With --diff the files of this node's HAProxy are compared with it: nothing is printed if they are the same, and the exit
 /// code is 1 if they are not. The settings are those of the agent; --node NAME makes it another node's configuration.
@@ -67,7 +70,7 @@ pub(super) async fn run(
     let config = agent::load(&args.settings)?;
     let found = look(&config, kv, catalog).await;
     let (view, unreadable) = found.map_err(|error| consul_failure(&error))?;
-    let settings = proxy_settings(&config);
+    let settings = in_place(proxy_settings(&config));
     let rendered = Templates::built_in()
         .and_then(|templates| render(&view, &settings, &templates, &BTreeMap::new()))
         .map_err(|error| CommandFailure::from_error(ErrorKind::Failed, &error))?;
@@ -79,6 +82,17 @@ pub(super) async fn run(
         true => out.json(&shown(&view, &rendered, &left_out)),
         false => print(&rendered, &left_out, out),
     }
+}
+
+/// What Caddy was last known to be able to do, and whether it was told to expect HAProxy's PROXY protocol, is on disk.
+fn in_place(mut settings: ProxySettings) -> ProxySettings {
+    let read = |path| std::fs::read(path).unwrap_or_default();
+    let abilities: CaddyAbilities =
+        serde_json::from_slice(&read(settings.abilities_file())).unwrap_or_default();
+    let caddy: Value = serde_json::from_slice(&read(settings.caddy_file())).unwrap_or_default();
+    settings.sends_proxy = abilities.is_current() && CaddyAbilities::are_used_by(&caddy);
+    settings.caddy_abilities = abilities;
+    settings
 }
 
 /// The cluster, as one node sees it.
@@ -278,5 +292,15 @@ mod tests {
         let (text, ended) = told(&consul, dir.path(), |args| args.diff = true).await;
         assert!(text.contains("-app.test node2\n+app.test node1"), "{text}");
         assert_eq!(ended.unwrap_err().kind, ErrorKind::Failed);
+        // A node whose Caddy was told to expect the PROXY protocol.
+        let files = dir.path().join("caddy");
+        std::fs::create_dir(&files).unwrap();
+        let known = r#"{"haproxy":["172.18.0.2"],"caddy":["172.18.0.3"]}"#;
+        std::fs::write(files.join("abilities.json"), known).unwrap();
+        let caddy = r#"{"apps":{"http":{"servers":{"http":{"listener_wrappers":[]}}}}}"#;
+        std::fs::write(files.join("caddy.json"), caddy).unwrap();
+        let (text, _) = told(&consul, dir.path(), |args| args.diff = true).await;
+        assert!(text.contains("+    server caddy caddy:80 send-proxy-v2 resolvers"), "{text}");
+        assert!(text.contains("+    acl caddy_source src 172.18.0.3\n"), "{text}");
     }
 }

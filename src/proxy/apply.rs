@@ -1,5 +1,6 @@
 //! Puts a view in place: rendered, checked, written, and only then told to the running proxies.
 
+mod abilities;
 mod caddy;
 mod haproxy;
 mod held;
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use super::caddy::{AppRoutes, config};
+use super::caddy::{AppRoutes, CaddyAbilities, config};
 use super::certificates::{CertificateHost, CertificateSource, Shelf};
 use super::control::{CheckError, ControlError, Effect, ProxyControl};
 use super::haproxy::maps;
@@ -82,6 +83,10 @@ pub struct Proxies {
     pages: Pages,
     /// The certificates that policies give.
     shelf: Shelf,
+    /// What of its abilities it uses now.
+    used: CaddyAbilities,
+    /// Whether the configuration that it took last expects HAProxy's PROXY protocol; none: not looked at yet.
+    expects_proxy: Option<bool>,
     /// Where certificates come from besides Caddy's issuing them.
     certificates: Option<Arc<dyn CertificateSource>>,
     /// Hosts that it was asked for, of what Caddy has not been told yet.
@@ -104,6 +109,8 @@ impl Proxies {
             refused: BTreeMap::new(),
             routed: BTreeMap::new(),
             pages: Pages::default(),
+            used: CaddyAbilities::default(),
+            expects_proxy: None,
             certificates: None,
             placed: BTreeSet::new(),
         })
@@ -159,19 +166,26 @@ impl Proxies {
     pub async fn apply(&mut self, view: &ClusterView) -> Result<Applied, ProxyError> {
         self.bootstrap(&view.me).await?;
         let mut applied = Applied::default();
-        let (rendered, is_accepted) = self.render_accepted(view, &mut applied).await?;
-        applied.problems.extend(rendered.problems.iter().cloned());
+        self.look_at_caddy().await?;
+        let (mut rendered, mut is_accepted) = self.render_accepted(view, &mut applied).await?;
         // Without its checks Caddy keeps what it has; hosts can still be led elsewhere.
         let apps = self.adapt(&rendered, &mut applied).await;
         let came = match &apps {
-            Some(apps) => self.route_more(apps, &rendered.pages, &mut applied).await,
-            None => Ok(()),
+            Some(apps) if !self.is_going_back() => {
+                self.route_more(apps, &rendered.pages, &mut applied).await
+            }
+            _ => Ok(()),
         };
+        if self.may_send_proxy() && !self.settings.sends_proxy {
+            self.settings.sends_proxy = true;
+            (rendered, is_accepted) = self.render_accepted(view, &mut applied).await?;
+        }
+        applied.problems.extend(rendered.problems.iter().cloned());
         self.mark_held(view).await?;
         // Whatever Caddy says: hosts that left this node have to be led away from it.
         self.install_haproxy(&rendered, is_accepted, &mut applied).await?;
         came?;
-        if let Some(apps) = apps {
+        if let Some(apps) = apps.filter(|_| is_accepted || !self.is_going_back()) {
             self.load_caddy(apps, &rendered.pages, &mut applied).await?;
         }
         self.unmark_held(view).await?;

@@ -1,5 +1,6 @@
 //! Caddy's configuration as JSON: what each app's Caddyfile becomes is checked against a list, then merged.
 
+mod abilities;
 mod allow;
 mod base;
 mod front_door;
@@ -9,6 +10,8 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
+pub use abilities::CaddyAbilities;
+pub(in crate::proxy) use abilities::{PROBE, is_about_abilities};
 pub use base::config;
 pub use routes::AppRoutes;
 

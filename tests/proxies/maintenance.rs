@@ -32,7 +32,7 @@ const PAGE: &str = "<!doctype html>\n<style>p{color:red} @media print{p{margin:0
 pub(super) struct Running(Child);
 
 impl Running {
-    fn start(binary: &Path, args: &[&str], dir: &Path) -> Self {
+    pub(super) fn start(binary: &Path, args: &[&str], dir: &Path) -> Self {
         let log = fs::File::create(dir.join("log")).unwrap();
         let mut command = Command::new(binary);
         command.args(args).env_clear().env("HOME", dir).env("PATH", "/usr/bin:/bin");
@@ -206,7 +206,7 @@ pub(super) fn adapt(binary: &Path, text: &str, dir: &Path) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn free_ports<const N: usize>() -> [u16; N] {
+pub(super) fn free_ports<const N: usize>() -> [u16; N] {
     let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }

@@ -3,7 +3,8 @@
 mod facts;
 mod streams;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -70,6 +71,23 @@ impl DockerEngine {
             Err(_) => {
                 Err(DockerError::TimedOut { operation: operation.to_owned(), after: deadline })
             }
+        }
+    }
+
+    /// The id of a container's image, and its addresses in all of its networks; none if there is no such container.
+    pub async fn look(
+        &self,
+        name: &str,
+    ) -> Result<Option<(String, BTreeSet<IpAddr>)>, DockerError> {
+        let inspected = self
+            .ask(&format!("inspect container {name}"), DEADLINE, |docker| {
+                docker.inspect_container(name, None::<InspectContainerOptions>)
+            })
+            .await;
+        match inspected {
+            Ok(facts) => Ok(Some(facts::image_and_addresses(facts))),
+            Err(DockerError::NoSuch { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 

@@ -5,13 +5,15 @@ use std::sync::PoisonError;
 
 use tracing::warn;
 
+use serde_json::Value;
+
 use super::{Applied, Effect, Proxies, ProxyError, pretty};
 use crate::clock;
 use crate::error::chain;
 use crate::host::files::{read_optional, write_atomic};
 use crate::model::AppName;
 use crate::proxy::Problem;
-use crate::proxy::caddy::{AppRoutes, config};
+use crate::proxy::caddy::{AppRoutes, CaddyAbilities, config};
 use crate::proxy::certificates::shared_hosts;
 use crate::proxy::control::{CheckError, ControlError};
 use crate::proxy::render::{AppSites, Pages, Rendered};
@@ -96,7 +98,8 @@ impl Proxies {
     ) -> Result<(), ProxyError> {
         let mut both = self.routed.clone();
         both.extend(apps.clone());
-        if both == self.routed && *pages == self.pages {
+        let is_used = self.used == self.settings.caddy_abilities;
+        if both == self.routed && *pages == self.pages && is_used {
             return Ok(());
         }
         self.place_certificates(&both).await;
@@ -149,12 +152,18 @@ impl Proxies {
             effect => effect?,
         };
         match effect {
-            Effect::NotRunning => applied.caddy_is_down = true,
+            Effect::NotRunning => {
+                applied.caddy_is_down = true;
+                // One that is older than its file could not even start with it.
+                if self.is_going_back() {
+                    self.keep(&wanted).await?;
+                }
+            }
             Effect::Changed(count) => {
                 applied.caddy_loaded |= count > 0;
                 self.pages = pages.clone();
                 self.now_routed(apps);
-                self.keep(&pretty(&wanted)).await?;
+                self.keep(&wanted).await?;
             }
         }
         Ok(())
@@ -184,13 +193,13 @@ impl Proxies {
             applied.caddy_loaded |= count > 0;
             self.pages = pages.clone();
             self.now_routed(good);
-            self.keep(&pretty(&wanted)).await?;
+            self.keep(&wanted).await?;
         }
         Ok(())
     }
 
-    async fn keep(&self, text: &str) -> Result<(), ProxyError> {
-        let path = self.settings.caddy_file();
+    async fn keep(&mut self, config: &Value) -> Result<(), ProxyError> {
+        let (path, text) = (self.settings.caddy_file(), pretty(config));
         if read_optional(&path).await?.as_deref() != Some(text.as_bytes()) {
             write_atomic(&path, text, 0o644).await?;
         }
@@ -200,6 +209,8 @@ impl Proxies {
         if let Err(error) = self.shelf.keep_only(used.collect()).await {
             warn!(error = %chain(&error), "copies of certificates that nothing uses stay for now");
         }
+        self.expects_proxy = Some(CaddyAbilities::are_used_by(config));
+        self.used = self.settings.caddy_abilities.clone();
         Ok(())
     }
 }

@@ -1,3 +1,4 @@
+mod abilities;
 mod foreseen;
 mod given;
 mod hostile;

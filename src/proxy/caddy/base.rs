@@ -35,7 +35,7 @@ pub fn config(
         json!({"routes": all})
     };
     let port = |port: u16| json!([format!(":{port}")]);
-    json!({
+    let mut whole = json!({
         "admin": {
             "listen": format!("unix/{}", settings.caddy_socket().display()),
             // The name that this program's requests carry; Caddy checks it on unix sockets too.
@@ -87,7 +87,9 @@ pub fn config(
             "tls": tls(settings, apps),
             "pki": {"certificate_authorities": {"local": {"install_trust": false}}},
         },
-    })
+    });
+    settings.caddy_abilities.put_into(&mut whole);
+    whole
 }
 
 fn routes(apps: &BTreeMap<AppName, (AppSites, AppRoutes)>, scheme: Scheme) -> Vec<Value> {

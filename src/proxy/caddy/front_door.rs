@@ -75,6 +75,14 @@ fn again(settings: &ProxySettings, hosts: &[&str], held: &Value, trust: Trust<'_
         Trust::Given(file) => tls["root_ca_pem_files"] = json!([file]),
         Trust::Nobody => tls["insecure_skip_verify"] = json!(true),
     }
+    let mut transport = json!({"protocol": "http", "keep_alive": {"enabled": false}, "tls": tls});
+    let port = match settings.caddy_abilities.is_current() {
+        true => {
+            transport["proxy_protocol"] = json!("v2");
+            settings.front_door_proxy_port
+        }
+        false => settings.front_door_port,
+    };
     json!({
         "match": [{
             "host": hosts,
@@ -85,10 +93,10 @@ fn again(settings: &ProxySettings, hosts: &[&str], held: &Value, trust: Trust<'_
         }],
         "handle": [{
             "handler": "reverse_proxy",
-            "upstreams": [{"dial": format!("{}:{}", settings.haproxy_host, settings.front_door_port)}],
+            "upstreams": [{"dial": format!("{}:{port}", settings.haproxy_host)}],
             // Newer releases would send the upstream's name.
             "headers": {"request": {"set": {MARK: ["1"], "Host": ["{http.request.hostport}"]}}},
-            "transport": {"protocol": "http", "keep_alive": {"enabled": false}, "tls": tls},
+            "transport": transport,
         }],
         "terminal": true,
     })

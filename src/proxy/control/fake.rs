@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{CheckError, ControlError, Effect, ProxyControl};
 use crate::proxy::ProxySettings;
+use crate::proxy::caddy::CaddyAbilities;
 use crate::proxy::haproxy::maps::{FILES, entries};
 use crate::proxy::render::fingerprint;
 
@@ -24,6 +25,8 @@ pub struct FakeState {
     pub load_refuses: Vec<String>,
     /// Checks can't be made.
     pub no_checks: bool,
+    /// What Caddy can do; nothing is known while there are no checks.
+    pub caddy_abilities: CaddyAbilities,
     /// Nothing runs.
     pub is_down: bool,
     /// Checks of HAProxy's configuration.
@@ -44,6 +47,8 @@ pub struct FakeState {
     pub servers: BTreeMap<(String, String), bool>,
     /// What Caddy runs, and what it ran before.
     pub loads: Vec<Value>,
+    /// HAProxy began its connections to Caddy by a header that Caddy did not expect.
+    pub is_misled: bool,
 }
 
 impl FakeState {
@@ -64,6 +69,13 @@ impl FakeState {
         let text = self.files.as_ref().map(|files| std::fs::read(files.caddy_file()));
         let config = text.and_then(|text| serde_json::from_slice(&text.ok()?).ok());
         self.loads.extend(config);
+    }
+
+    /// Looks whether the two speak the same language, after a change of one of them.
+    fn notice(&mut self) {
+        let sends = self.haproxy_cfg.iter().any(|text| text.contains("caddy:443 send-proxy-v2"));
+        let expects = self.loads.last().is_some_and(CaddyAbilities::are_used_by);
+        self.is_misled |= sends && !expects;
     }
 
     fn read_haproxy(&mut self) {
@@ -139,6 +151,14 @@ impl ProxyControl for FakeControl {
         Ok(json!({"apps": {"http": {"servers": servers}}}))
     }
 
+    async fn caddy_abilities(&self) -> Result<CaddyAbilities, CheckError> {
+        let state = self.state();
+        match state.no_checks {
+            true => Err(CheckError::Unavailable("no container".to_owned())),
+            false => Ok(state.caddy_abilities.clone()),
+        }
+    }
+
     async fn running_haproxy(&self) -> Result<Option<String>, ControlError> {
         let state = self.state();
         let running = state.haproxy_cfg.as_deref().filter(|_| !state.is_down);
@@ -155,6 +175,7 @@ impl ProxyControl for FakeControl {
         }
         state.reloads += 1;
         state.read_haproxy();
+        state.notice();
         Ok(Effect::Changed(1))
     }
 
@@ -200,6 +221,7 @@ impl ProxyControl for FakeControl {
             return Err(ControlError::Refused { proxy: "Caddy", what });
         }
         state.loads.push(config.clone());
+        state.notice();
         Ok(Effect::Changed(1))
     }
 }

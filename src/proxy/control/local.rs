@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use super::knowledge::Knowledge;
 use super::{
     CheckError, CheckRunner, ControlError, Effect, ExecOutput, MAX_CHECK_OUTPUT, ProxyControl,
     master, runtime, servers,
@@ -19,6 +20,7 @@ use super::{
 use crate::host::files::write_atomic;
 use crate::host::unix_http::{Reply, request};
 use crate::proxy::ProxySettings;
+use crate::proxy::caddy::{CaddyAbilities, PROBE};
 
 /// Where the images keep their programs; nothing else of the environment is passed on.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -37,13 +39,15 @@ pub struct LocalControl {
     candidates: AtomicU64,
     haproxy_turn: Mutex<()>,
     caddy_turn: Mutex<()>,
+    knowledge: Mutex<Knowledge>,
 }
 
 impl LocalControl {
     /// Takes the settings and a way into the check containers.
     pub fn new(settings: ProxySettings, runner: Arc<dyn CheckRunner>) -> Self {
         let (haproxy_turn, caddy_turn) = (Mutex::new(()), Mutex::new(()));
-        Self { settings, runner, candidates: AtomicU64::new(0), haproxy_turn, caddy_turn }
+        let (candidates, knowledge) = (AtomicU64::new(0), Mutex::default());
+        Self { settings, runner, candidates, haproxy_turn, caddy_turn, knowledge }
     }
 
     /// Writes a candidate where the check container sees it, runs a command on it, removes it. One at a time in each
@@ -126,6 +130,24 @@ impl ProxyControl for LocalControl {
         let place = (self.settings.caddy_check_container.as_str(), &self.caddy_turn);
         let output = self.check(place, text, &[GO_MEMORY], command).await?;
         adapted(&output.stdout)
+    }
+
+    async fn caddy_abilities(&self) -> Result<CaddyAbilities, CheckError> {
+        let mut knowledge = self.knowledge.lock().await;
+        if let Some(fresh) = knowledge.fresh() {
+            return Ok(fresh);
+        }
+        let names = [
+            &self.settings.caddy_host,
+            &self.settings.caddy_check_container,
+            &self.settings.haproxy_host,
+        ];
+        let mut found = Vec::new();
+        for name in names {
+            let looked = self.runner.look(name).await.map_err(CheckError::Unavailable)?;
+            found.push(looked.unwrap_or_default());
+        }
+        knowledge.take(&found, || self.adapt(PROBE)).await
     }
 
     async fn running_haproxy(&self) -> Result<Option<String>, ControlError> {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{AppSites, Pages, Rendered, Templates, render};
 use crate::model::NodeName;
-use crate::proxy::caddy::{AppRoutes, config};
+use crate::proxy::caddy::{AppRoutes, CaddyAbilities, config};
 use crate::proxy::caddyfile::{Scheme, TlsChoice};
 use crate::proxy::certificates::Given;
 use crate::proxy::{ClusterView, ProxySettings};
@@ -31,6 +31,10 @@ fn compare(path: &Path, text: &str) {
 }
 
 fn render_on(me: &str, entries: &Map<String, Value>) -> Rendered {
+    render_with(&ProxySettings::default(), me, entries)
+}
+
+fn render_with(settings: &ProxySettings, me: &str, entries: &Map<String, Value>) -> Rendered {
     let node = |name: &str| NodeName::parse(name).unwrap();
     let nodes = [("node1", "10.10.20.1"), ("node2", "10.10.20.2"), ("node3", "10.10.20.3")];
     let nodes = nodes.map(|(name, ip)| (node(name), ip.to_owned()));
@@ -40,8 +44,8 @@ fn render_on(me: &str, entries: &Map<String, Value>) -> Rendered {
     let (view, problems) = ClusterView::from_entries(node(me), nodes.into(), entries);
     assert!(problems.is_empty(), "{problems:?}");
     let templates = Templates::built_in().unwrap();
-    let rendered = render(&view, &ProxySettings::default(), &templates, &Default::default());
-    let again = render(&view, &ProxySettings::default(), &templates, &Default::default());
+    let rendered = render(&view, settings, &templates, &Default::default());
+    let again = render(&view, settings, &templates, &Default::default());
     let rendered = rendered.unwrap();
     assert_eq!(rendered, again.unwrap(), "the same view gives the same bytes");
     rendered
@@ -143,6 +147,33 @@ fn maintenance_servers(rendered: &Rendered) -> String {
         .concat()
 }
 
+/// One app by HTTP and by TLS, with a Caddy of 2.6 and with a later one: HAProxy's half and Caddy's.
+#[test]
+fn what_caddy_can_do_makes_the_difference_that_the_golden_files_hold() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/proxy/abilities");
+    let read = |name: &str| -> Value {
+        serde_json::from_slice(&fs::read(dir.join(name)).unwrap()).unwrap()
+    };
+    let (entries, adapted) = (read("entries.json"), read("adapted.json"));
+    let [haproxy, caddy] = ["172.18.0.2", "172.18.0.3"].map(|ip| [ip.parse().unwrap()].into());
+    let current = ProxySettings {
+        caddy_abilities: CaddyAbilities { haproxy, caddy },
+        sends_proxy: true,
+        ..ProxySettings::default()
+    };
+    for (name, settings) in [("2.6", ProxySettings::default()), ("current", current)] {
+        let rendered = render_with(&settings, "node1", entries.as_object().unwrap());
+        let sites = rendered.caddy_sites.iter();
+        let apps = sites.map(|(app, sites)| {
+            let routes = AppRoutes::take(&adapted, sites).unwrap();
+            (app.clone(), (sites.clone(), routes))
+        });
+        let caddy = config(&settings, &apps.collect(), &rendered.pages);
+        compare(&dir.join(format!("{name}.haproxy.cfg")), &rendered.haproxy_cfg);
+        compare(&dir.join(format!("{name}.caddy.json")), &format!("{caddy:#}\n"));
+    }
+}
+
 #[test]
 fn every_bind_is_made_in_the_namespace_that_is_set() {
     let path = fixtures("haproxy", "json").pop().unwrap();
@@ -157,10 +188,11 @@ fn every_bind_is_made_in_the_namespace_that_is_set() {
     let templates = Templates::built_in().unwrap();
     let rendered = render(&view, &settings, &templates, &Default::default()).unwrap();
     let binds = rendered.haproxy_cfg.lines().filter(|line| line.starts_with("    bind "));
-    let is_inside = |line: &&str| line.contains(":8444") || line.contains("unix@");
+    let is_inside = |line: &&str| line.contains(":844") || line.contains("unix@");
     let (inside, binds): (Vec<_>, Vec<_>) = binds.partition(is_inside);
     let clock = "    bind unix@/run/tandem/haproxy/clock.sock mode 600";
-    assert_eq!(inside, ["    bind *:8444 id 3", clock], "for Caddy and HAProxy alone");
+    let expected = ["    bind *:8444 id 3", "    bind *:8445 id 4", clock];
+    assert_eq!(inside, expected, "for Caddy and HAProxy alone");
     assert!(
         binds.len() > 4 && binds.iter().all(|line| line.ends_with(" namespace host")),
         "{binds:?}"
