@@ -38,6 +38,8 @@ pub struct Config {
     pub issuer: Issuer,
     /// Holds the key that certificates are shared under; none: each node has its own.
     pub certificate_key_file: Option<PathBuf>,
+    /// Where the certificates are that policies give apps' hosts.
+    pub certificate_dir: PathBuf,
     /// HAProxy's `namespace` for its listeners; none: it binds in its own.
     pub bind_namespace: Option<String>,
     /// How long the agent's Consul session outlives the agent.
@@ -147,14 +149,15 @@ impl Config {
         let volumes = read_volumes(r);
         let git = read_git(r);
         let deadlines = read_deadlines(r);
-        let dirs = ["data-dir", "deploy-dir", "run-dir", "handlers-dir"].map(|key| r.path(key));
+        let dirs = ["data-dir", "deploy-dir", "run-dir", "handlers-dir", "certificate-dir"]
+            .map(|key| r.path(key));
         let issuer = read_issuer(r);
         let certificate_key_file = r.optional_path("certificate-key-file");
         let bind_namespace = r.text("haproxy-namespace").filter(|text| !text.is_empty());
         let times = ["session-ttl", "node-grace", "settle", "check-interval", "hold"]
             .map(|key| r.duration(key));
         let counts = ["parallel", "keep-records"].map(|key| r.count(key, 1, 1000));
-        let [data_dir, deploy_dir, run_dir, handlers_dir] = dirs;
+        let [data_dir, deploy_dir, run_dir, handlers_dir, certificate_dir] = dirs;
         let [session_ttl, node_grace, settle, check_interval, hold] = times;
         if session_ttl.is_some_and(|ttl| !(10..=3600).contains(&ttl.as_secs())) {
             r.wrong("session-ttl", "must be between 10s and 1h (Consul's own lower limit is 10s)");
@@ -174,6 +177,7 @@ impl Config {
             handlers_dir: handlers_dir?,
             issuer: issuer?,
             certificate_key_file,
+            certificate_dir: certificate_dir?,
             volumes: volumes?,
             git: git?,
             deadlines: deadlines?,

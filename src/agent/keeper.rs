@@ -1,15 +1,20 @@
 //! Brings this node's apps back when Docker returns: a Docker that died without a word ends the containers that lived
 //! on when it starts again, and takes those with `restart: unless-stopped` for stopped by hand.
+//!
+//! An agent that was away for all of that tells it by when the containers ended: while Docker started.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{info, warn};
 
+use crate::clock;
 use crate::consul::kv::Kv;
 use crate::error::chain;
 use crate::exec::{Context, Queue};
 use crate::host::compose::Project;
+use crate::host::docker::Container;
 use crate::host::files;
 use crate::model::{AppName, AppRecord, DeployId, keys};
 
@@ -20,6 +25,8 @@ const BETWEEN: Duration = Duration::from_secs(2);
 /// How often an app that does not start is tried once more: a minute. Then it is left to its operator, as it would be
 /// if it failed while Docker runs.
 const TRIES: u32 = 30;
+/// For so long a Docker that was started goes on ending what outlived the one before.
+const STARTING: TimeDelta = TimeDelta::seconds(30);
 /// The file that tells the next agent on this node that Docker was gone and its apps have not been brought back yet.
 const MARK: &str = "docker-gone";
 
@@ -27,9 +34,21 @@ const MARK: &str = "docker-gone";
 pub(super) async fn keep(ctx: Arc<Context>) {
     let containers = &ctx.host.containers;
     let mark = ctx.config.data_dir.join(MARK);
+    let mut is_new = true;
     loop {
         if !matches!(files::read_optional(&mark).await, Ok(Some(_))) {
-            containers.until_gone().await;
+            let missed = async {
+                if is_new {
+                    catch_up(&ctx).await;
+                }
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                biased;
+                () = containers.until_gone() => {}
+                () = missed => {}
+            }
+            is_new = false;
             warn!("Docker is gone");
             if let Err(error) = files::write_atomic(&mark, "", 0o600).await {
                 warn!(error = %chain(&error), "an agent that starts now will not know of it");
@@ -40,13 +59,61 @@ pub(super) async fn keep(ctx: Arc<Context>) {
         }
         info!("Docker is back");
         for _ in 0..LOOKS {
-            bring_back(&ctx).await;
+            bring_back(&ctx, Which::All).await;
             tokio::time::sleep(BETWEEN).await;
         }
         settle(&ctx).await;
         if let Err(error) = files::remove(&mark).await {
             warn!(error = %chain(&error), "Docker is taken for gone once more");
         }
+    }
+}
+
+/// Which of the apps that don't run are brought back.
+#[derive(Debug, Clone, Copy)]
+enum Which {
+    /// All: Docker was seen to go and to return.
+    All,
+    /// Those of which Docker, started at that time, ended a container that it would have kept running.
+    EndedBy(DateTime<Utc>),
+}
+
+impl Which {
+    /// Whether this container is a reason to start its app.
+    fn counts(self, container: &Container) -> bool {
+        match self {
+            _ if container.state.is_alive() => false,
+            Self::All => true,
+            Self::EndedBy(since) => ended_by(container, since),
+        }
+    }
+}
+
+/// Whether a container ended while the Docker that was started then was still busy with what it had found. One that was
+/// stopped by hand ended before, or will have to later; one that a hand-off stopped has lost its policy.
+fn ended_by(container: &Container, since: DateTime<Utc>) -> bool {
+    let ended = container.finished_at.as_deref().map(DateTime::parse_from_rfc3339);
+    let Some(Ok(ended)) = ended else { return false };
+    let is_kept = ["always", "unless-stopped"].contains(&container.restart.as_str());
+    is_kept && (since..=since + STARTING).contains(&ended.to_utc())
+}
+
+/// Brings back what a Docker ended that died and returned while no agent was there to see it.
+async fn catch_up(ctx: &Context) {
+    let mut failures = 0;
+    loop {
+        let Some(since) = ctx.host.containers.running_since().await else { return };
+        match bring_back(ctx, Which::EndedBy(since)).await {
+            // Until then it may end more of them.
+            Found::Settled if clock::now() > since + STARTING => return,
+            Found::Failing if failures >= TRIES => {
+                warn!("not all apps that Docker ended when it started could be started again");
+                return;
+            }
+            Found::Failing => failures += 1,
+            Found::Settled | Found::Unknown => {}
+        }
+        tokio::time::sleep(BETWEEN).await;
     }
 }
 
@@ -65,7 +132,7 @@ enum Found {
 async fn settle(ctx: &Context) {
     let mut failures = 0;
     loop {
-        match bring_back(ctx).await {
+        match bring_back(ctx, Which::All).await {
             Found::Settled => return,
             Found::Failing if failures >= TRIES => {
                 warn!("not all apps could be started again after Docker's return");
@@ -79,7 +146,7 @@ async fn settle(ctx: &Context) {
 }
 
 /// Starts the containers of every app whose master this node is and that no deployment is working on.
-async fn bring_back(ctx: &Context) -> Found {
+async fn bring_back(ctx: &Context, which: Which) -> Found {
     let entries = match ctx.cluster.kv.list(keys::APPS).await {
         Ok(listing) => listing.entries,
         Err(error) => {
@@ -94,13 +161,13 @@ async fn bring_back(ctx: &Context) -> Found {
         if let (Some(app), Some(record)) = (name, record)
             && record.master == ctx.me
         {
-            found = found.max(start(ctx, &app, &record).await);
+            found = found.max(start(ctx, &app, &record, which).await);
         }
     }
     found
 }
 
-async fn start(ctx: &Context, app: &AppName, record: &AppRecord) -> Found {
+async fn start(ctx: &Context, app: &AppName, record: &AppRecord, which: Which) -> Found {
     // An entry that names no deployment has no checkout to start from.
     let Ok(id) = DeployId::parse(&record.deploy_id) else { return Found::Settled };
     let project = Project { name: app.project(), dir: app.checkout(&ctx.config.deploy_dir, &id) };
@@ -116,7 +183,7 @@ async fn start(ctx: &Context, app: &AppName, record: &AppRecord) -> Found {
             return Found::Unknown;
         }
     };
-    if containers.iter().all(|container| container.state.is_alive()) {
+    if !containers.iter().any(|container| which.counts(container)) {
         return Found::Settled;
     }
     match ctx.host.compose.start(&project).await {
@@ -143,54 +210,4 @@ pub(super) async fn is_being_deployed(kv: &dyn Kv, app: &AppName) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::agent::testing::{self, Made};
-    use crate::host::compose::ComposeError;
-    use crate::host::docker::{Container, DockerError, State};
-
-    const PROJECT: &str = "appmain44dd7";
-
-    /// An app of node1 whose container ended with Docker.
-    async fn made() -> Made {
-        let made = testing::context("node1").await;
-        let entry = json!({"repo_url": "file:///lab/git/app", "branch": "main", "master": "node1",
-            "deploy_id": "11111111-2222-3333-4444-555555555555"});
-        let kv: &dyn Kv = &made.consul;
-        let value = entry.to_string().into_bytes();
-        kv.put_cas("app/app_main.44dd7", value, 0).await.unwrap().unwrap();
-        let ended = Container { state: State::Exited(137), ..Container::running("db") };
-        made.fakes.machine.state().containers.insert(PROJECT.to_owned(), vec![ended]);
-        made
-    }
-
-    fn runs(made: &Made) -> bool {
-        made.fakes.machine.state().containers[PROJECT].iter().all(|c| c.state.is_alive())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_docker_that_does_not_answer_at_once_is_asked_again() {
-        let made = made().await;
-        for _ in 0..3 {
-            let error = DockerError::TimedOut { operation: "list".into(), after: RETRY };
-            made.fakes.containers.fail_next("of_project", error);
-        }
-        settle(&made.context).await;
-        assert!(runs(&made));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_app_that_does_not_start_is_tried_again_and_given_up_in_the_end() {
-        let made = made().await;
-        let fails = || ComposeError::Invalid { why: "the test".to_owned() };
-        made.fakes.compose.fail_next("start", fails());
-        settle(&made.context).await;
-        assert!(runs(&made));
-        made.fakes.machine.state().containers.get_mut(PROJECT).unwrap()[0].state = State::Exited(1);
-        (0..=TRIES).for_each(|_| made.fakes.compose.fail_next("start", fails()));
-        settle(&made.context).await;
-        assert!(!runs(&made));
-    }
-}
+mod tests;

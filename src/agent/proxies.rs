@@ -20,7 +20,7 @@ use crate::error::chain;
 use crate::exec::{Context, ProxyCheck};
 use crate::host::docker::{Containers, DockerEngine};
 use crate::model::{AppName, AppRecord, NodeName, keys};
-use crate::proxy::control::{CheckRunner, ExecOutput, LocalControl};
+use crate::proxy::control::{CheckRunner, ContainerFacts, ExecOutput, LocalControl};
 use crate::proxy::view::Item;
 use crate::proxy::{Applied, ClusterView, Gathering, Problem, Proxies, ProxyError};
 
@@ -229,5 +229,10 @@ impl CheckRunner for Runner {
             stdout: output.stdout.into_bytes(),
             stderr: output.stderr.into_bytes(),
         })
+    }
+
+    async fn look(&self, container: &str) -> Result<Option<ContainerFacts>, String> {
+        let found = self.0.look(container).await.map_err(|error| chain(&error))?;
+        Ok(found.map(|(image, addresses)| ContainerFacts { image, addresses }))
     }
 }

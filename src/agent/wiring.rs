@@ -109,6 +109,7 @@ pub fn proxy_settings(config: &Config) -> ProxySettings {
     ProxySettings {
         data_dir: config.data_dir.clone(),
         run_dir: config.run_dir.clone(),
+        certificate_dir: config.certificate_dir.clone(),
         bind_namespace: config.bind_namespace.clone(),
         issuer: config.issuer.clone(),
         hold: config.hold,

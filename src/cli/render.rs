@@ -5,6 +5,7 @@ use std::path::Path;
 
 use clap::Args;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::printer::Printer;
 use super::{agent, consul_failure};
@@ -14,14 +15,16 @@ use crate::consul::ConsulError;
 use crate::consul::catalog::Catalog;
 use crate::consul::kv::Kv;
 use crate::error::{CommandFailure, ErrorKind};
+use crate::proxy::caddy::CaddyAbilities;
 use crate::proxy::render::{Rendered, Route, Templates, render};
-use crate::proxy::{ClusterView, Problem};
+use crate::proxy::{ClusterView, Problem, ProxySettings};
 
 /// Print what a node's proxies would run, and where each part comes from
 ///
 /// Made from KV and the members as the agents make it: haproxy.cfg with a comment for each part that an app or a swarm key
 /// asks for, the hosts with where they lead and whose wish that is, a Caddyfile for each app whose master the node is, and
-/// what is left out. HAProxy and Caddy are not asked: what only they refuse is shown, where an agent leaves it out.
+/// what is left out. HAProxy and Caddy are not asked: what only they refuse is shown, where an agent leaves it out; and
+/// what Caddy can do is what this node's agent knew last.
 ///
 /// With --diff the files of this node's HAProxy are compared with it: nothing is printed if they are the same, and the exit
 /// code is 1 if they are not. The settings are those of the agent; --node NAME makes it another node's configuration.
@@ -43,9 +46,19 @@ struct Shown<'a> {
     node: &'a str,
     haproxy_cfg: &'a str,
     routes: Vec<Route>,
+    /// By TLS: what policies give, by name. Keys are in no output.
+    certificates: Vec<Shelved<'a>>,
     /// By app.
     caddyfiles: BTreeMap<&'a str, &'a str>,
     left_out: BTreeMap<&'a str, &'a str>,
+}
+
+/// A host whose certificate an admin has put on the node.
+#[derive(Serialize)]
+struct Shelved<'a> {
+    host: &'a str,
+    name: &'a str,
+    source: String,
 }
 
 pub(super) async fn run(
@@ -57,7 +70,7 @@ pub(super) async fn run(
     let config = agent::load(&args.settings)?;
     let found = look(&config, kv, catalog).await;
     let (view, unreadable) = found.map_err(|error| consul_failure(&error))?;
-    let settings = proxy_settings(&config);
+    let settings = in_place(proxy_settings(&config));
     let rendered = Templates::built_in()
         .and_then(|templates| render(&view, &settings, &templates, &BTreeMap::new()))
         .map_err(|error| CommandFailure::from_error(ErrorKind::Failed, &error))?;
@@ -69,6 +82,17 @@ pub(super) async fn run(
         true => out.json(&shown(&view, &rendered, &left_out)),
         false => print(&rendered, &left_out, out),
     }
+}
+
+/// What Caddy was last known to be able to do, and whether it was told to expect HAProxy's PROXY protocol, is on disk.
+fn in_place(mut settings: ProxySettings) -> ProxySettings {
+    let read = |path| std::fs::read(path).unwrap_or_default();
+    let abilities: CaddyAbilities =
+        serde_json::from_slice(&read(settings.abilities_file())).unwrap_or_default();
+    let caddy: Value = serde_json::from_slice(&read(settings.caddy_file())).unwrap_or_default();
+    settings.sends_proxy = abilities.is_current() && CaddyAbilities::are_used_by(&caddy);
+    settings.caddy_abilities = abilities;
+    settings
 }
 
 /// The cluster, as one node sees it.
@@ -97,9 +121,22 @@ fn shown<'a>(view: &'a ClusterView, rendered: &'a Rendered, left_out: &[&'a Prob
         node: view.me.as_str(),
         haproxy_cfg: &rendered.haproxy_cfg,
         routes: rendered.routes(),
+        certificates: certificates(rendered),
         caddyfiles: sites.map(|(app, sites)| (app.as_str(), sites.text.as_str())).collect(),
         left_out: left_out.iter().map(|p| (p.source.as_str(), p.what.as_str())).collect(),
     }
+}
+
+fn certificates(rendered: &Rendered) -> Vec<Shelved<'_>> {
+    let mut all = Vec::new();
+    for (app, sites) in &rendered.caddy_sites {
+        all.extend(sites.given.iter().map(|(host, name)| Shelved {
+            host,
+            name: name.as_str(),
+            source: format!("app/{app}"),
+        }));
+    }
+    all
 }
 
 fn print(
@@ -116,6 +153,14 @@ fn print(
         .into_iter()
         .map(|route| vec![route.scheme.to_owned(), route.host, route.to, route.source]);
     out.table(&std::iter::once(heading).chain(routes).collect::<Vec<_>>())?;
+    let shelved = certificates(rendered);
+    if !shelved.is_empty() {
+        out.line("\n==> certificates that policies give")?;
+        let heading = ["HOST", "NAME", "FROM"].map(str::to_owned).to_vec();
+        let rows = shelved.into_iter();
+        let rows = rows.map(|one| vec![one.host.to_owned(), one.name.to_owned(), one.source]);
+        out.table(&std::iter::once(heading).chain(rows).collect::<Vec<_>>())?;
+    }
     for (app, sites) in &rendered.caddy_sites {
         out.line(&format!("\n==> Caddyfile of app/{app}"))?;
         out.line(sites.text.trim_end())?;
@@ -171,11 +216,13 @@ mod tests {
         let client = consul.client(&one);
         let app = serde_json::json!({"repo_url": "file:///lab/git/app", "branch": "main",
             "deploy_id": "1", "master": "node1", "ip": "10.77.0.1", "ct": {"web": "appmain44dd7_web_1"},
-            "caddyfile": "http://app.test {\n reverse_proxy appmain44dd7_web_1:80\n}"});
+            "caddyfile": "http://app.test, https://app.test {\n reverse_proxy appmain44dd7_web_1:80\n}"});
+        let policy = serde_json::json!({"repo": "file:///lab/git/app", "certificates": {"shop": ["app.test"]}});
         let swarm = serde_json::json!({"domains": ["*.swarm.test"]});
         for (key, value) in [
             ("app/app_main.44dd7", &app),
             ("swarm/x", &swarm),
+            ("tandem/policy/app", &policy),
             ("swarm/wrong", &serde_json::json!(1)),
         ] {
             let kv: &dyn Kv = &client;
@@ -207,6 +254,7 @@ mod tests {
             "backend http-node2",
             "http    app.test      node1  app/app_main.44dd7",
             "https   *.swarm.test  swarm  swarm/x",
+            "app.test  shop  app/app_main.44dd7",
             "==> Caddyfile of app/app_main.44dd7",
             "swarm/wrong: is not an object",
         ] {
@@ -220,6 +268,7 @@ mod tests {
         let (json, _) = told(&consul, dir.path(), |args| args.json = true).await;
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(json["routes"][0]["source"], "app/app_main.44dd7");
+        assert_eq!(json["certificates"][0]["name"], "shop");
         assert_eq!(json["left_out"]["swarm/wrong"], "is not an object");
     }
 
@@ -234,7 +283,7 @@ mod tests {
         std::fs::create_dir(&files).unwrap();
         std::fs::write(files.join("haproxy.cfg"), json["haproxy_cfg"].as_str().unwrap()).unwrap();
         std::fs::write(files.join("http.map"), "app.test node1\n").unwrap();
-        std::fs::write(files.join("https.map"), "").unwrap();
+        std::fs::write(files.join("https.map"), "app.test node1\n").unwrap();
         std::fs::write(files.join("http-wild.map"), ".swarm.test swarm\n").unwrap();
         std::fs::write(files.join("https-wild.map"), ".swarm.test swarm\n").unwrap();
         std::fs::write(files.join("held.map"), "").unwrap();
@@ -244,5 +293,15 @@ mod tests {
         let (text, ended) = told(&consul, dir.path(), |args| args.diff = true).await;
         assert!(text.contains("-app.test node2\n+app.test node1"), "{text}");
         assert_eq!(ended.unwrap_err().kind, ErrorKind::Failed);
+        // A node whose Caddy was told to expect the PROXY protocol.
+        let files = dir.path().join("caddy");
+        std::fs::create_dir(&files).unwrap();
+        let known = r#"{"haproxy":["172.18.0.2"],"caddy":["172.18.0.3"]}"#;
+        std::fs::write(files.join("abilities.json"), known).unwrap();
+        let caddy = r#"{"apps":{"http":{"servers":{"http":{"listener_wrappers":[]}}}}}"#;
+        std::fs::write(files.join("caddy.json"), caddy).unwrap();
+        let (text, _) = told(&consul, dir.path(), |args| args.diff = true).await;
+        assert!(text.contains("+    server caddy caddy:80 send-proxy-v2 resolvers"), "{text}");
+        assert!(text.contains("+    acl caddy_source src 172.18.0.3\n"), "{text}");
     }
 }

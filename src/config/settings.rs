@@ -53,6 +53,11 @@ pub const SETTINGS: &[Setting] = &[
         "File with the key, the same on all nodes, that seals ACME certificates in KV, so that apps keep them when they move [default: they are issued anew]",
     ),
     setting(
+        "certificate-dir",
+        "/etc/tandem/certificates",
+        "Certificates that policies give apps' hosts: NAME.crt and NAME.key",
+    ),
+    setting(
         "volume-drivers",
         "anybox/buttervolume:latest,ccomb/buttervolume:latest,btrfs",
         "Drivers whose volumes are BTRFS ones",

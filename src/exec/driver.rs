@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 use tracing::{Instrument, info, info_span, warn};
 
@@ -13,7 +14,7 @@ use super::lease::{self, Lease};
 use super::watchdog::Watchdog;
 use super::{apply, fence, owed, queue, store, undo};
 use crate::error::chain;
-use crate::model::deployment::{Deployment, Mark, Next, State, Step};
+use crate::model::deployment::{Deployment, Mark, Next, State, Status, Step, StepRecord};
 use crate::model::{AppName, DeployId, keys};
 
 /// How long one look at the record waits for a change: bounds how late a lost lease is noticed.
@@ -53,7 +54,7 @@ struct Driver<'a> {
     announced: Option<usize>,
 }
 
-impl Driver<'_> {
+impl<'a> Driver<'a> {
     async fn run(mut self) -> Result<State, ExecError> {
         loop {
             let record = store::load(self.ctx, self.app, self.id).await?;
@@ -129,6 +130,19 @@ impl Driver<'_> {
         .await
     }
 
+    /// Marks a step as running, unless the deployment has been turned around, or even ended, since it was looked at.
+    async fn announce(&self, index: usize) -> Result<Arc<Deployment>, ExecError> {
+        let at = now();
+        store::update(self.ctx, self.app, self.id, |deployment| {
+            let is_open = deployment.steps.get(index).is_some_and(|step| step.status.is_open());
+            match deployment.state == State::Running && is_open {
+                true => deployment.mark(index, Mark::Running, &at),
+                false => Ok(()),
+            }
+        })
+        .await
+    }
+
     /// Ends when this node has been cut off for so long that what it started has to be stopped. Until then it looks at
     /// the record now and then: a step may take long without asking Consul for anything.
     async fn cut_off(&self) {
@@ -148,21 +162,26 @@ impl Driver<'_> {
             return Ok(());
         };
         let step = planned.step.clone();
+        // Kept until the record says that the step has ended.
+        let _slot = self.slot(&step).await;
         let deployment = match self.announced.take() {
             Some(announced) if announced == index => deployment.clone(),
-            Some(_) | None => self.mark(index, Mark::Running).await?,
+            Some(_) | None => self.announce(index).await?,
         };
-        if deployment.state != State::Running {
+        let is_running = |record: &StepRecord| record.status == Status::Running;
+        if deployment.state != State::Running
+            || !deployment.steps.get(index).is_some_and(is_running)
+        {
             return Ok(());
         }
         info!(%step, "step begins");
         let started = Instant::now();
         let attempt = async {
             if !fence::is_at_stake(&deployment, &self.ctx.me) {
-                return self.attempt(&deployment, index, &step).await;
+                return self.attempt(&deployment, index).await;
             }
             tokio::select! {
-                result = self.attempt(&deployment, index, &step) => result,
+                result = self.attempt(&deployment, index) => result,
                 () = self.cut_off() => Err(StepError::Lost("Consul has been away for too long".to_owned())),
             }
         };
@@ -189,12 +208,11 @@ impl Driver<'_> {
         &self,
         deployment: &Deployment,
         index: usize,
-        step: &Step,
     ) -> Result<apply::Done, StepError> {
         let tries = if deployment.committed { FORWARD_TRIES } else { 1 };
         let mut last = None;
         for attempt in 1..=tries {
-            let result = self.attempt_once(deployment, index, step).await;
+            let result = self.attempt_once(deployment, index).await;
             match result {
                 Ok(done) => return Ok(done),
                 Err(error) => last = Some(error),
@@ -210,26 +228,32 @@ impl Driver<'_> {
         &self,
         deployment: &Deployment,
         index: usize,
-        step: &Step,
     ) -> Result<apply::Done, StepError> {
         let owed = owed::settle(self.ctx, self.app, Some(self.id)).await;
         owed.map_err(|error| {
             StepError::Failed(format!("left from an earlier deployment: {error}"))
         })?;
-        let _slot = self.slot(step).await;
         let _busy = self.ctx.busy.with(self.app).await;
         apply::apply(self.ctx, deployment, index).await
     }
 
-    /// Heavy steps take a slot, so that twenty deployments at once don't build twenty images at once.
-    async fn slot(&self, step: &Step) -> Option<tokio::sync::SemaphorePermit<'_>> {
+    /// Heavy steps take a slot, so that twenty deployments at once don't build twenty images at once. Taken before the
+    /// step is marked as running: its times are those of its work.
+    async fn slot(&self, step: &Step) -> Option<SemaphorePermit<'a>> {
         if !step.is_heavy() {
             return None;
         }
+        if let Ok(slot) = self.ctx.slots.try_acquire() {
+            return Some(slot);
+        }
+        info!(%step, "waits for other deployments' steps on this node");
+        // What else is at work on the app here, an older debt for instance, is not waited for with a slot in hand.
+        drop(self.ctx.busy.with(self.app).await);
         self.ctx.slots.acquire().await.ok()
     }
 
-    /// Marks the step as done and, in the same write, the one that this node goes on with as running.
+    /// Marks the step as done and, in the same write, the one that this node goes on with as running, unless that has
+    /// to wait for a slot.
     async fn record_done(&mut self, index: usize, done: apply::Done) -> Result<(), ExecError> {
         if done.recorded {
             return Ok(());
@@ -241,17 +265,22 @@ impl Driver<'_> {
             }
             deployment.warnings.extend(done.warnings.iter().cloned());
             deployment.mark(index, Mark::Done(done.output.clone()), &at)?;
-            match deployment.next(&self.ctx.me) {
-                Next::Run(next) => deployment.mark(next, Mark::Running, &at),
-                Next::Undo(_) | Next::Finish(_) | Next::Wait | Next::Over => Ok(()),
+            match self.goes_on_with(deployment) {
+                Some(next) => deployment.mark(next, Mark::Running, &at),
+                None => Ok(()),
             }
         })
         .await?;
-        self.announced = match marked.next(&self.ctx.me) {
-            Next::Run(next) => Some(next),
-            Next::Undo(_) | Next::Finish(_) | Next::Wait | Next::Over => None,
-        };
+        self.announced = self.goes_on_with(&marked);
         Ok(())
+    }
+
+    /// The step that this node can begin at once.
+    fn goes_on_with(&self, deployment: &Deployment) -> Option<usize> {
+        match deployment.next(&self.ctx.me) {
+            Next::Run(next) => (!deployment.steps.get(next)?.step.is_heavy()).then_some(next),
+            Next::Undo(_) | Next::Finish(_) | Next::Wait | Next::Over => None,
+        }
     }
 
     async fn undo_step(&self, deployment: &Deployment, index: usize) -> Result<(), ExecError> {

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
 use crate::model::ProjectName;
 
@@ -78,6 +79,11 @@ pub trait Containers: Send + Sync {
 
     /// Whether Docker answers.
     async fn ping(&self) -> Result<(), DockerError>;
+
+    /// When the Docker that answers now was started; none if that can't be told.
+    async fn running_since(&self) -> Option<DateTime<Utc>> {
+        None
+    }
 }
 
 /// One container of a project.
@@ -105,6 +111,8 @@ pub struct Container {
     pub restart_count: u64,
     /// When it was last started, as Docker writes it.
     pub started_at: Option<String>,
+    /// When it last ended, as Docker writes it; of one that never did, a time long ago.
+    pub finished_at: Option<String>,
     /// Whether Docker starts it again by itself: see [`Containers::set_restart`].
     pub restart: String,
     /// Compose's hash of the service that it was made from.

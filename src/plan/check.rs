@@ -28,9 +28,7 @@ pub fn conflicts(
     let own = declarations(candidate);
     for (name, other) in others.iter().filter(|(name, _)| *name != app) {
         let theirs = urls_of(other);
-        for url in urls.iter().filter(|url| theirs.contains(url)) {
-            findings.errors.push(format!("{url} is served by {name}"));
-        }
+        findings.errors.extend(served(name, urls, &theirs));
         if other.master != candidate.master {
             findings.warnings.extend(shared_hosts(name, other, urls, &theirs));
         }
@@ -79,6 +77,22 @@ fn urls_of(record: &AppRecord) -> BTreeSet<SiteUrl> {
     record.urls.split(',').filter_map(|url| SiteUrl::parse(url.trim()).ok()).collect()
 }
 
+/// What another app serves already: by HTTP, by HTTPS or by both makes no difference.
+fn served(name: &AppName, urls: &[SiteUrl], theirs: &BTreeSet<SiteUrl>) -> Vec<String> {
+    let same = |url: &SiteUrl| {
+        let is_same = |other: &&SiteUrl| other.host == url.host && other.path == url.path;
+        let (is_known, other) = (theirs.contains(url), theirs.iter().find(is_same)?);
+        Some(match is_known {
+            true => format!("{url} is served by {name}"),
+            false => format!(
+                "{url}: {other} is served by {name}, and both schemes of a host are one app's"
+            ),
+        })
+    };
+    urls.iter().filter_map(same).collect()
+}
+
+/// Hosts that both have, with different paths.
 fn shared_hosts(
     name: &AppName,
     other: &AppRecord,
@@ -86,7 +100,10 @@ fn shared_hosts(
     theirs: &BTreeSet<SiteUrl>,
 ) -> Vec<String> {
     let hosts: BTreeSet<&str> = urls.iter().map(|url| url.host.as_str()).collect();
-    let shared = hosts.into_iter().filter(|host| theirs.iter().any(|url| url.host == **host));
+    let is_of =
+        |host: &str, path: &str| urls.iter().any(|url| url.host == host && url.path == path);
+    let is_shared = |url: &SiteUrl, host: &str| url.host == host && !is_of(host, &url.path);
+    let shared = hosts.into_iter().filter(|host| theirs.iter().any(|url| is_shared(url, host)));
     let master = &other.master;
     shared
         .map(|host| {
@@ -170,6 +187,10 @@ mod tests {
                 "http://h.test is served by b_main.22222",
             ),
             (
+                record("node2", "https://h.test", json!({}), "c"),
+                "http://h.test: https://h.test is served by b_main.22222",
+            ),
+            (
                 record("node1", "", tcp("ssh", "two", 2223), "c"),
                 "the frontend \"ssh\" belongs to b_main.22222",
             ),
@@ -203,8 +224,8 @@ mod tests {
 
     #[test]
     fn a_shared_host_on_another_master_is_a_warning_and_a_url_twice_an_error() {
-        let own = record("node1", "http://h.test", json!({}), "amain11111_web_1");
-        let findings = found(&own, record("node2", "https://h.test", json!({}), "c"));
+        let own = record("node1", "http://h.test/a", json!({}), "amain11111_web_1");
+        let findings = found(&own, record("node2", "https://h.test/b", json!({}), "c"));
         assert!(findings.errors.is_empty() && findings.warnings.len() == 1, "{findings:?}");
         let twice = record("node1", "http://h.test, HTTP://h.test/", json!({}), "amain11111_web_1");
         assert!(

@@ -1,5 +1,6 @@
 //! Puts a view in place: rendered, checked, written, and only then told to the running proxies.
 
+mod abilities;
 mod adapted;
 mod back;
 mod caddy;
@@ -13,11 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::caddy::whole;
-use super::certificates::{CertificateHost, CertificateSource};
+use super::certificates::{CertificateHost, CertificateSource, Shelf};
 use super::control::{CheckError, ControlError, Effect, ProxyControl};
 use super::haproxy::maps;
 use super::render::{Cache, Pages, RenderError, Templates, render, render_with};
 use super::{ClusterView, HOLD, MAINTENANCE_PAGE, Problem, ProxySettings};
+use crate::clock;
 use crate::host::files::{FileError, read_optional, write_atomic};
 use crate::model::{AppId, AppRecord, Branch, Repo};
 use adapted::Adapted;
@@ -85,7 +87,8 @@ pub struct Proxies {
     templates: Templates,
     /// What was rendered of single apps.
     cache: Cache,
-    /// What Caddy made of the apps' texts.
+    /// What Caddy made of the apps' texts; also of those that deployments have asked about, so that nobody waits for its
+    /// answer when they are committed, nor for the checks of other apps that stand in line before it.
     adapted: Adapted,
     /// Parts that HAProxy refused: the source, the part, its words. Tried again when the part changes.
     refused: BTreeMap<String, (String, String)>,
@@ -94,6 +97,10 @@ pub struct Proxies {
     /// When the next reload, and the next load, may be made.
     haproxy_turn: Turn,
     caddy_turn: Turn,
+    /// The certificates that policies give.
+    shelf: Shelf,
+    /// Whether the configuration that Caddy took last expects HAProxy's PROXY protocol; none: not looked at yet.
+    expects_proxy: Option<bool>,
     /// Where certificates come from besides Caddy's issuing them.
     certificates: Option<Arc<dyn CertificateSource>>,
     /// Hosts that it was asked for, of what Caddy has not been told yet.
@@ -108,6 +115,7 @@ impl Proxies {
     ) -> Result<Self, ProxyError> {
         Ok(Self {
             adapted: Adapted::new(settings.adapted_dir()),
+            shelf: Shelf::new(&settings),
             settings,
             control,
             templates: Templates::built_in()?,
@@ -116,6 +124,7 @@ impl Proxies {
             served: Served::default(),
             haproxy_turn: Turn::default(),
             caddy_turn: Turn::default(),
+            expects_proxy: None,
             certificates: None,
             placed: BTreeSet::new(),
         })
@@ -170,8 +179,8 @@ impl Proxies {
     pub async fn apply(&mut self, view: &ClusterView) -> Result<Applied, ProxyError> {
         self.bootstrap(&view.me).await?;
         let mut applied = Applied::default();
-        let (mut rendered, is_accepted) = self.render_accepted(view, &mut applied).await?;
-        applied.problems.extend(rendered.problems.iter().cloned());
+        self.look_at_caddy().await?;
+        let (mut rendered, mut is_accepted) = self.render_accepted(view, &mut applied).await?;
         // Without its checks Caddy keeps what it has; hosts can still be led elsewhere.
         let mut apps = self.adapt(&rendered, &mut applied).await;
         let late = apps.take_if(|apps| self.is_late(apps, &rendered.pages, &mut applied));
@@ -179,14 +188,22 @@ impl Proxies {
             self.hold_back(&mut rendered, late).await?;
         }
         let came = match &apps {
-            Some(apps) => self.route_more(apps, &rendered.pages, &mut applied).await,
-            None => Ok(()),
+            Some(apps) if !self.is_going_back() => {
+                self.route_more(apps, &rendered.pages, &mut applied).await
+            }
+            _ => Ok(()),
         };
+        if self.may_send_proxy() && !self.settings.sends_proxy {
+            self.settings.sends_proxy = true;
+            self.haproxy_turn.is_now();
+            (rendered, is_accepted) = self.render_accepted(view, &mut applied).await?;
+        }
+        applied.problems.extend(rendered.problems.iter().cloned());
         self.mark_held(view).await?;
         // Whatever Caddy says: hosts that left this node have to be led away from it.
         self.install_haproxy(&rendered, is_accepted, &mut applied).await?;
         came?;
-        if let Some(apps) = apps {
+        if let Some(apps) = apps.filter(|_| is_accepted || !self.is_going_back()) {
             self.load_caddy(apps, &rendered.pages, &mut applied).await?;
         }
         // Until it is loaded, Caddy leads requests to where apps were.
@@ -233,6 +250,10 @@ impl Proxies {
             return Err(own);
         }
         if let Some(sites) = rendered.caddy_sites.get(&name) {
+            let lacks = self.shelf.lacks(sites, clock::now()).await;
+            if !lacks.is_empty() {
+                return Err(lacks.into_iter().map(|what| Problem::new(&source, what)).collect());
+            }
             let adapted = self.adapt_one(sites).await;
             let adapted = adapted.map_err(|error| fail(format!("Caddy: {error}")))?;
             adapted.map_err(fail)?;

@@ -1,14 +1,18 @@
 //! Caddy's configuration as JSON: what each app's Caddyfile becomes is checked against a list, then merged.
 
+mod abilities;
 mod allow;
 mod base;
 mod front_door;
+mod given;
 mod maintenance;
 mod routes;
 #[cfg(test)]
 mod tests;
 mod whole;
 
+pub use abilities::CaddyAbilities;
+pub(in crate::proxy) use abilities::{PROBE, is_about_abilities};
 pub use base::{Apps, config, whole};
 pub use routes::AppRoutes;
 pub use whole::CaddyConfig;

@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 
 pub use address::{Scheme, SiteUrl};
 pub use dialect::Dialect;
-pub use site::{MayDial, Site, TlsChoice, Translation, translate};
+pub use site::{MayDial, Permits, Site, TlsChoice, Translation, translate};
 pub use write::Line;
 
 /// Why a `CADDYFILE` is not used.
@@ -71,8 +71,8 @@ pub fn urls(text: &str) -> Result<Vec<SiteUrl>, CaddyfileError> {
 
 /// The addresses of a text's sites whose certificates come from Caddy's own authority, which no client knows.
 pub fn privately_certified(text: &str) -> BTreeSet<SiteUrl> {
-    let sites =
-        translate(text, &|_, _| true).map(|translation| translation.sites).unwrap_or_default();
+    let all = Permits { may_dial: &|_, _| true, is_given: &|_| true };
+    let sites = translate(text, all).map(|translation| translation.sites).unwrap_or_default();
     sites.into_iter().filter(|site| site.tls == TlsChoice::Internal).map(|site| site.url).collect()
 }
 
@@ -90,7 +90,8 @@ mod tests {
             "http://a.test {\n proxy / 'c'\n}",
             "http://a.test {\n header / X-A 'b c'\n}\n'b.test' {\n proxy / c:80\n}",
         ] {
-            let translation = translate(text, &|host, _| host == "c").unwrap();
+            let permits = Permits { may_dial: &|host, _| host == "c", is_given: &|_| false };
+            let translation = translate(text, permits).unwrap();
             let served: Vec<_> = translation.sites.into_iter().map(|site| site.url).collect();
             assert_eq!(urls(text).unwrap(), served, "{text}");
         }

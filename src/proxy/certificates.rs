@@ -4,15 +4,19 @@
 //! a Caddy's files ─▶ Bundle ─ seal ─▶ tandem/certificates/HOST ─ open ─▶ Bundle ─▶ the next Caddy's files
 //! ```
 //!
-//! Pure but for [`Storage`] and [`SharedKey`]. Certificates of Caddy's own authority stay where they are: every node has
-//! another root, and a leaf is issued on the spot.
+//! And those that an admin gives an app's hosts by a policy: a [`Shelf`] brings them from the admin's files to Caddy's.
+//!
+//! Pure but for [`Storage`], [`SharedKey`] and [`Shelf`]. Certificates of Caddy's own authority stay where they are:
+//! every node has another root, and a leaf is issued on the spot.
 
 mod bundle;
 mod decide;
 mod host;
 mod key_file;
 mod key_pair;
+mod pair;
 mod published;
+mod shelf;
 mod storage;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -25,7 +29,9 @@ pub use bundle::{Bundle, BundleError, Facts, Texts};
 pub use decide::{is_placed, is_published};
 pub use host::{CertificateHost, IssuerName, NameError};
 pub use key_file::{KeyFileError, SharedKey};
+pub use pair::{CertificateName, Pair};
 pub use published::{Published, PublishedError};
+pub use shelf::{Given, Shelf};
 pub use storage::{Found, Stamp, Storage};
 
 use super::caddyfile::{Scheme, TlsChoice};
@@ -54,7 +60,7 @@ pub fn shared_hosts<'a>(
     let is_acme = |choice: &TlsChoice| match choice {
         TlsChoice::Default => matches!(settings.issuer, Issuer::Acme(_)),
         TlsChoice::Email(_) => true,
-        TlsChoice::Internal => false,
+        TlsChoice::Internal | TlsChoice::Given(_) => false,
     };
     let hosts = sites.into_iter().flat_map(|sites| &sites.hosts);
     hosts

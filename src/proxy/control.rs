@@ -2,19 +2,21 @@
 
 #[cfg(any(test, feature = "testing"))]
 mod fake;
+mod knowledge;
 mod local;
 mod master;
 mod pushed;
 mod runtime;
 mod servers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::caddy::CaddyConfig;
+use super::caddy::{CaddyAbilities, CaddyConfig};
 
 #[cfg(any(test, feature = "testing"))]
 pub use fake::{FakeControl, servers};
@@ -34,6 +36,15 @@ pub struct ExecOutput {
     pub stderr: Vec<u8>,
 }
 
+/// What tells a container from the one that had its name before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContainerFacts {
+    /// The id of its image.
+    pub image: String,
+    /// Its addresses, in all of its networks; none while it does not run.
+    pub addresses: BTreeSet<IpAddr>,
+}
+
 /// Runs a command in a container.
 #[async_trait]
 pub trait CheckRunner: Send + Sync {
@@ -45,6 +56,9 @@ pub trait CheckRunner: Send + Sync {
         argv: &[String],
         deadline: Duration,
     ) -> Result<ExecOutput, String>;
+
+    /// Looks at a container, which may have ended; none if there is none of that name. An error means that it is not known.
+    async fn look(&self, container: &str) -> Result<Option<ContainerFacts>, String>;
 }
 
 /// Why a configuration did not pass a check.
@@ -100,6 +114,10 @@ pub trait ProxyControl: Send + Sync {
 
     /// Which Caddy [`adapt`](Self::adapt) asks: another text if it is another one.
     async fn caddy_identity(&self) -> Result<String, CheckError>;
+
+    /// What this node's Caddy can do. An error means that it is not known now, not that it can't. Asked for often: what is
+    /// costly is remembered for the image.
+    async fn caddy_abilities(&self) -> Result<CaddyAbilities, CheckError>;
 
     /// The `description` of the configuration that HAProxy runs (see `render::fingerprint`); none if it does not run.
     async fn running_haproxy(&self) -> Result<Option<String>, ControlError>;

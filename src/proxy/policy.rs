@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use super::certificates::CertificateName;
 use super::haproxy::Keywords;
 use super::settings::OWN_PORTS;
 use super::{Problem, text};
@@ -22,6 +23,7 @@ pub struct Policy {
     ports: BTreeSet<u16>,
     domains: Option<Vec<String>>,
     keywords: Keywords,
+    certificates: BTreeMap<String, CertificateName>,
 }
 
 /// Why a policy is not used: what is wrong in it, and where.
@@ -56,6 +58,8 @@ struct Wire {
     domains: Option<Vec<String>>,
     #[serde(default)]
     haproxy_keywords: Keywords,
+    #[serde(default)]
+    certificates: BTreeMap<String, Vec<String>>,
 }
 
 impl Policy {
@@ -65,6 +69,7 @@ impl Policy {
         ports: BTreeSet::new(),
         domains: None,
         keywords: BTreeSet::new(),
+        certificates: BTreeMap::new(),
     };
 
     /// Reads a policy, and the repository that it is for.
@@ -92,7 +97,10 @@ impl Policy {
         };
         let domains = wire.domains.map(hosts).transpose();
         let domains = domains.map_err(|error| wrong("domains", error.to_string()))?;
-        Ok((repo, Self { upstreams, ports, domains, keywords: wire.haproxy_keywords }))
+        let certificates = certificates(wire.certificates);
+        let certificates = certificates.map_err(|what| wrong("certificates", what))?;
+        let keywords = wire.haproxy_keywords;
+        Ok((repo, Self { upstreams, ports, domains, keywords, certificates }))
     }
 
     /// Whether a place that is none of the app's containers may be proxied to.
@@ -128,6 +136,16 @@ impl Policy {
         }
     }
 
+    /// The certificate that an admin gives a host: that of the host itself, or else of the longest pattern above it.
+    pub fn certificate(&self, host: &str) -> Option<&CertificateName> {
+        if self.certificates.is_empty() {
+            return None;
+        }
+        let dots = host.match_indices('.').filter_map(|(at, _)| host.get(at..));
+        let above = dots.filter_map(|suffix| self.certificates.get(&format!("*{suffix}")));
+        self.certificates.get(host).into_iter().chain(above).next()
+    }
+
     /// The keywords of HAProxy beside those that everybody may use.
     pub fn keywords(&self) -> &Keywords {
         &self.keywords
@@ -138,6 +156,23 @@ impl Default for Policy {
     fn default() -> Self {
         Self::DEFAULT
     }
+}
+
+/// By host or pattern, of which each has one.
+fn certificates(
+    wire: BTreeMap<String, Vec<String>>,
+) -> Result<BTreeMap<String, CertificateName>, String> {
+    let mut certificates = BTreeMap::new();
+    for (name, hosts) in wire {
+        let name = CertificateName::parse(&name)?;
+        for host in hosts {
+            let host = text::host(&host).map_err(|error| error.to_string())?;
+            if let Some(other) = certificates.insert(host.clone(), name.clone()) {
+                return Err(format!("{host} has both {other} and {name}"));
+            }
+        }
+    }
+    Ok(certificates)
 }
 
 /// `host:port`; an IPv4 address is a host.
@@ -254,6 +289,32 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_gives_hosts_their_certificates_the_nearest_first() {
+        let policy = parse(
+            r#"{"repo": "https://git.test/shop", "certificates": {"wide": ["*.shop.test", "*.Bücher.test"],
+                "exact": ["a.shop.test", "Shop.test."], "deep": ["*.x.shop.test"]}}"#,
+        );
+        let policy = policy.unwrap().1;
+        let of = |host| policy.certificate(host).map(CertificateName::as_str);
+        for (host, name) in [
+            ("a.shop.test", Some("exact")),
+            ("shop.test", Some("exact")),
+            ("b.shop.test", Some("wide")),
+            ("*.shop.test", Some("wide")),
+            ("y.b.shop.test", Some("wide")),
+            ("y.x.shop.test", Some("deep")),
+            ("*.x.shop.test", Some("deep")),
+            ("a.xn--bcher-kva.test", Some("wide")),
+            ("workshop.test", None),
+            ("test", None),
+            ("other.test", None),
+        ] {
+            assert_eq!(of(host), name, "{host}");
+        }
+        assert_eq!(Policy::DEFAULT.certificate("a.shop.test"), None);
+    }
+
+    #[test]
     fn what_is_wrong_in_a_policy_is_told() {
         let repo = r#""repo": "https://git.test/shop""#;
         for (text, expected) in [
@@ -277,6 +338,20 @@ mod tests {
                 format!(r#"{{{repo}, "haproxy_keywords": ["lua-load"]}}"#),
                 "unknown variant `lua-load`, expected one of",
             ),
+            (
+                format!(r#"{{{repo}, "certificates": {{"../shop": ["a.test"]}}}}"#),
+                "\"certificates\": \"../shop\" is no name of a certificate",
+            ),
+            (format!(r#"{{{repo}, "certificates": {{"/etc/x": []}}}}"#), "is no name of a cert"),
+            (
+                format!(r#"{{{repo}, "certificates": {{"a": ["*"]}}}}"#),
+                "\"certificates\": \"*\" is not a host name",
+            ),
+            (
+                format!(r#"{{{repo}, "certificates": {{"a": ["h.test"], "b": ["H.test."]}}}}"#),
+                "h.test has both a and b",
+            ),
+            (format!(r#"{{{repo}, "certificates": ["a"]}}"#), "is no policy: invalid type"),
             (format!("{{{repo}}}{}", " ".repeat(MAX)), "larger than 64 KiB"),
         ] {
             let error = parse(&text).unwrap_err();

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::caddyfile::{Dialect, Scheme, TlsChoice};
+use super::certificates::{CertificateName, Given};
 use super::haproxy::maps::{self, HostMap};
 use super::{ClusterView, Problem, ProxySettings};
 use crate::model::{AppName, NodeName};
@@ -42,12 +43,24 @@ pub struct AppSites {
     pub text: String,
     /// Hosts by scheme, and who issues the certificate.
     pub hosts: BTreeMap<(Scheme, String), TlsChoice>,
+    /// The certificates that a policy gives hosts, by TLS.
+    pub given: BTreeMap<String, CertificateName>,
     /// What it was written for: the redirect from HTTP to HTTPS is 301 in Caddy 1 and 308 in Caddy 2.
     pub dialect: Dialect,
     /// The containers that it may proxy to: checked again in what Caddy makes of the text.
     pub containers: Vec<String>,
     /// `host:port` of the other places that it may proxy to.
     pub upstreams: BTreeSet<String>,
+}
+
+impl AppSites {
+    /// The admin's certificates of its hosts.
+    pub(in crate::proxy) fn given_files(&self) -> impl Iterator<Item = &Given> {
+        self.hosts.values().filter_map(|choice| match choice {
+            TlsChoice::Given(given) => given.as_ref(),
+            TlsChoice::Default | TlsChoice::Internal | TlsChoice::Email(_) => None,
+        })
+    }
 }
 
 /// A host, where its requests go, and whose wish that is.
@@ -121,7 +134,7 @@ pub fn render_with(
     refused: &BTreeMap<String, String>,
 ) -> Result<Rendered, RenderError> {
     let (addresses, mut problems) = view.addresses();
-    let apps = cache.apps(view, templates)?;
+    let apps = cache.apps(view);
     let mut claims = Claims::default();
     let hosts = hosts::route(view, &apps, &addresses, &mut claims, &mut problems);
     let mut parts = haproxy::parts(view, &apps, settings, &addresses, &mut claims, &mut problems);
@@ -136,7 +149,7 @@ pub fn render_with(
     let held = view.held.iter().map(|app| format!("{app} hold\n")).collect();
     let (http, http_wild) = hosts.http.files();
     let (https, https_wild) = hosts.https.files();
-    let caddy_sites = caddy::sites(&apps, &mut problems);
+    let caddy_sites = caddy::sites(cache, &apps, templates, &claims, &mut problems)?;
     problems.sort();
     problems.dedup();
     Ok(Rendered {

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::caddy::CaddyAbilities;
+
 /// The ports of the proxies themselves, unless other ones are set: HTTP and TLS for clients, and for the other nodes.
 pub const OWN_PORTS: [u16; 4] = [80, 443, 1080, 1443];
 
@@ -23,6 +25,8 @@ pub struct ProxySettings {
     pub data_dir: PathBuf,
     /// Sockets, at the same path in the containers.
     pub run_dir: PathBuf,
+    /// Where an admin puts the certificates that policies give: `NAME.crt` and `NAME.key`. No container sees it.
+    pub certificate_dir: PathBuf,
     /// When set, every `bind` of HAProxy is made in this network namespace (`namespace NAME`).
     pub bind_namespace: Option<String>,
     /// HTTP.
@@ -51,6 +55,8 @@ pub struct ProxySettings {
     pub haproxy_host: String,
     /// HAProxy's port for TLS on the network of the containers, for requests that Caddy sends back to it.
     pub front_door_port: u16,
+    /// The same with the PROXY protocol, for a Caddy that says who its client is.
+    pub front_door_proxy_port: u16,
     /// Caddy's port for the apps' own maintenance pages over plain HTTP.
     pub caddy_maintenance_http_port: u16,
     /// Who issues certificates where the site doesn't say.
@@ -70,6 +76,10 @@ pub struct ProxySettings {
     /// How long requests for an app wait while a deployment hands it over; the maintenance page comes after. None: they
     /// do not wait.
     pub hold: Duration,
+    /// What Caddy can do, as far as it is known.
+    pub caddy_abilities: CaddyAbilities,
+    /// Whether HAProxy tells Caddy by the PROXY protocol who its clients are: only after Caddy was told to expect it.
+    pub sends_proxy: bool,
 }
 
 impl Default for ProxySettings {
@@ -77,6 +87,7 @@ impl Default for ProxySettings {
         Self {
             data_dir: PathBuf::from("/var/lib/tandem"),
             run_dir: PathBuf::from("/run/tandem"),
+            certificate_dir: PathBuf::from("/etc/tandem/certificates"),
             bind_namespace: None,
             http_port: OWN_PORTS[0],
             https_port: OWN_PORTS[1],
@@ -94,6 +105,7 @@ impl Default for ProxySettings {
             caddy_maintenance_port: 8443,
             haproxy_host: "haproxy".to_owned(),
             front_door_port: 8444,
+            front_door_proxy_port: 8445,
             caddy_maintenance_http_port: 8080,
             issuer: Issuer::Acme(None),
             swarm_host: "swarm_reverse".to_owned(),
@@ -103,6 +115,8 @@ impl Default for ProxySettings {
             control_deadline: Duration::from_secs(20),
             retry_after: 120,
             hold: Duration::from_secs(10),
+            caddy_abilities: CaddyAbilities::default(),
+            sends_proxy: false,
         }
     }
 }
@@ -121,6 +135,11 @@ impl ProxySettings {
     /// `caddy.json`, the last configuration that Caddy took.
     pub fn caddy_file(&self) -> PathBuf {
         self.data_dir.join("caddy").join("caddy.json")
+    }
+
+    /// What was last known of Caddy's abilities.
+    pub fn abilities_file(&self) -> PathBuf {
+        self.data_dir.join("caddy").join("abilities.json")
     }
 
     /// One empty file for each app that is handed over.
@@ -148,6 +167,11 @@ impl ProxySettings {
         self.run_dir.join("haproxy").join("admin.sock")
     }
 
+    /// HAProxy's own service that wakes connections which wait in `hold.lua`.
+    pub fn clock_socket(&self) -> PathBuf {
+        self.run_dir.join("haproxy").join("clock.sock")
+    }
+
     /// Caddy's admin API.
     pub fn caddy_socket(&self) -> PathBuf {
         self.run_dir.join("caddy").join("admin.sock")
@@ -157,7 +181,8 @@ impl ProxySettings {
     pub fn is_own(&self, port: u16) -> bool {
         let own = [self.http_port, self.https_port, self.peer_http_port, self.peer_https_port];
         // With a namespace of their own, apps' binds can't meet it.
-        let is_front_door = self.bind_namespace.is_none() && port == self.front_door_port;
+        let front_doors = [self.front_door_port, self.front_door_proxy_port];
+        let is_front_door = self.bind_namespace.is_none() && front_doors.contains(&port);
         is_front_door || own.contains(&port)
     }
 

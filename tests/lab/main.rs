@@ -19,6 +19,7 @@ mod hold;
 mod hostile;
 mod load;
 mod moves;
+mod parallel;
 mod proxies;
 mod replication;
 mod support;

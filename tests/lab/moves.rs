@@ -139,3 +139,25 @@ fn a_slave_that_was_away_cleans_up_after_a_destroy() {
     until("node2 to have cleaned up", || lab.leftovers(&repo).is_empty().then_some(()));
     until("the debt to be gone", || lab.kv_keys("tandem/owed/").is_empty().then_some(()));
 }
+
+/// An app that takes longer to stop than Docker gives by itself, and writes at its very end.
+const SLOW_END: (&str, &str) = (
+    "    stop_grace_period: 5s\n",
+    concat!(
+        "    stop_grace_period: 90s\n",
+        "    entrypoint: [\"sh\", \"-c\", \"trap 'sleep 12; echo whole >/srv/pages/ended; exit 0' TERM; ",
+        "busybox httpd -f -p 80 -h /srv/pages & while :; do wait; done\"]\n",
+    ),
+);
+
+/// What an app writes while it stops goes along: the time that its compose file gives it is waited for.
+#[test]
+fn an_app_that_takes_its_time_to_stop_is_given_it() {
+    let lab = Lab::get();
+    let repo = Repo::publish_edited(&lab, "hello", "slow-end", &[SLOW_END]);
+    lab.deploy(&repo, "node1", Some("node2"));
+    lab.deploy(&repo, "node2", Some("node1"));
+    assert_eq!(body(&lab, "node3", "hello.test", "/ended").trim(), "whole");
+    lab.destroy(&repo);
+    assert_eq!(lab.leftovers(&repo), Vec::<String>::new());
+}

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-pub(crate) use clients::{KeptTls, Repeat, tls_status};
+pub(crate) use clients::{KeptTls, Repeat, Said, tls_status};
 pub(crate) use http::{Load, get, get_tls, tcp_line};
 pub(crate) use repos::Repo;
 

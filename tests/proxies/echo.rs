@@ -1,4 +1,4 @@
-//! An app: answers 200 with the request that it got.
+//! An app: answers 200 with the request that it got, or, where it is asked for a websocket, with what is sent there.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -23,6 +23,15 @@ fn answer(connection: TcpStream) -> std::io::Result<()> {
         if reader.read_line(&mut head)? == 0 {
             return Ok(());
         }
+    }
+    if head.to_lowercase().contains("\r\nupgrade: websocket\r\n") {
+        let mut connection = connection;
+        write!(
+            connection,
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+        )?;
+        return std::io::copy(&mut reader, &mut connection).map(|_| ());
     }
     let length = head.to_lowercase().lines().find_map(|line| {
         line.strip_prefix("content-length: ").and_then(|text| text.trim().parse::<u64>().ok())

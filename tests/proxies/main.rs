@@ -7,9 +7,12 @@
     reason = "tests run the real binaries"
 )]
 
+mod address;
 mod caddy;
 mod certificates;
 mod echo;
+mod given;
+mod hold;
 mod maintenance;
 mod running;
 
@@ -71,8 +74,8 @@ fn each_caddy_accepts_every_translation() {
 
 #[test]
 fn each_haproxy_accepts_every_configuration() {
-    let texts = files("haproxy", "cfg");
-    assert!(texts.len() >= 6, "{} texts", texts.len());
+    let texts = [files("haproxy", "cfg"), files("abilities", "cfg")].concat();
+    assert!(texts.len() >= 8, "{} texts", texts.len());
     for binary in binaries("haproxy") {
         for path in &texts {
             let dir = tempfile::tempdir().unwrap();
@@ -97,6 +100,26 @@ fn each_haproxy_accepts_every_configuration() {
             let output = Command::new(&binary).args(["-c", "-f"]).arg(&config).output().unwrap();
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{} {}: {said}", binary.display(), path.display());
+        }
+    }
+}
+
+/// What a later Caddy can do is not asked of one that can't: it would refuse the whole.
+#[test]
+fn each_caddy_accepts_what_it_is_able_to() {
+    for binary in binaries("caddy") {
+        for (name, is_for_all) in [("2.6", true), ("current", false)] {
+            let home = tempfile::tempdir().unwrap();
+            let output = Command::new(&binary)
+                .args(["validate", "--config"])
+                .arg(golden("abilities").join(format!("{name}.caddy.json")))
+                .env_clear()
+                .env("HOME", home.path())
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            let is_accepted = is_for_all || !binary.ends_with("caddy-2.6");
+            assert_eq!(output.status.success(), is_accepted, "{} {name}: {said}", binary.display());
         }
     }
 }

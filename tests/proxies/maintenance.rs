@@ -33,7 +33,7 @@ const PAGE: &str = "<!doctype html>\n<style>p{color:red} @media print{p{margin:0
 pub(super) struct Running(Child);
 
 impl Running {
-    fn start(binary: &Path, args: &[&str], dir: &Path) -> Self {
+    pub(super) fn start(binary: &Path, args: &[&str], dir: &Path) -> Self {
         let log = fs::File::create(dir.join("log")).unwrap();
         let mut command = Command::new(binary);
         command.args(args).env_clear().env("HOME", dir).env("PATH", "/usr/bin:/bin");
@@ -58,10 +58,15 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// As `change` has the settings.
+    pub(super) fn with(change: impl FnOnce(&mut ProxySettings)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let [http, https, peer_http, peer_https, caddy_http, caddy_https, tls, plain] =
             free_ports();
-        let settings = ProxySettings {
+        let mut settings = ProxySettings {
             data_dir: dir.path().to_owned(),
             run_dir: dir.path().join("run"),
             http_port: http,
@@ -79,6 +84,7 @@ impl Place {
             max_connections: 50,
             ..ProxySettings::default()
         };
+        change(&mut settings);
         for sub in ["haproxy", "caddy", "run/haproxy", "run/caddy"] {
             fs::create_dir_all(dir.path().join(sub)).unwrap();
         }
@@ -106,6 +112,11 @@ impl Place {
     }
 
     pub(super) fn haproxy(&self, binary: &Path) -> Running {
+        self.haproxy_with(binary, |_| {})
+    }
+
+    /// With files that `change` has put in its directory.
+    pub(super) fn haproxy_with(&self, binary: &Path, change: impl FnOnce(&Path)) -> Running {
         let data = self.settings.haproxy_dir();
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("haproxy");
         for name in ["hold.lua", "maintenance.html"] {
@@ -114,11 +125,18 @@ impl Place {
         for (name, text) in &self.rendered.maps {
             fs::write(data.join(name), text).unwrap();
         }
+        change(&data);
         let file = data.join("haproxy.cfg");
         fs::write(&file, &self.rendered.haproxy_cfg).unwrap();
         let args = ["-db", "-f", file.to_str().unwrap()];
         let running = Running::start(binary, &args, &data);
         self.wait_for(self.settings.http_port, "haproxy");
+        // Its port is bound before its socket is there.
+        let started = Instant::now();
+        while UnixStream::connect(self.settings.runtime_socket()).is_err() {
+            assert!(started.elapsed() < PATIENCE, "no socket");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         running
     }
 
@@ -133,9 +151,14 @@ impl Place {
 
     /// Changes where a host leads, as the agent does it.
     fn flip(&self, host: &str, to: &str) {
-        let mut socket = UnixStream::connect(self.settings.runtime_socket()).unwrap();
         let map = self.settings.haproxy_dir().join("http.map");
-        writeln!(socket, "set map {} {host} {to}", map.display()).unwrap();
+        self.command(&format!("set map {} {host} {to}", map.display()));
+    }
+
+    /// Says something to the Runtime API that it has no words for.
+    pub(super) fn command(&self, line: &str) {
+        let mut socket = UnixStream::connect(self.settings.runtime_socket()).unwrap();
+        writeln!(socket, "{line}").unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
         assert_eq!(answer.trim(), "");
@@ -185,7 +208,7 @@ pub(super) fn adapt(binary: &Path, text: &str, dir: &Path) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn free_ports<const N: usize>() -> [u16; N] {
+pub(super) fn free_ports<const N: usize>() -> [u16; N] {
     let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }

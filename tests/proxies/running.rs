@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use tandem::proxy::ProxySettings;
 use tandem::proxy::caddy::{Apps, whole};
-use tandem::proxy::control::{CheckRunner, Effect, ExecOutput, LocalControl, ProxyControl};
+use tandem::proxy::control::{
+    CheckRunner, ContainerFacts, Effect, ExecOutput, LocalControl, ProxyControl,
+};
 use tandem::proxy::render::Pages;
 
 use super::binaries;
@@ -23,6 +25,10 @@ struct NoChecks;
 impl CheckRunner for NoChecks {
     async fn exec(&self, _: &str, _: &[String], _: Duration) -> Result<ExecOutput, String> {
         Err("there is no container".to_owned())
+    }
+
+    async fn look(&self, _: &str) -> Result<Option<ContainerFacts>, String> {
+        Ok(None)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::model::manifest::{Manifest, Service, Volume};
 use crate::model::{AppId, AppRecord, MaintenancePage, page};
 use crate::plan::candidate::Candidate;
 use crate::plan::check::conflicts;
-use crate::proxy::caddyfile::{self, CaddyfileError};
+use crate::proxy::caddyfile::{self, CaddyfileError, Permits};
 use crate::proxy::render::{Templates, render};
 use crate::proxy::{ClusterView, Policies, Policy, ProxySettings, haproxy};
 
@@ -109,7 +109,9 @@ impl Report {
         if let Some(text) = &service.caddyfile {
             let is_own = |host: &str| manifest.services.values().any(|s| s.container == host);
             let may_dial = |host: &str, port| is_own(host) || policy.may_dial(host, port);
-            match caddyfile::translate(text, &may_dial) {
+            let is_given = |host: &str| policy.certificate(host).is_some();
+            let permits = Permits { may_dial: &may_dial, is_given: &is_given };
+            match caddyfile::translate(text, permits) {
                 Ok(translation) => {
                     self.urls.extend(translation.sites.iter().map(|site| site.url.to_string()));
                     let notes = translation.notes.into_iter();

@@ -115,6 +115,20 @@ async fn a_policy_widens_and_narrows() {
 }
 
 #[tokio::test]
+async fn certificate_files_are_accepted_where_a_policy_gives_the_host_one() {
+    let files = GOOD.replace("http://shop.test {", "shop.test {\n            tls /c.pem /k.pem");
+    let (told, ended) = check(&files, &[]).await;
+    assert!(ended.is_err() && told.contains("line 2: tls: files are not read"), "{told}");
+    let of = |host: &str| {
+        format!(r#"{{"repo": "https://git.test/any", "certificates": {{"shop": ["{host}"]}}}}"#)
+    };
+    let (told, ended) = check(&files, &[("policy", &of("shop.test"))]).await;
+    assert!(ended.is_ok() && told.contains("line 2: tls: the certificate is the one"), "{told}");
+    let (_, ended) = check(&files, &[("policy", &of("*.shop.test"))]).await;
+    assert!(ended.is_err());
+}
+
+#[tokio::test]
 async fn services_are_looked_at_together() {
     let twice = GOOD.replace("HAPROXY: '", "CADDYFILE: 'http://shop.test' \n      HAPROXY: '");
     let (told, ended) = check(&twice, &[]).await;

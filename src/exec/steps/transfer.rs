@@ -19,6 +19,9 @@ use crate::model::{NodeName, Placement, Role};
 const RESERVE: u64 = 128 << 20;
 /// Rounds of sending what changed meanwhile: an app that writes faster than the network has to be stopped all the same.
 const ROUNDS: u32 = 5;
+/// After one round alone, the last send would carry what was written during that, and have the receiver's disk write
+/// all that has just arrived: the copy that changes are applied to has to be on the disk first.
+const ROUNDS_AT_LEAST: u32 = 2;
 /// A round that took no longer left little to send.
 const SMALL: Duration = Duration::from_secs(2);
 /// Tries of a send: a connection breaks now and then.
@@ -90,8 +93,8 @@ async fn newest_copy(
     Ok(None)
 }
 
-/// Sends snapshots of the running app, again and again until a round is short: the last one, for which the app has to
-/// stop, then is short too.
+/// Sends snapshots of the running app, again and again until a later round is short: the last one, for which the app has
+/// to stop, then is short too.
 pub(in crate::exec) async fn seed(
     step: &StepContext<'_>,
     to: &NodeName,
@@ -100,7 +103,11 @@ pub(in crate::exec) async fn seed(
     let mut output = BTreeMap::new();
     for round in 1..=ROUNDS {
         let started = Instant::now();
-        for volume in volumes::present(step).await? {
+        let volumes = volumes::present(step).await?;
+        if volumes.is_empty() {
+            break;
+        }
+        for volume in volumes {
             let snapshot = step.ctx.host.volumes.snapshot(&volume).await;
             let snapshot = snapshot.map_err(|e| StepError::from_error(&e))?;
             let announced = deliver(step, snapshot, &address).await?;
@@ -108,7 +115,7 @@ pub(in crate::exec) async fn seed(
         }
         let seconds = started.elapsed().as_secs_f32();
         info!(round, seconds, to = %to, "volumes sent ahead");
-        if started.elapsed() < SMALL {
+        if round >= ROUNDS_AT_LEAST && started.elapsed() < SMALL {
             break;
         }
     }

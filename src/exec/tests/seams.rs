@@ -1,6 +1,7 @@
 //! Consul's seams with failures at chosen moments, and the proxies' check.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -252,11 +253,17 @@ impl Catalog for TestCatalog {
 pub(super) struct TestProxies {
     /// What they say; nothing: they accept.
     pub(super) refusal: Mutex<Option<String>>,
+    /// Whether they say in KV what they have taken up.
+    pub(super) tell: AtomicBool,
 }
 
 #[async_trait]
 impl ProxyCheck for TestProxies {
     async fn would_accept(&self, _: &AppName, _: &AppRecord) -> Result<(), Vec<String>> {
         self.refusal.lock().unwrap().clone().map_or(Ok(()), |why| Err(vec![why]))
+    }
+
+    fn tell(&self) -> bool {
+        self.tell.load(Ordering::Relaxed)
     }
 }

@@ -9,7 +9,10 @@ use super::{Baseline, Complaint, Containers, DockerError, Health, Verdict, healt
 use crate::model::ProjectName;
 use crate::model::manifest::Manifest;
 
+/// Between two looks, once the app is found to take its time.
 const POLL: Duration = Duration::from_millis(200);
+/// Between the first two: somebody may be waiting for an app that is up in a moment.
+const FIRST_POLL: Duration = Duration::from_millis(25);
 const LOG_LINES: usize = 20;
 
 /// Why an app did not come up.
@@ -64,7 +67,7 @@ pub async fn await_healthy(
 ) -> Result<(), HealthError> {
     let end = Instant::now() + deadline;
     let (mut baseline, mut prober) = (Baseline::new(), Prober::default());
-    let mut healthy_since = None;
+    let (mut healthy_since, mut pause) = (None, FIRST_POLL);
     loop {
         let look = look(containers, project, manifest, &mut baseline, &mut prober).await;
         let now = Instant::now();
@@ -86,7 +89,10 @@ pub async fn await_healthy(
         if now >= end {
             return Err(too_late(containers, look, deadline).await);
         }
-        sleep(POLL.min(end - now)).await;
+        // Not a moment longer than what is left to settle.
+        let settled = healthy_since.map_or(end, |since| since + settle);
+        sleep(pause.min(end.min(settled) - now)).await;
+        pause = POLL.min(pause * 2);
     }
 }
 
@@ -190,6 +196,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_app_that_is_up_in_a_moment_is_seen_to_be() {
+        let fixture = Fixture::new();
+        fixture.set(|c| c.health = Health::Starting);
+        let changes = async {
+            sleep(2 * FIRST_POLL).await;
+            fixture.set(|c| c.health = Health::Healthy);
+        };
+        let (took, ()) = tokio::join!(fixture.wait(), changes);
+        assert!(took.unwrap() <= 3 * FIRST_POLL);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_to_settle_is_not_rounded_up() {
+        let fixture = Fixture::new();
+        fixture.set(|c| c.health = Health::Starting);
+        let changes = async {
+            sleep(Duration::from_millis(1234)).await;
+            fixture.set(|_| {});
+        };
+        let (took, ()) = tokio::join!(fixture.wait(), changes);
+        let seen = took.unwrap() - SETTLE;
+        let up = Duration::from_millis(1234);
+        assert!((up..=up + POLL).contains(&seen), "{seen:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_break_starts_the_settling_again() {
         let fixture = Fixture::new();
         fixture.set(|_| {});
@@ -230,7 +262,7 @@ mod tests {
         assert!((Duration::from_secs(2)..SETTLE).contains(&took.unwrap()));
         let probes =
             fixture.machine.calls().iter().filter(|c| *c == "exec id-web pg_isready -q").count();
-        assert!((3..8).contains(&probes), "{probes} probes");
+        assert!((4..10).contains(&probes), "{probes} probes");
         // What Docker has judged is not asked again.
         fixture.set(|c| (c.health, c.check) = (Health::Unhealthy, check.clone()));
         assert!(matches!(fixture.wait().await, Err(HealthError::Failed { .. })));
@@ -267,7 +299,7 @@ mod tests {
             fixture.containers.fail_next("of_project", away());
         }
         let took = fixture.wait().await.unwrap();
-        assert_eq!(took, SETTLE + 3 * POLL);
+        assert_eq!(took, SETTLE + 7 * FIRST_POLL, "three looks, each after twice the time");
         for _ in 0..200 {
             fixture.containers.fail_next("of_project", away());
         }

@@ -3,7 +3,8 @@
 mod facts;
 mod streams;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use bollard::query_parameters::{
     ListImagesOptionsBuilder, ListVolumesOptionsBuilder, LogsOptionsBuilder, RemoveImageOptions,
     RemoveVolumeOptions, TagImageOptionsBuilder,
 };
+use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
@@ -26,6 +28,8 @@ use streams::{append, collect, exec};
 
 /// Facts come at once or not at all.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// Where Docker writes its process id when it starts, unless it was told another place.
+const PID_FILE: &str = "/var/run/docker.pid";
 /// Removing a large image takes longer.
 const REMOVAL: Duration = Duration::from_secs(300);
 
@@ -67,6 +71,23 @@ impl DockerEngine {
             Err(_) => {
                 Err(DockerError::TimedOut { operation: operation.to_owned(), after: deadline })
             }
+        }
+    }
+
+    /// The id of a container's image, and its addresses in all of its networks; none if there is no such container.
+    pub async fn look(
+        &self,
+        name: &str,
+    ) -> Result<Option<(String, BTreeSet<IpAddr>)>, DockerError> {
+        let inspected = self
+            .ask(&format!("inspect container {name}"), DEADLINE, |docker| {
+                docker.inspect_container(name, None::<InspectContainerOptions>)
+            })
+            .await;
+        match inspected {
+            Ok(facts) => Ok(Some(facts::image_and_addresses(facts))),
+            Err(DockerError::NoSuch { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -271,5 +292,11 @@ impl Containers for DockerEngine {
 
     async fn ping(&self) -> Result<(), DockerError> {
         self.ask("answer", DEADLINE, |docker| docker.ping()).await.map(drop)
+    }
+
+    async fn running_since(&self) -> Option<DateTime<Utc>> {
+        // Docker writes it before anything else, and its API does not tell.
+        let written = tokio::fs::metadata(PID_FILE).await.ok()?.modified().ok()?;
+        Some(written.into())
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
 use super::{Container, Containers, DockerError, ExecOutput, Health, Image, State};
 use crate::host::fake::{Failures, FakeMachine, full_reference, lock};
@@ -26,6 +27,7 @@ impl Container {
             probe: None,
             restart_count: 0,
             started_at: None,
+            finished_at: None,
             restart: "no".to_owned(),
             config_hash: None,
             binds: Vec::new(),
@@ -41,6 +43,7 @@ pub struct FakeContainers {
     pub failures: Failures<DockerError>,
     logs: Mutex<BTreeMap<String, String>>,
     answers: Mutex<BTreeMap<String, ExecOutput>>,
+    since: Mutex<Option<DateTime<Utc>>>,
 }
 
 impl FakeContainers {
@@ -52,6 +55,11 @@ impl FakeContainers {
     /// Makes the next call of a method fail.
     pub fn fail_next(&self, operation: &str, error: DockerError) {
         self.failures.push(operation, error);
+    }
+
+    /// Sets when Docker was started.
+    pub fn set_running_since(&self, at: DateTime<Utc>) {
+        *lock(&self.since) = Some(at);
     }
 
     /// Sets what a container has logged.
@@ -191,5 +199,9 @@ impl Containers for FakeContainers {
 
     async fn ping(&self) -> Result<(), DockerError> {
         self.failures.take("ping")
+    }
+
+    async fn running_since(&self) -> Option<DateTime<Utc>> {
+        *lock(&self.since)
     }
 }

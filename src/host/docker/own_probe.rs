@@ -12,14 +12,25 @@ use super::{Container, Containers, Health, State};
 
 /// A check that takes longer is left to Docker.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// At least so long between two probes of a container.
+/// At least so long between the first two probes of a container, twice as long between the next two, and so on.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// No probe waits for more than that, whatever went before.
 const PAUSE: Duration = Duration::from_millis(400);
 /// A check may be heavy: so many times as long as it takes, nothing is asked.
 const SHARE: u32 = 4;
 
-/// When each container (by id) may be probed again; never, if there is no time.
+/// What is known of the probes of each container, by its id.
 #[derive(Debug, Default)]
-pub(super) struct Prober(BTreeMap<String, Option<Instant>>);
+pub(super) struct Prober(BTreeMap<String, Probed>);
+
+/// When a container may be probed again.
+#[derive(Debug)]
+struct Probed {
+    /// None: never.
+    next: Option<Instant>,
+    /// The least pause after the probe that comes then.
+    pause: Duration,
+}
 
 impl Prober {
     /// Probes what Docker has no verdict on yet. A success makes it healthy; a failure says nothing.
@@ -36,14 +47,17 @@ impl Prober {
 
     async fn succeeds(&mut self, docker: &dyn Containers, container: &Container) -> bool {
         let began = Instant::now();
-        let due = self.0.get(&container.id).is_none_or(|next| next.is_some_and(|at| at <= began));
+        let known = self.0.get(&container.id);
+        let due = known.is_none_or(|known| known.next.is_some_and(|at| at <= began));
+        let pause = known.map_or(FIRST_PAUSE, |known| known.pause);
         if container.check.is_empty() || !due {
             return false;
         }
         let answer = docker.exec(&container.id, &container.check, None, DEADLINE).await;
         let took = began.elapsed();
-        let next = (took < DEADLINE).then(|| Instant::now() + PAUSE.max(took * SHARE));
-        self.0.insert(container.id.clone(), next);
+        let next = (took < DEADLINE).then(|| Instant::now() + pause.max(took * SHARE));
+        let probed = Probed { next, pause: PAUSE.min(pause * 2) };
+        self.0.insert(container.id.clone(), probed);
         answer.is_ok_and(|output| output.code == 0)
     }
 }

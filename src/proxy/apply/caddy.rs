@@ -4,11 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::{Applied, Effect, Proxies, ProxyError};
+use crate::clock;
+use crate::error::chain;
 use crate::host::files::{read_optional, write_atomic};
+use crate::model::AppName;
 use crate::proxy::Problem;
-use crate::proxy::caddy::{AppRoutes, Apps, CaddyConfig, whole};
+use crate::proxy::caddy::{AppRoutes, Apps, CaddyAbilities, CaddyConfig, whole};
 use crate::proxy::certificates::shared_hosts;
 use crate::proxy::control::{CheckError, ControlError};
 use crate::proxy::render::{AppSites, Pages, Rendered};
@@ -18,6 +22,8 @@ use crate::proxy::render::{AppSites, Pages, Rendered};
 pub(super) struct Served {
     pub(super) apps: Apps,
     pages: Pages,
+    /// What of its abilities it uses.
+    abilities: CaddyAbilities,
     /// The mark of the configuration that says so; none before the first load.
     mark: Option<String>,
     /// `caddy.json` when it was compared or written last.
@@ -25,10 +31,6 @@ pub(super) struct Served {
 }
 
 impl Served {
-    fn is(&self, apps: &Apps, pages: &Pages) -> bool {
-        self.mark.is_some() && self.apps == *apps && self.pages == *pages
-    }
-
     /// The hosts of apps whose routes are not, or not so, in Caddy; wildcards without their star.
     pub(super) fn late(&self, apps: &Apps) -> BTreeSet<String> {
         let late = apps.iter().filter(|(name, app)| self.apps.get(*name) != Some(*app));
@@ -78,7 +80,8 @@ impl Proxies {
             };
             match &outcome {
                 Ok(routes) => {
-                    apps.insert(name.clone(), (sites.clone(), routes.clone()));
+                    let sites = self.settled(name, sites, applied).await;
+                    apps.insert(name.clone(), (sites, routes.clone()));
                 }
                 Err(what) => {
                     let what = format!("CADDYFILE: {what}");
@@ -89,6 +92,23 @@ impl Proxies {
         }
         self.adapted.keep(known, is_complete).await;
         is_complete.then_some(apps)
+    }
+
+    /// An app's sites with the certificates that a policy gives, as they are on this node now.
+    async fn settled(
+        &self,
+        name: &AppName,
+        sites: &Arc<AppSites>,
+        applied: &mut Applied,
+    ) -> Arc<AppSites> {
+        if sites.given.is_empty() {
+            return sites.clone();
+        }
+        let mut sites = sites.as_ref().clone();
+        let problems = self.shelf.settle(&mut sites, clock::now()).await;
+        let of = |what| Problem::new(format!("app/{name}"), what);
+        applied.problems.extend(problems.into_iter().map(of));
+        Arc::new(sites)
     }
 
     /// What Caddy makes of one app's text: its routes, or why they aren't used.
@@ -103,9 +123,18 @@ impl Proxies {
         }
     }
 
+    /// Whether Caddy was given these apps and pages, for what it can do.
+    fn is_served(&self, apps: &Apps, pages: &Pages) -> bool {
+        self.served.mark.is_some() && self.served.apps == *apps && self.has_the_rest(pages)
+    }
+
+    fn has_the_rest(&self, pages: &Pages) -> bool {
+        self.served.pages == *pages && self.served.abilities == self.settings.caddy_abilities
+    }
+
     /// Whether Caddy has to be given something else, and not yet: says when.
     pub(super) fn is_late(&self, apps: &Apps, pages: &Pages, applied: &mut Applied) -> bool {
-        if self.served.is(apps, pages) {
+        if self.is_served(apps, pages) {
             return false;
         }
         let wait = self.caddy_turn.wait(Instant::now());
@@ -122,7 +151,7 @@ impl Proxies {
     ) -> Result<(), ProxyError> {
         let mut both = self.served.apps.clone();
         both.extend(apps.iter().map(|(name, app)| (name.clone(), app.clone())));
-        if both == self.served.apps && *pages == self.served.pages {
+        if both == self.served.apps && self.has_the_rest(pages) {
             return Ok(());
         }
         self.place_certificates(&both).await;
@@ -154,6 +183,7 @@ impl Proxies {
         self.served.mark = Some(mark.to_owned());
         self.served.pages = pages.clone();
         self.served.apps = apps;
+        self.served.abilities = self.settings.caddy_abilities.clone();
         self.placed.clear();
         if let Some(source) = &self.certificates {
             let sites = self.served.apps.values().map(|(sites, _)| &**sites);
@@ -169,7 +199,7 @@ impl Proxies {
         pages: &Pages,
         applied: &mut Applied,
     ) -> Result<(), ProxyError> {
-        if self.served.is(&apps, pages) && self.runs_and_is_kept().await? {
+        if self.is_served(&apps, pages) && self.runs_and_is_kept().await? {
             return Ok(());
         }
         let wanted = whole(&self.settings, &apps, pages);
@@ -218,10 +248,16 @@ impl Proxies {
         wanted: &CaddyConfig,
     ) -> Result<(), ProxyError> {
         match effect {
-            Effect::NotRunning => Ok(()),
+            Effect::NotRunning => {
+                // One that is older than its file could not even start with it.
+                match self.is_going_back() {
+                    true => self.keep(&apps, wanted.text()).await,
+                    false => Ok(()),
+                }
+            }
             Effect::Changed(_) => {
                 self.now_served(apps, pages, wanted.mark());
-                self.keep(wanted.text()).await
+                self.keep(&BTreeMap::new(), wanted.text()).await
             }
         }
     }
@@ -251,12 +287,21 @@ impl Proxies {
         self.loaded(effect, good, pages, &wanted).await
     }
 
-    async fn keep(&mut self, text: &str) -> Result<(), ProxyError> {
+    /// Keeps what Caddy is to start with; `apps` are in it, and those that are served as they are.
+    async fn keep(&mut self, apps: &Apps, text: &str) -> Result<(), ProxyError> {
         let path = self.settings.caddy_file();
         if read_optional(&path).await?.as_deref() != Some(text.as_bytes()) {
             write_atomic(&path, text, 0o644).await?;
         }
         self.served.file = Stamp::of(&path).await;
+        // Neither what runs nor what starts names the others.
+        let used = self.served.apps.values().chain(apps.values());
+        let used = used.flat_map(|(sites, _)| sites.given_files());
+        let used = used.flat_map(|given| [given.certificate.clone(), given.key.clone()]);
+        if let Err(error) = self.shelf.keep_only(used.collect()).await {
+            warn!(error = %chain(&error), "copies of certificates that nothing uses stay for now");
+        }
+        self.expects_proxy = Some(self.settings.caddy_abilities.is_current());
         Ok(())
     }
 }

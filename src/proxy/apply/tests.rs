@@ -1,4 +1,7 @@
+mod abilities;
+mod foreseen;
 mod gather;
+mod given;
 mod hostile;
 mod running;
 
@@ -29,7 +32,11 @@ fn node(name: &str) -> NodeName {
 
 fn fixture() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
-    let settings = ProxySettings { data_dir: dir.path().to_owned(), ..ProxySettings::default() };
+    let settings = ProxySettings {
+        data_dir: dir.path().to_owned(),
+        certificate_dir: dir.path().join("admin"),
+        ..ProxySettings::default()
+    };
     let control = Arc::new(FakeControl::default());
     control.state().files = Some(settings.clone());
     let nodes = [("node1", "10.0.0.1"), ("node2", "10.0.0.2")];

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{AppRoutes, CaddyConfig, front_door, maintenance};
+use super::abilities::RouteText;
+use super::{AppRoutes, CaddyAbilities, CaddyConfig, front_door, given, maintenance};
 use crate::model::AppName;
 use crate::proxy::caddyfile::{Dialect, Scheme, TlsChoice};
 use crate::proxy::render::{AppSites, Pages};
@@ -30,18 +31,22 @@ pub(super) fn rank(host: &str) -> Rank<'_> {
 
 /// Merges the routes of apps, and the pages that hosts have of their own; with none it is what a node starts with.
 pub fn whole(settings: &ProxySettings, apps: &Apps, pages: &Pages) -> CaddyConfig {
-    let errors = |pick: fn(&AppRoutes) -> &Vec<Box<str>>, first: Vec<String>| {
-        let first = first.into_iter().map(Cow::Owned);
-        let own = apps.values().flat_map(|(_, routes)| pick(routes));
-        first.chain(own.map(|route| Cow::Borrowed(route.as_ref()))).collect()
-    };
+    let abilities = &settings.caddy_abilities;
+    let doors = front_door::routes(settings, apps);
+    let first = abilities.first_route().map(Cow::Owned).into_iter();
     let lists = [
-        ("/apps/http/servers/http/routes", routes(apps, Scheme::Http)),
-        ("/apps/http/servers/http/errors/routes", errors(|routes| &routes.http_errors, Vec::new())),
-        ("/apps/http/servers/https/routes", routes(apps, Scheme::Https)),
+        (
+            "/apps/http/servers/http/routes",
+            first.chain(routes(abilities, apps, Scheme::Http)).collect(),
+        ),
+        (
+            "/apps/http/servers/http/errors/routes",
+            errors(abilities, apps, &[], |routes| &routes.http_errors),
+        ),
+        ("/apps/http/servers/https/routes", routes(abilities, apps, Scheme::Https)),
         (
             "/apps/http/servers/https/errors/routes",
-            errors(|routes| &routes.https_errors, front_door::routes(settings, apps)),
+            errors(abilities, apps, &doors, |routes| &routes.https_errors),
         ),
     ];
     CaddyConfig::new(frame(settings, apps, pages), &lists)
@@ -55,7 +60,7 @@ pub fn config(settings: &ProxySettings, apps: &Apps, pages: &Pages) -> Value {
 /// All but the routes and error routes of the apps, which are put in their places later.
 fn frame(settings: &ProxySettings, apps: &Apps, pages: &Pages) -> Value {
     let port = |port: u16| json!([format!(":{port}")]);
-    json!({
+    let mut whole = json!({
         "admin": {
             "listen": format!("unix/{}", settings.caddy_socket().display()),
             // The name that this program's requests carry; Caddy checks it on unix sockets too.
@@ -81,8 +86,8 @@ fn frame(settings: &ProxySettings, apps: &Apps, pages: &Pages) -> Value {
                         "listen": port(settings.caddy_https_port),
                         "routes": [],
                         "errors": {"routes": []},
-                        "automatic_https": {"disable_redirects": true},
-                        "tls_connection_policies": [{}],
+                        "automatic_https": given::automatic_https(apps),
+                        "tls_connection_policies": given::connection_policies(apps),
                         "logs": {},
                         // HTTP/3 would be announced, and does not come through HAProxy.
                         "protocols": ["h1", "h2"],
@@ -93,7 +98,7 @@ fn frame(settings: &ProxySettings, apps: &Apps, pages: &Pages) -> Value {
                         "listen": port(settings.caddy_maintenance_port),
                         "routes": maintenance::routes(settings, pages, Scheme::Https),
                         "automatic_https": {"disable": true},
-                        "tls_connection_policies": [{}],
+                        "tls_connection_policies": given::connection_policies(apps),
                         "protocols": ["h1", "h2"],
                     },
                     "maintenance_http": {
@@ -104,20 +109,34 @@ fn frame(settings: &ProxySettings, apps: &Apps, pages: &Pages) -> Value {
                     },
                 },
             },
-            "tls": {"automation": {"policies": policies(settings, apps)}},
+            "tls": tls(settings, apps),
             "pki": {"certificate_authorities": {"local": {"install_trust": false}}},
         },
-    })
+    });
+    settings.caddy_abilities.put_into(&mut whole);
+    whole
 }
 
-fn routes(apps: &Apps, scheme: Scheme) -> Vec<Cow<'_, str>> {
+/// Error routes: some first, then those that apps have.
+fn errors<'a>(
+    abilities: &CaddyAbilities,
+    apps: &'a Apps,
+    first: &'a [RouteText],
+    pick: fn(&AppRoutes) -> &Vec<RouteText>,
+) -> Vec<Cow<'a, str>> {
+    let own = apps.values().flat_map(|(_, routes)| pick(routes));
+    first.iter().chain(own).map(|route| Cow::Borrowed(route.for_caddy(abilities))).collect()
+}
+
+fn routes<'a>(abilities: &CaddyAbilities, apps: &'a Apps, scheme: Scheme) -> Vec<Cow<'a, str>> {
     let mut all: Vec<(Rank<'_>, Cow<'_, str>)> = Vec::new();
     for (_, routes) in apps.values() {
         let own = match scheme {
             Scheme::Http => &routes.http,
             Scheme::Https => &routes.https,
         };
-        all.extend(own.iter().map(|(host, route)| (rank(host), Cow::Borrowed(route.as_ref()))));
+        let text = |route: &'a RouteText| Cow::Borrowed(route.for_caddy(abilities));
+        all.extend(own.iter().map(|(host, route)| (rank(host), text(route))));
     }
     if scheme == Scheme::Http {
         all.extend(redirects(apps));
@@ -155,6 +174,15 @@ fn redirects(apps: &Apps) -> Vec<(Rank<'_>, Cow<'_, str>)> {
     missing.map(redirect).collect()
 }
 
+fn tls(settings: &ProxySettings, apps: &Apps) -> Value {
+    let mut tls = json!({"automation": {"policies": policies(settings, apps)}});
+    let files = given::files(apps);
+    if !files.is_empty() {
+        tls["certificates"] = json!({"load_files": files});
+    }
+    tls
+}
+
 /// Who issues certificates: the sites that chose, then the rest.
 fn policies(settings: &ProxySettings, apps: &Apps) -> Vec<Value> {
     let mut internal = Vec::new();
@@ -162,7 +190,7 @@ fn policies(settings: &ProxySettings, apps: &Apps) -> Vec<Value> {
     let hosts = apps.values().flat_map(|(sites, _)| &sites.hosts);
     for ((scheme, host), choice) in hosts {
         match (scheme, choice) {
-            (Scheme::Http, _) | (_, TlsChoice::Default) => {}
+            (Scheme::Http, _) | (_, TlsChoice::Default | TlsChoice::Given(_)) => {}
             (_, TlsChoice::Internal) => internal.push(host.as_str()),
             (_, TlsChoice::Email(email)) => emails.entry(email).or_default().push(host),
         }

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::Apps;
+use super::abilities::RouteText;
 use crate::model::AppName;
 use crate::proxy::caddyfile::{Scheme, TlsChoice};
 use crate::proxy::{Issuer, ProxySettings};
@@ -18,30 +19,44 @@ const MARK: &str = "X-Tandem-Again";
 const SAFE: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 
 /// The error routes of all apps; each applies while the app's file is in the directory of the held.
-pub(super) fn routes(settings: &ProxySettings, apps: &Apps) -> Vec<String> {
+pub(super) fn routes(settings: &ProxySettings, apps: &Apps) -> Vec<RouteText> {
     let mut all = Vec::new();
     for (app, (sites, _)) in apps {
-        let mut hosts: BTreeMap<bool, Vec<&str>> = BTreeMap::new();
+        let mut hosts: BTreeMap<Trust<'_>, Vec<&str>> = BTreeMap::new();
         for ((scheme, host), choice) in &sites.hosts {
             if *scheme == Scheme::Https {
-                hosts.entry(is_internal(settings, choice)).or_default().push(host);
+                hosts.entry(Trust::of(settings, choice)).or_default().push(host);
             }
         }
-        for (is_internal, hosts) in hosts {
+        for (trust, hosts) in hosts {
             let held = held(&settings.held_dir(), app);
-            all.push(again(settings, &hosts, &held, is_internal).to_string());
-            all.push(come_back(&hosts, &held).to_string());
+            all.push(RouteText::of(&again(settings, &hosts, &held, trust)));
+            all.push(RouteText::of(&come_back(&hosts, &held)));
         }
     }
     all
 }
 
-/// Whether another node's Caddy shows a certificate of an authority that only it knows.
-fn is_internal(settings: &ProxySettings, choice: &TlsChoice) -> bool {
-    match choice {
-        TlsChoice::Internal => true,
-        TlsChoice::Email(_) => false,
-        TlsChoice::Default => settings.issuer == Issuer::Internal,
+/// By whom another node's Caddy has to be certified for a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Trust<'a> {
+    /// A public authority.
+    Public,
+    /// Whoever is in an admin's file, which has the certificate itself: every node has the same.
+    Given(&'a Path),
+    /// An authority that only that node knows.
+    Nobody,
+}
+
+impl<'a> Trust<'a> {
+    fn of(settings: &ProxySettings, choice: &'a TlsChoice) -> Self {
+        let is_internal = match choice {
+            TlsChoice::Given(Some(given)) => return Self::Given(&given.certificate),
+            TlsChoice::Internal => true,
+            TlsChoice::Email(_) | TlsChoice::Given(None) => false,
+            TlsChoice::Default => settings.issuer == Issuer::Internal,
+        };
+        if is_internal { Self::Nobody } else { Self::Public }
     }
 }
 
@@ -50,11 +65,21 @@ fn held(dir: &Path, app: &AppName) -> Value {
     json!({"root": dir, "try_files": [format!("/{app}")]})
 }
 
-fn again(settings: &ProxySettings, hosts: &[&str], held: &Value, is_internal: bool) -> Value {
+fn again(settings: &ProxySettings, hosts: &[&str], held: &Value, trust: Trust<'_>) -> Value {
     let mut tls = json!({"server_name": "{http.request.host}"});
-    if is_internal {
-        tls["insecure_skip_verify"] = json!(true);
+    match trust {
+        Trust::Public => {}
+        Trust::Given(file) => tls["root_ca_pem_files"] = json!([file]),
+        Trust::Nobody => tls["insecure_skip_verify"] = json!(true),
     }
+    let mut transport = json!({"protocol": "http", "keep_alive": {"enabled": false}, "tls": tls});
+    let port = match settings.caddy_abilities.is_current() {
+        true => {
+            transport["proxy_protocol"] = json!("v2");
+            settings.front_door_proxy_port
+        }
+        false => settings.front_door_port,
+    };
     json!({
         "match": [{
             "host": hosts,
@@ -65,10 +90,10 @@ fn again(settings: &ProxySettings, hosts: &[&str], held: &Value, is_internal: bo
         }],
         "handle": [{
             "handler": "reverse_proxy",
-            "upstreams": [{"dial": format!("{}:{}", settings.haproxy_host, settings.front_door_port)}],
+            "upstreams": [{"dial": format!("{}:{port}", settings.haproxy_host)}],
             // Newer releases would send the upstream's name.
             "headers": {"request": {"set": {MARK: ["1"], "Host": ["{http.request.hostport}"]}}},
-            "transport": {"protocol": "http", "keep_alive": {"enabled": false}, "tls": tls},
+            "transport": transport,
         }],
         "terminal": true,
     })

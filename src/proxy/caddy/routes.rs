@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::NotAllowed;
+use super::abilities::RouteText;
 use super::allow::{array, fields, refuse, routes};
 use crate::proxy::caddyfile::Scheme;
 use crate::proxy::render::{AppSites, is_of_project};
@@ -10,10 +11,10 @@ use crate::proxy::render::{AppSites, is_of_project};
 /// Routes, each for one host, in the form that they have in Caddy's configuration: as text, because they were looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AppRoutes {
-    pub(super) http: Vec<(Box<str>, Box<str>)>,
-    pub(super) https: Vec<(Box<str>, Box<str>)>,
-    pub(super) http_errors: Vec<Box<str>>,
-    pub(super) https_errors: Vec<Box<str>>,
+    pub(super) http: Vec<(Box<str>, RouteText)>,
+    pub(super) https: Vec<(Box<str>, RouteText)>,
+    pub(super) http_errors: Vec<RouteText>,
+    pub(super) https_errors: Vec<RouteText>,
 }
 
 impl AppRoutes {
@@ -61,7 +62,7 @@ impl AppRoutes {
     }
 
     fn add(&mut self, scheme: Scheme, field: &str, host: &str, route: &Value) {
-        let text = route.to_string().into_boxed_str();
+        let text = RouteText::of(route);
         match (scheme, field) {
             (Scheme::Http, "errors") => self.http_errors.push(text),
             (Scheme::Https, "errors") => self.https_errors.push(text),

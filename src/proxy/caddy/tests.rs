@@ -12,6 +12,7 @@ fn sites() -> AppSites {
     AppSites {
         text: String::new(),
         hosts: BTreeMap::from([((Scheme::Http, "a.test".to_owned()), TlsChoice::Default)]),
+        given: BTreeMap::new(),
         dialect: Dialect::V2,
         containers: vec!["named".to_owned(), "appmain12345_".to_owned()],
         upstreams: BTreeSet::new(),

@@ -6,7 +6,7 @@ use super::lexer::{Token, single_quoted, tokens};
 use super::parser::{Block, Directive, blocks};
 use super::placeholder::check_v2;
 use super::write::{self, Line};
-use super::{Dialect, SiteUrl, dialect, translate, urls};
+use super::{Dialect, Permits, SiteUrl, dialect, translate, urls};
 use crate::proxy::invariants::{Broken, broken};
 
 /// What must not come through, wherever it stood.
@@ -95,7 +95,9 @@ fn lines(directive: &Directive, depth: usize) -> Result<(), Broken> {
 
 /// The translation: each site that is taken is one site of Caddy 2, of known directives, to the app's own containers.
 pub fn translation(text: &str, is_own: &dyn Fn(&str) -> bool) -> Result<(), Broken> {
-    let Ok(translation) = translate(text, &|host, _| is_own(host)) else {
+    let may_dial = |host: &str, _: u16| is_own(host);
+    let Ok(translation) = translate(text, Permits { may_dial: &may_dial, is_given: &|_| true })
+    else {
         return Ok(());
     };
     for site in &translation.sites {

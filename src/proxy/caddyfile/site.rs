@@ -7,6 +7,7 @@ use super::parser::{Block, Directive};
 use super::placeholder::{Speaks, from_v1};
 use super::write::{self, Line};
 use super::{CaddyfileError, Dialect, dialect, v1, v2};
+use crate::proxy::certificates::Given;
 
 /// Where a site's certificate comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub enum TlsChoice {
     Internal,
     /// A public authority, with this account.
     Email(String),
+    /// An admin, by a policy; none: there is none that can be used, and nobody else is asked for one. No text says so.
+    Given(Option<Given>),
 }
 
 /// A site, ready to be written.
@@ -52,6 +55,7 @@ pub struct Translation {
 pub(super) struct Scope<'a> {
     pub(super) url: &'a SiteUrl,
     pub(super) may_dial: MayDial<'a>,
+    is_given: &'a dyn Fn(&str) -> bool,
     pub(super) tls: TlsChoice,
     /// Lines with their rank: Caddy 1 has an order of its own, whatever the order in the file.
     pub(super) lines: Vec<(u8, Line)>,
@@ -80,13 +84,21 @@ impl Scope<'_> {
         self.notes.insert(format!("line {}: {}: {why}", directive.line, directive.name));
     }
 
-    /// `tls EMAIL`, `tls internal` and the like: what the two dialects share.
+    /// `tls EMAIL`, `tls CERT KEY` and the like: what the two dialects share.
     pub(super) fn choose_email(&mut self, directive: &Directive) -> Result<(), CaddyfileError> {
         match directive.args().as_slice() {
             [email] if is_email(email) && directive.block.is_none() => {
                 self.tls = TlsChoice::Email((*email).to_owned());
                 Ok(())
             }
+            // Whatever it names are files of another place, of which nothing is read.
+            [_, _] if directive.block.is_none() && (self.is_given)(&self.url.host) => {
+                self.ignore(directive, "the certificate is the one that the policy gives the host");
+                Ok(())
+            }
+            [_, _] if directive.block.is_none() => Err(directive.error(
+                "files are not read; an admin can give a host its certificate by a policy",
+            )),
             _ => Err(directive.error(
                 "only an e-mail address, 'internal' (Caddy 2), 'self_signed' or 'off' (Caddy 1) are for apps",
             )),
@@ -125,10 +137,19 @@ pub(super) fn addresses(block: &Block) -> Result<Vec<SiteUrl>, CaddyfileError> {
 /// Says of a host and a port whether the app may proxy to it.
 pub type MayDial<'a> = &'a dyn Fn(&str, u16) -> bool;
 
-/// Translates a text. `may_dial` knows the upstreams: the app's containers, and what an admin has added.
-pub fn translate(text: &str, may_dial: MayDial<'_>) -> Result<Translation, CaddyfileError> {
+/// What an app's text may name beside what everybody may.
+#[derive(Clone, Copy)]
+pub struct Permits<'a> {
+    /// Knows the upstreams: the app's containers, and what an admin has added.
+    pub may_dial: MayDial<'a>,
+    /// Whether an admin gives a host its certificate.
+    pub is_given: &'a dyn Fn(&str) -> bool,
+}
+
+/// Translates a text.
+pub fn translate(text: &str, permits: Permits<'_>) -> Result<Translation, CaddyfileError> {
     let reading = read(text)?;
-    let mut translation = sites(reading.dialect, &reading.blocks, may_dial)?;
+    let mut translation = sites(reading.dialect, &reading.blocks, permits)?;
     if reading.is_single_quoted {
         translation.notes.push("single quotes are read as quotes; write double ones".to_owned());
     }
@@ -148,7 +169,8 @@ pub(super) fn read(text: &str) -> Result<Reading, CaddyfileError> {
     let first = dialect::read(text);
     // No container has a quote in its name.
     let makes_sense = |dialect, blocks: &[Block]| {
-        sites(dialect, blocks, &|host: &str, _: u16| !host.contains('\'')).is_ok()
+        let may_dial = |host: &str, _: u16| !host.contains('\'');
+        sites(dialect, blocks, Permits { may_dial: &may_dial, is_given: &|_| true }).is_ok()
     };
     let is_clear = first
         .as_ref()
@@ -165,7 +187,7 @@ pub(super) fn read(text: &str) -> Result<Reading, CaddyfileError> {
 fn sites(
     dialect: Dialect,
     blocks: &[Block],
-    may_dial: MayDial<'_>,
+    permits: Permits<'_>,
 ) -> Result<Translation, CaddyfileError> {
     let mut translation = Translation { dialect, sites: Vec::new(), notes: Vec::new() };
     let mut notes = BTreeSet::new();
@@ -178,7 +200,8 @@ fn sites(
             }
             let mut scope = Scope {
                 url: &url,
-                may_dial,
+                may_dial: permits.may_dial,
+                is_given: permits.is_given,
                 tls: TlsChoice::Default,
                 lines: Vec::new(),
                 notes: BTreeSet::new(),

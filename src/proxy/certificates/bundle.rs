@@ -19,7 +19,7 @@ const MAX_CHAIN: usize = 10;
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// Not PEM, or PEM of something else.
-    #[error("the {part} is not PEM as Caddy writes it: {why}")]
+    #[error("the {part} is not PEM as Caddy takes it: {why}")]
     Pem {
         /// certificate, key.
         part: &'static str,
@@ -136,12 +136,15 @@ impl Bundle {
 }
 
 /// The one block of PEM that a text is.
-fn block<'a>(part: &'static str, text: &'a str) -> Result<(&'a str, Vec<u8>), BundleError> {
+pub(super) fn block<'a>(
+    part: &'static str,
+    text: &'a str,
+) -> Result<(&'a str, Vec<u8>), BundleError> {
     pem::decode_vec(text.as_bytes())
         .map_err(|error| BundleError::Pem { part, why: error.to_string() })
 }
 
-fn chain(text: &str) -> Result<Vec<Certificate>, BundleError> {
+pub(super) fn chain(text: &str) -> Result<Vec<Certificate>, BundleError> {
     const END: &str = "-----END CERTIFICATE-----";
     let wrong = |why: &str| BundleError::Pem { part: "certificate", why: why.to_owned() };
     let blocks = text.split_inclusive(END).map(str::trim).filter(|block| !block.is_empty());
@@ -160,12 +163,20 @@ fn chain(text: &str) -> Result<Vec<Certificate>, BundleError> {
 }
 
 fn is_for(leaf: &Certificate, host: &CertificateHost) -> Result<bool, BundleError> {
-    let names = leaf.tbs_certificate.get::<SubjectAltName>()?;
-    let is_host = |name: &GeneralName| matches!(name, GeneralName::DnsName(name) if name.as_str().eq_ignore_ascii_case(host.as_str()));
-    Ok(names.is_some_and(|(_, names)| names.0.iter().any(is_host)))
+    Ok(hosts(leaf)?.iter().any(|name| name == host.as_str()))
 }
 
-fn facts(leaf: &Certificate) -> Result<Facts, BundleError> {
+/// The hosts that a certificate names, in lower case.
+pub(super) fn hosts(leaf: &Certificate) -> Result<Vec<String>, BundleError> {
+    let names = leaf.tbs_certificate.get::<SubjectAltName>()?;
+    let host = |name: &GeneralName| {
+        let GeneralName::DnsName(name) = name else { return None };
+        Some(name.as_str().to_ascii_lowercase())
+    };
+    Ok(names.map_or_else(Vec::new, |(_, names)| names.0.iter().filter_map(host).collect()))
+}
+
+pub(super) fn facts(leaf: &Certificate) -> Result<Facts, BundleError> {
     let validity = &leaf.tbs_certificate.validity;
     let [not_before, not_after] = [validity.not_before, validity.not_after].map(|time| {
         let seconds = i64::try_from(time.to_unix_duration().as_secs()).ok();

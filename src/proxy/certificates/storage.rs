@@ -63,6 +63,17 @@ impl Storage {
         off_thread(move || stamp(&root, &host)).await
     }
 
+    /// Whether there is anything for a host, of any authority, Caddy's own included.
+    pub async fn has_any(&self, host: &CertificateHost) -> bool {
+        let (root, name) = (self.data.join(CERTIFICATES), host.file_name());
+        let any = off_thread(move || {
+            let entries = fs::read_dir(root).into_iter().flatten().flatten();
+            let folders = entries.map(|entry| entry.path().join(&name).join(format!("{name}.crt")));
+            Ok::<_, FileError>(folders.into_iter().any(|path| path.is_file()))
+        });
+        any.await.unwrap_or(false)
+    }
+
     /// Puts a certificate where Caddy looks for it, for nobody but root to read.
     pub async fn put(&self, bundle: &Bundle) -> Result<(), FileError> {
         let (data, bundle) = (self.data.clone(), bundle.clone());

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{CheckError, ControlError, Effect, ProxyControl};
 use crate::proxy::ProxySettings;
-use crate::proxy::caddy::CaddyConfig;
+use crate::proxy::caddy::{CaddyAbilities, CaddyConfig};
 use crate::proxy::haproxy::maps::{FILES, entries};
 use crate::proxy::render::fingerprint;
 
@@ -25,6 +25,8 @@ pub struct FakeState {
     pub load_refuses: Vec<String>,
     /// Checks can't be made.
     pub no_checks: bool,
+    /// What Caddy can do; nothing is known while there are no checks.
+    pub caddy_abilities: CaddyAbilities,
     /// Nothing runs.
     pub is_down: bool,
     /// Checks of HAProxy's configuration.
@@ -47,6 +49,8 @@ pub struct FakeState {
     pub servers: BTreeMap<(String, String), bool>,
     /// What Caddy runs, and what it ran before.
     pub loads: Vec<Value>,
+    /// HAProxy began its connections to Caddy by a header that Caddy did not expect.
+    pub is_misled: bool,
 }
 
 impl FakeState {
@@ -67,6 +71,13 @@ impl FakeState {
         let text = self.files.as_ref().map(|files| std::fs::read(files.caddy_file()));
         let config = text.and_then(|text| serde_json::from_slice(&text.ok()?).ok());
         self.loads.extend(config);
+    }
+
+    /// Looks whether the two speak the same language, after a change of one of them.
+    fn notice(&mut self) {
+        let sends = self.haproxy_cfg.iter().any(|text| text.contains("caddy:443 send-proxy-v2"));
+        let expects = self.loads.last().is_some_and(CaddyAbilities::are_used_by);
+        self.is_misled |= sends && !expects;
     }
 
     fn read_haproxy(&mut self) {
@@ -150,6 +161,14 @@ impl ProxyControl for FakeControl {
         }
     }
 
+    async fn caddy_abilities(&self) -> Result<CaddyAbilities, CheckError> {
+        let state = self.state();
+        match state.no_checks {
+            true => Err(CheckError::Unavailable("no container".to_owned())),
+            false => Ok(state.caddy_abilities.clone()),
+        }
+    }
+
     async fn running_haproxy(&self) -> Result<Option<String>, ControlError> {
         let state = self.state();
         let running = state.haproxy_cfg.as_deref().filter(|_| !state.is_down);
@@ -166,6 +185,7 @@ impl ProxyControl for FakeControl {
         }
         state.reloads += 1;
         state.read_haproxy();
+        state.notice();
         Ok(Effect::Changed(1))
     }
 
@@ -218,6 +238,7 @@ impl ProxyControl for FakeControl {
             return Err(ControlError::Refused { proxy: "Caddy", what });
         }
         state.loads.push(value);
+        state.notice();
         Ok(Effect::Changed(1))
     }
 }

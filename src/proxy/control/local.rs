@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
+use super::knowledge::Knowledge;
 use super::pushed::{Process, Pushed};
 use super::{
     CheckError, CheckRunner, ControlError, Effect, ExecOutput, MAX_CHECK_OUTPUT, ProxyControl,
@@ -20,7 +21,7 @@ use super::{
 use crate::host::files::write_atomic;
 use crate::host::unix_http::{Reply, request};
 use crate::proxy::ProxySettings;
-use crate::proxy::caddy::CaddyConfig;
+use crate::proxy::caddy::{CaddyAbilities, CaddyConfig, PROBE};
 
 /// Where the images keep their programs; nothing else of the environment is passed on.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -40,14 +41,16 @@ pub struct LocalControl {
     haproxy_turn: Mutex<()>,
     caddy_turn: Mutex<()>,
     pushed: Mutex<Pushed>,
+    knowledge: Mutex<Knowledge>,
 }
 
 impl LocalControl {
     /// Takes the settings and a way into the check containers.
     pub fn new(settings: ProxySettings, runner: Arc<dyn CheckRunner>) -> Self {
         let (haproxy_turn, caddy_turn) = (Mutex::new(()), Mutex::new(()));
-        let (candidates, pushed) = (AtomicU64::new(0), Mutex::default());
-        Self { settings, runner, candidates, haproxy_turn, caddy_turn, pushed }
+        let candidates = AtomicU64::new(0);
+        let (pushed, knowledge) = (Mutex::default(), Mutex::default());
+        Self { settings, runner, candidates, haproxy_turn, caddy_turn, pushed, knowledge }
     }
 
     /// Writes a candidate where the check container sees it, runs a command on it, removes it. One at a time in each
@@ -133,18 +136,31 @@ impl ProxyControl for LocalControl {
     }
 
     async fn caddy_identity(&self) -> Result<String, CheckError> {
-        let seconds = self.settings.check_deadline.as_secs().max(1).to_string();
-        let argv = ["timeout", "-s", "KILL", &seconds, "env", "-i", PATH, "HOME=/tmp"];
-        let argv: Vec<String> =
-            argv.iter().chain(&["caddy", "version"]).map(|&w| w.into()).collect();
-        let deadline = self.settings.check_deadline + Duration::from_secs(5);
-        let container = &self.settings.caddy_check_container;
-        let output = self.runner.exec(container, &argv, deadline).await;
-        let output = output.map_err(CheckError::Unavailable)?;
-        match (output.code, String::from_utf8_lossy(&output.stdout).trim()) {
-            (0, version) if !version.is_empty() => Ok(version.to_owned()),
-            (code, _) => Err(CheckError::Unavailable(format!("caddy version ended with {code}"))),
+        let name = &self.settings.caddy_check_container;
+        let found = self.runner.look(name).await.map_err(CheckError::Unavailable)?;
+        let image = found.unwrap_or_default().image;
+        match image.is_empty() {
+            true => Err(CheckError::Unavailable("Caddy's check container is not there".to_owned())),
+            false => Ok(image),
         }
+    }
+
+    async fn caddy_abilities(&self) -> Result<CaddyAbilities, CheckError> {
+        let mut knowledge = self.knowledge.lock().await;
+        if let Some(fresh) = knowledge.fresh() {
+            return Ok(fresh);
+        }
+        let names = [
+            &self.settings.caddy_host,
+            &self.settings.caddy_check_container,
+            &self.settings.haproxy_host,
+        ];
+        let mut found = Vec::new();
+        for name in names {
+            let looked = self.runner.look(name).await.map_err(CheckError::Unavailable)?;
+            found.push(looked.unwrap_or_default());
+        }
+        knowledge.take(&found, || self.adapt(PROBE)).await
     }
 
     async fn running_haproxy(&self) -> Result<Option<String>, ControlError> {

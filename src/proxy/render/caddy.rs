@@ -1,18 +1,20 @@
 //! Each app's sites as a Caddyfile of its own, for the apps whose master this node is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::AppSites;
+use super::claims::Claims;
 use super::containers::{dialled, is_container};
-use super::prepared::App;
+use super::prepared::{App, Cache};
 use super::template::{RenderError, Templates};
 use crate::model::{AppName, AppRecord};
 use crate::proxy::caddyfile::{
-    CaddyfileError, Dialect, Scheme, Site, TlsChoice, Translation, translate,
+    CaddyfileError, Dialect, Permits, Scheme, Site, TlsChoice, Translation, translate,
 };
+use crate::proxy::certificates::CertificateName;
 use crate::proxy::{Policy, Problem};
 
 /// A text of 64 KiB with many addresses, each with all of it, would be many MiB.
@@ -31,90 +33,83 @@ struct SiteContext {
     body: String,
 }
 
-/// An app's sites as far as its record says: whether its hosts are its own, the others tell.
+/// An app's sites, of those of its hosts that it has.
 #[derive(Debug, PartialEq)]
 pub(super) enum Own {
-    /// It asks for none.
+    /// It asks for none, or has none of the hosts.
     None,
-    /// Its text can't be read.
+    /// Why it has no text for Caddy.
     Wrong(String),
-    /// It asks for these hosts; with a text for Caddy, or why it has none.
-    Sites { hosts: Vec<(Scheme, String)>, sites: Result<Arc<AppSites>, String> },
+    /// With a text for Caddy.
+    Sites(Arc<AppSites>),
 }
 
-/// What a text becomes.
+/// What a text becomes, without the sites of the hosts that are left out: reported is that where hosts are routed.
 pub(super) fn own(
     name: &AppName,
     record: &AppRecord,
     policy: &Policy,
+    left_out: &BTreeSet<Arc<str>>,
     templates: &Templates,
 ) -> Result<Own, RenderError> {
     if record.caddyfile.trim().is_empty() {
         return Ok(Own::None);
     }
+    let wrong = |what: String| Ok(Own::Wrong(format!("CADDYFILE: {what}")));
     let may_dial =
         |host: &str, port| is_container(name, record, host) || policy.may_dial(host, port);
-    let mut translation = match translate(&record.caddyfile, &may_dial) {
+    let is_given = |host: &str| policy.certificate(host).is_some();
+    let permits = Permits { may_dial: &may_dial, is_given: &is_given };
+    let mut translation = match translate(&record.caddyfile, permits) {
         Ok(translation) => translation,
-        Err(error) => return Ok(Own::Wrong(format!("CADDYFILE: {error}"))),
+        Err(error) => return wrong(error.to_string()),
     };
-    // What is left out here is reported where hosts are routed.
-    translation.sites.retain(|site| policy.check_host(&site.url.host).is_ok());
+    translation.sites.retain(|site| !left_out.contains(site.url.host.as_str()));
     if translation.sites.is_empty() {
         return Ok(Own::None);
     }
     let hosts = hosts(&translation);
-    let keys: Vec<_> = hosts.keys().cloned().collect();
-    let wrong = |what: String| Ok(Own::Sites { hosts: keys.clone(), sites: Err(what) });
+    let given = given(policy, &hosts);
     let bodies = match bodies(&translation) {
         Ok(bodies) => bodies,
-        Err(error) => return wrong(format!("CADDYFILE: {error}")),
+        Err(error) => return wrong(error.to_string()),
     };
     if bodies.iter().map(|site| site.body.len()).sum::<usize>() > MAX_TEXT {
-        let what = "CADDYFILE: its sites are more than 512 KiB; have fewer addresses share a block";
+        let what = "its sites are more than 512 KiB; have fewer addresses share a block";
         return wrong(what.to_owned());
     }
     let text = templates.caddy(&Context { app: name.as_str(), sites: bodies })?;
-    let sites = AppSites {
+    Ok(Own::Sites(Arc::new(AppSites {
         text,
         hosts,
         dialect: translation.dialect,
         containers: dialled(name, record),
         upstreams: policy.dials(),
-    };
-    Ok(Own::Sites { hosts: keys, sites: Ok(Arc::new(sites)) })
+        given,
+    })))
 }
 
-/// The sites of the apps whose master this node is; of two with the same host, those of the one in front.
-pub(super) fn sites<'a>(
-    apps: &'a [App<'a>],
+/// The sites of the apps whose master this node is.
+pub(super) fn sites(
+    cache: &mut Cache,
+    apps: &[App<'_>],
+    templates: &Templates,
+    claims: &Claims,
     problems: &mut Vec<Problem>,
-) -> BTreeMap<AppName, Arc<AppSites>> {
+) -> Result<BTreeMap<AppName, Arc<AppSites>>, RenderError> {
     let mut all = BTreeMap::new();
-    let mut taken: BTreeMap<(Scheme, &str), &AppName> = BTreeMap::new();
-    for app in apps {
-        let mut wrong =
-            |what: String| problems.push(Problem::new(app.prepared.source.as_ref(), what));
-        match app.own.as_deref() {
-            None | Some(Own::None) => {}
-            Some(Own::Wrong(what)) => wrong(what.clone()),
-            Some(Own::Sites { hosts, sites }) => {
-                let keys = || hosts.iter().map(|(scheme, host)| (*scheme, host.as_str()));
-                if let Some((key, owner)) = keys().find_map(|key| Some((key, taken.get(&key)?))) {
-                    wrong(format!("CADDYFILE: {}://{} is served by {owner}", key.0, key.1));
-                    continue;
-                }
-                match sites {
-                    Ok(sites) => {
-                        taken.extend(keys().map(|key| (key, app.name)));
-                        all.insert(app.name.clone(), sites.clone());
-                    }
-                    Err(what) => wrong(what.clone()),
-                }
+    for app in apps.iter().filter(|app| app.is_here) {
+        match cache.own(app, claims, templates)?.as_ref() {
+            Own::None => {}
+            Own::Wrong(what) => {
+                problems.push(Problem::new(app.prepared.source.as_ref(), what.as_str()));
+            }
+            Own::Sites(sites) => {
+                all.insert(app.name.clone(), sites.clone());
             }
         }
     }
-    all
+    Ok(all)
 }
 
 fn hosts(translation: &Translation) -> BTreeMap<(Scheme, String), TlsChoice> {
@@ -127,6 +122,15 @@ fn hosts(translation: &Translation) -> BTreeMap<(Scheme, String), TlsChoice> {
         }
     }
     hosts
+}
+
+/// The certificates that an admin gives hosts, whatever their sites say.
+fn given(
+    policy: &Policy,
+    hosts: &BTreeMap<(Scheme, String), TlsChoice>,
+) -> BTreeMap<String, CertificateName> {
+    let by_tls = hosts.keys().filter(|(scheme, _)| *scheme == Scheme::Https);
+    by_tls.filter_map(|(_, host)| Some((host.clone(), policy.certificate(host)?.clone()))).collect()
 }
 
 /// One block per scheme and host; addresses with a path are parts of it, the longest first.

@@ -4,6 +4,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// The kind of thing that a host is, whoever asks for it.
+pub(super) const HOST: &str = "the host";
+
 /// Things of one kind, and whose they are.
 type Owners = HashMap<Arc<str>, Arc<str>>;
 
@@ -58,6 +61,11 @@ impl Claims {
         }
         self.give(kind, key.as_ref().into(), source.into());
         Ok(())
+    }
+
+    /// Whether a source has a thing.
+    pub(super) fn has(&self, kind: &'static str, thing: &str, source: &str) -> bool {
+        self.owner(kind, &lower(thing)) == Some(source)
     }
 
     fn give(&mut self, kind: &'static str, thing: Arc<str>, owner: Arc<str>) {

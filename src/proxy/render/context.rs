@@ -22,6 +22,7 @@ struct Node {
 pub(super) struct HaproxyContext {
     max_connections: u32,
     runtime_socket: String,
+    clock_socket: String,
     haproxy_dir: String,
     resolver: String,
     http_port: u16,
@@ -34,6 +35,10 @@ pub(super) struct HaproxyContext {
     caddy_https_port: u16,
     caddy_maintenance_port: u16,
     front_door_port: u16,
+    front_door_proxy_port: u16,
+    caddy_addresses: Vec<String>,
+    /// What stands behind the address of a server that is Caddy: with a space in front, or empty.
+    to_caddy: &'static str,
     caddy_maintenance_http_port: u16,
     swarm_host: String,
     retry_after: u32,
@@ -84,6 +89,7 @@ pub(super) fn context(
     HaproxyContext {
         max_connections: settings.max_connections,
         runtime_socket: settings.runtime_socket().display().to_string(),
+        clock_socket: settings.clock_socket().display().to_string(),
         haproxy_dir: settings.haproxy_dir().display().to_string(),
         resolver: settings.resolver.clone(),
         http_port: settings.http_port,
@@ -99,6 +105,9 @@ pub(super) fn context(
         caddy_https_port: settings.caddy_https_port,
         caddy_maintenance_port: settings.caddy_maintenance_port,
         front_door_port: settings.front_door_port,
+        front_door_proxy_port: settings.front_door_proxy_port,
+        caddy_addresses: settings.caddy_abilities.caddy.iter().map(ToString::to_string).collect(),
+        to_caddy: if settings.sends_proxy { " send-proxy-v2" } else { "" },
         caddy_maintenance_http_port: settings.caddy_maintenance_http_port,
         swarm_host: settings.swarm_host.clone(),
         retry_after: settings.retry_after,

@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{Pages, Rendered, Templates, render};
+use super::{AppSites, Pages, Rendered, Templates, render};
 use crate::model::NodeName;
-use crate::proxy::caddy::config;
+use crate::proxy::caddy::{AppRoutes, CaddyAbilities, config};
+use crate::proxy::caddyfile::{Scheme, TlsChoice};
+use crate::proxy::certificates::Given;
 use crate::proxy::{ClusterView, ProxySettings};
 
 fn fixtures(dir: &str, extension: &str) -> Vec<PathBuf> {
@@ -29,6 +32,10 @@ fn compare(path: &Path, text: &str) {
 }
 
 fn render_on(me: &str, entries: &Map<String, Value>) -> Rendered {
+    render_with(&ProxySettings::default(), me, entries)
+}
+
+fn render_with(settings: &ProxySettings, me: &str, entries: &Map<String, Value>) -> Rendered {
     let node = |name: &str| NodeName::parse(name).unwrap();
     let nodes = [("node1", "10.10.20.1"), ("node2", "10.10.20.2"), ("node3", "10.10.20.3")];
     let nodes = nodes.map(|(name, ip)| (node(name), ip.to_owned()));
@@ -38,8 +45,8 @@ fn render_on(me: &str, entries: &Map<String, Value>) -> Rendered {
     let (view, problems) = ClusterView::from_entries(node(me), nodes.into(), entries);
     assert!(problems.is_empty(), "{problems:?}");
     let templates = Templates::built_in().unwrap();
-    let rendered = render(&view, &ProxySettings::default(), &templates, &Default::default());
-    let again = render(&view, &ProxySettings::default(), &templates, &Default::default());
+    let rendered = render(&view, settings, &templates, &Default::default());
+    let again = render(&view, settings, &templates, &Default::default());
     let rendered = rendered.unwrap();
     assert_eq!(rendered, again.unwrap(), "the same view gives the same bytes");
     rendered
@@ -95,8 +102,42 @@ fn haproxy_values_become_what_the_golden_files_hold() {
                 let name = format!("{}.{me}.maintenance", stem.display());
                 compare(Path::new(&name), &maintenance_servers(&rendered));
             }
+            if rendered.caddy_sites.values().any(|sites| !sites.given.is_empty()) {
+                let name = format!("{}.{me}.certificates", stem.display());
+                compare(Path::new(&name), &given_certificates(rendered));
+            }
         }
     }
+}
+
+/// What Caddy is told of certificates that policies give, as if the node had all of them.
+fn given_certificates(rendered: Rendered) -> String {
+    let settle = |(app, sites): (_, Arc<AppSites>)| {
+        let mut sites = sites.as_ref().clone();
+        for (host, name) in sites.given.clone() {
+            let [certificate, key] = ["crt", "key"]
+                .map(|end| format!("/var/lib/tandem/caddy/given/{name}-TAG.{end}").into());
+            let given = Given { tag: format!("{name}-TAG"), certificate, key };
+            sites.hosts.insert((Scheme::Https, host), TlsChoice::Given(Some(given)));
+        }
+        (app, (Arc::new(sites), Arc::default()))
+    };
+    let apps = rendered.caddy_sites.into_iter().map(settle).collect();
+    let config = config(&ProxySettings::default(), &apps, &Pages::default());
+    let server = &config["apps"]["http"]["servers"]["https"];
+    let turns = server["errors"]["routes"].as_array().unwrap().iter();
+    let turns = turns.filter_map(|route| {
+        let tls = route.pointer("/handle/0/transport/tls")?;
+        Some(serde_json::json!({"host": route["match"][0]["host"], "tls": tls}))
+    });
+    let turns: Value = turns.collect();
+    let parts = [
+        ("automatic_https", &server["automatic_https"]),
+        ("tls_connection_policies", &server["tls_connection_policies"]),
+        ("turns through the front door", &turns),
+        ("tls", &config["apps"]["tls"]),
+    ];
+    parts.map(|(name, part)| format!("# {name}\n{part:#}\n")).concat()
 }
 
 /// Caddy's maintenance servers with the pages of the apps.
@@ -106,6 +147,35 @@ fn maintenance_servers(rendered: &Rendered) -> String {
     ["maintenance", "maintenance_http"]
         .map(|name| format!("# {name}\n{:#}\n", servers[name]["routes"].take()))
         .concat()
+}
+
+/// One app by HTTP and by TLS, with a Caddy of 2.6 and with a later one: HAProxy's half and Caddy's.
+#[test]
+fn what_caddy_can_do_makes_the_difference_that_the_golden_files_hold() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/proxy/abilities");
+    let read = |name: &str| -> Value {
+        serde_json::from_slice(&fs::read(dir.join(name)).unwrap()).unwrap()
+    };
+    let (entries, adapted) = (read("entries.json"), read("adapted.json"));
+    let [haproxy, caddy] = ["172.18.0.2", "172.18.0.3"].map(|ip| [ip.parse().unwrap()].into());
+    let current = ProxySettings {
+        caddy_abilities: CaddyAbilities { haproxy, caddy },
+        sends_proxy: true,
+        ..ProxySettings::default()
+    };
+    for (name, settings) in [("2.6", ProxySettings::default()), ("current", current)] {
+        let rendered = render_with(&settings, "node1", entries.as_object().unwrap());
+        let sites = rendered.caddy_sites.iter();
+        let apps = sites.map(|(app, sites)| {
+            let routes = AppRoutes::take(&adapted, sites).unwrap();
+            (app.clone(), (sites.clone(), Arc::new(routes)))
+        });
+        let mut caddy = config(&settings, &apps.collect(), &rendered.pages);
+        // The mark would change with every other word.
+        caddy["admin"]["config"].as_object_mut().unwrap().remove("@id");
+        compare(&dir.join(format!("{name}.haproxy.cfg")), &rendered.haproxy_cfg);
+        compare(&dir.join(format!("{name}.caddy.json")), &format!("{caddy:#}\n"));
+    }
 }
 
 #[test]
@@ -122,8 +192,11 @@ fn every_bind_is_made_in_the_namespace_that_is_set() {
     let templates = Templates::built_in().unwrap();
     let rendered = render(&view, &settings, &templates, &Default::default()).unwrap();
     let binds = rendered.haproxy_cfg.lines().filter(|line| line.starts_with("    bind "));
-    let (inside, binds): (Vec<_>, Vec<_>) = binds.partition(|line| line.contains(":8444"));
-    assert_eq!(inside, ["    bind *:8444 id 3"], "for Caddy alone");
+    let is_inside = |line: &&str| line.contains(":844") || line.contains("unix@");
+    let (inside, binds): (Vec<_>, Vec<_>) = binds.partition(is_inside);
+    let clock = "    bind unix@/run/tandem/haproxy/clock.sock mode 600";
+    let expected = ["    bind *:8444 id 3", "    bind *:8445 id 4", clock];
+    assert_eq!(inside, expected, "for Caddy and HAProxy alone");
     assert!(
         binds.len() > 4 && binds.iter().all(|line| line.ends_with(" namespace host")),
         "{binds:?}"

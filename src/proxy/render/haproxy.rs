@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::claims::Claims;
+use super::claims::{Claims, HOST};
 use super::containers::is_container;
 use super::context::in_front_of_port;
 use super::prepared::App;
@@ -245,7 +245,7 @@ impl Asker<'_> {
                 let hosts = backend.condition.as_ref().and_then(Condition::hosts);
                 for host in hosts.into_iter().flatten() {
                     self.policy.check_host(&host)?;
-                    claims.take("the host", &host, &self.source)?;
+                    claims.take(HOST, &host, &self.source)?;
                 }
             }
             let condition = backend.condition.as_ref();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::claims::Claims;
+use super::claims::{Claims, HOST};
 use super::pages::Pages;
 use super::prepared::{App, Wanted};
 use crate::model::NodeName;
@@ -66,30 +66,25 @@ impl Hosts {
             true => (target(plain), master()),
         };
         let mut problems: Vec<_> = prepared.page_problem.iter().cloned().collect();
-        let node = &prepared.node;
         for Wanted { scheme, host, is_redirect, refused } in &prepared.hosts {
             if let Some(what) = refused {
                 problems.extend((!is_redirect).then(|| what.clone()));
                 continue;
             }
-            // Two apps may share a host if they share the node that it leads to.
-            let (kind, map, to) = match scheme {
-                Scheme::Http => ("the HTTP host", &mut self.http, &http),
-                Scheme::Https => ("the HTTPS host", &mut self.https, &https),
-            };
-            if let Err(what) = claims.take_host(kind, host, node) {
-                // An HTTP host that another app serves needs no redirect.
+            // Both schemes of a host are one app's: the redirect, the cookies and the proof for a certificate go from
+            // one to the other.
+            if let Err(what) = claims.take_host(HOST, host, &prepared.source) {
                 problems.extend((!is_redirect).then_some(what));
                 continue;
             }
-            // Who was first also owns it against HAPROXY conditions and swarm keys.
-            let _ = claims.take_host("the host", host, &prepared.source);
-            if !map.has(host) {
-                map.route(host, to, &prepared.source);
-                match prepared.page.as_ref().filter(|_| *scheme == Scheme::Http || is_here) {
-                    Some(page) => self.pages.show(*scheme, host, page.clone()),
-                    None => self.pages.show_default(*scheme, host),
-                }
+            let (map, to) = match scheme {
+                Scheme::Http => (&mut self.http, &http),
+                Scheme::Https => (&mut self.https, &https),
+            };
+            map.route(host, to, &prepared.source);
+            match prepared.page.as_ref().filter(|_| *scheme == Scheme::Http || is_here) {
+                Some(page) => self.pages.show(*scheme, host, page.clone()),
+                None => self.pages.show_default(*scheme, host),
             }
         }
         problems
@@ -112,7 +107,7 @@ impl Hosts {
                 .ok_or_else(|| format!("the domain {domain} is not a text"))
                 .and_then(|domain| text::host(domain).map_err(|error| error.to_string()))
                 .and_then(|host| {
-                    claims.take("the host", &host, &source)?;
+                    claims.take(HOST, &host, &source)?;
                     Ok(host)
                 });
             match host {

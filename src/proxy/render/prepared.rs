@@ -1,10 +1,11 @@
 //! What follows from one app's record and its policy alone, whatever the rest of the cluster: read once, and kept for as
-//! long as the record stays the same.
+//! long as the record stays the same. And its sites, which follow from that and from which of its hosts it has.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::caddy::{Own, own};
+use super::claims::{Claims, HOST};
 use super::pages;
 use super::template::{RenderError, Templates};
 use crate::model::{AppName, AppRecord, MaintenancePage};
@@ -31,8 +32,6 @@ pub(super) struct Prepared {
     /// `app/NAME`
     pub(super) source: Arc<str>,
     pub(super) master: Arc<str>,
-    /// `node MASTER`: whose its hosts are.
-    pub(super) node: Arc<str>,
     pub(super) hosts: Vec<Wanted>,
     pub(super) page: Option<MaintenancePage>,
     /// Why the page in the record is not shown.
@@ -40,7 +39,7 @@ pub(super) struct Prepared {
 }
 
 /// What was made of single apps. Rendering with one gives the same as rendering from nothing: what is kept counts for
-/// the very record that it was made of, under the same policy.
+/// the very record that it was made of, under the same policy, and its sites while the same of its hosts are others'.
 #[derive(Debug, Clone, Default)]
 pub struct Cache(BTreeMap<AppName, Kept>);
 
@@ -50,8 +49,8 @@ struct Kept {
     /// None for the default.
     policy: Option<Arc<Policy>>,
     prepared: Arc<Prepared>,
-    /// Of apps whose master the node is.
-    own: Option<Arc<Own>>,
+    /// Of apps whose master the node is: the hosts that are left out, and the rest.
+    own: Option<(BTreeSet<Arc<str>>, Arc<Own>)>,
 }
 
 impl Kept {
@@ -75,17 +74,13 @@ pub(super) struct App<'a> {
     pub(super) record: &'a AppRecord,
     pub(super) policy: &'a Policy,
     pub(super) prepared: Arc<Prepared>,
-    /// Of apps whose master the node is.
-    pub(super) own: Option<Arc<Own>>,
+    /// Whether the node is its master.
+    pub(super) is_here: bool,
 }
 
 impl Cache {
     /// The apps of a view, the one that was deployed first in front: what two of them claim stays with it.
-    pub(super) fn apps<'a>(
-        &mut self,
-        view: &'a ClusterView,
-        templates: &Templates,
-    ) -> Result<Vec<App<'a>>, RenderError> {
+    pub(super) fn apps<'a>(&mut self, view: &'a ClusterView) -> Vec<App<'a>> {
         let mut apps = Vec::with_capacity(view.apps.len());
         for (name, record) in &view.apps {
             let policy = view.policies.of(record);
@@ -100,17 +95,35 @@ impl Cache {
                     self.0.entry(name.clone()).or_insert_with(|| Kept::make(name, record, policy))
                 }
             };
-            if record.master == view.me && kept.own.is_none() {
-                kept.own = Some(Arc::new(own(name, record, policy, templates)?));
-            }
-            let own = kept.own.clone().filter(|_| record.master == view.me);
-            apps.push(App { name, record, policy, prepared: kept.prepared.clone(), own });
+            let is_here = record.master == view.me;
+            apps.push(App { name, record, policy, prepared: kept.prepared.clone(), is_here });
         }
         if self.0.len() > view.apps.len() {
             self.0.retain(|name, _| view.apps.contains_key(name));
         }
         apps.sort_by_key(|app| (app.record.deploy_date.as_str(), app.name));
-        Ok(apps)
+        apps
+    }
+
+    /// The sites of an app, once it is known who has which host.
+    pub(super) fn own(
+        &mut self,
+        app: &App<'_>,
+        claims: &Claims,
+        templates: &Templates,
+    ) -> Result<Arc<Own>, RenderError> {
+        let left_out = app.prepared.left_out(claims);
+        let kept = self.0.get_mut(app.name).map(|kept| &mut kept.own);
+        if let Some(Some((known, own))) = &kept
+            && *known == left_out
+        {
+            return Ok(own.clone());
+        }
+        let own = Arc::new(own(app.name, app.record, app.policy, &left_out, templates)?);
+        if let Some(place) = kept {
+            *place = Some((left_out, own.clone()));
+        }
+        Ok(own)
     }
 }
 
@@ -126,11 +139,16 @@ impl Prepared {
         Self {
             source: super::source(name).into(),
             master: record.master.as_str().into(),
-            node: format!("node {}", record.master).into(),
             hosts: hosts.collect(),
             page,
             page_problem,
         }
+    }
+
+    /// The hosts that it asks for and has not: the policy does not leave them to it, or another app came first.
+    fn left_out(&self, claims: &Claims) -> BTreeSet<Arc<str>> {
+        let lacks = |wanted: &&Wanted| !claims.has(HOST, &wanted.host, &self.source);
+        self.hosts.iter().filter(lacks).map(|wanted| wanted.host.clone()).collect()
     }
 }
 

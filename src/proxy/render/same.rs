@@ -11,11 +11,20 @@ use super::{Cache, Templates, render, render_with};
 use crate::model::{AppName, AppRecord, NodeName};
 use crate::proxy::{ClusterView, Policy, ProxySettings};
 
-const HOSTS: [&str; 6] =
-    ["http://a.test", "https://a.test", "b.test", "https://*.b.test", "http://x.b.test/p", "{"];
-const POLICIES: [&str; 3] = [
+const HOSTS: [&str; 8] = [
+    "http://a.test",
+    "https://a.test",
+    "b.test",
+    "https://*.b.test",
+    "http://x.b.test/p",
+    "{",
+    "http://a.test, b.test",
+    "a.test, http://c.test",
+];
+const POLICIES: [&str; 4] = [
     r#"{"repo": "https://git.test/0", "domains": ["a.test"]}"#,
     r#"{"repo": "https://git.test/0", "upstreams": ["other:80"]}"#,
+    r#"{"repo": "https://git.test/0", "certificates": {"shop": ["a.test"]}}"#,
     r#"{"repo": "https://git.test/1", "domains": []}"#,
 ];
 
@@ -138,4 +147,27 @@ proptest! {
             prop_assert_eq!(kept, anew);
         }
     }
+}
+
+/// The text of an app is as it was; which of its hosts it has is another app's doing.
+#[test]
+fn a_host_that_another_app_takes_or_gives_back_changes_the_sites() {
+    let templates = Templates::built_in().unwrap();
+    let mut view = ClusterView::empty(node(1));
+    let (both, one) = (HOSTS.len() - 1, 0);
+    view.apps.insert(name(1), Arc::new(record(1, both, false, None, 2, false)));
+    let mut cache = Cache::default();
+    let mut hosts = |view: &ClusterView| {
+        let settings = ProxySettings::default();
+        let rendered = render_with(&mut cache, view, &settings, &templates, &BTreeMap::new());
+        let sites = rendered.unwrap().caddy_sites.remove(&name(1)).unwrap();
+        assert_eq!(sites.text.contains("a.test"), sites.hosts.len() == 2, "{}", sites.text);
+        sites.hosts.keys().map(|(_, host)| host.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(hosts(&view), ["c.test", "a.test"]);
+    // It was deployed earlier, so the host is its.
+    view.apps.insert(name(0), Arc::new(record(0, one, false, None, 1, false)));
+    assert_eq!(hosts(&view), ["c.test"]);
+    view.apps.remove(&name(0));
+    assert_eq!(hosts(&view), ["c.test", "a.test"]);
 }

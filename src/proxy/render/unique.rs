@@ -66,8 +66,13 @@ fn a_host_is_one_apps_however_it_is_written() {
         ("http://h.test", "http://ｈ.test", true),
         ("http://*.h.test", "http://*.H.test.", true),
         ("*.h.test", "https://*.h.test:443", true),
+        // Both schemes are one app's.
+        ("http://h.test", "https://h.test", true),
+        ("h.test", "http://H.test:80", true),
+        ("http://*.h.test", "*.h.test", true),
         // The more exact one takes what it names, as in Caddy.
         ("http://*.h.test", "http://x.h.test", false),
+        ("*.h.test", "http://x.h.test", false),
         ("http://x.h.test", "http://*.h.test", false),
         ("http://*.h.test", "http://*.x.h.test", false),
         ("http://*.h.test", "http://h.test", false),
@@ -87,8 +92,26 @@ fn a_host_is_one_apps_however_it_is_written() {
             );
             let is_led = rendered.routes().iter().any(|route| route.source == SECOND);
             assert_eq!(!is_led, is_same, "{first} {second}: {:?}", rendered.routes());
+            // Caddy would ask an authority for what it has a site of.
+            let has_site = rendered.caddy_sites.keys().any(|app| SECOND.ends_with(app.as_str()));
+            assert_eq!(has_site, !is_same && other == "node1", "{first} {second} {one} {other}");
         }
     }
+}
+
+#[test]
+fn what_else_an_app_has_is_served_without_the_host_that_is_taken() {
+    let both = format!("{}{}", site("https://h.test"), site("https://own.test"));
+    let rendered = rendered(&[
+        (FIRST, app("2026-01-01", "node2", &site("http://h.test"), json!({}))),
+        (SECOND, app("2026-01-02", "node1", &both, json!({}))),
+    ]);
+    let problems = problems_of_second(&rendered, SECOND);
+    assert_eq!(problems, ["the host h.test is taken by app/first_main.11111"]);
+    let sites = rendered.caddy_sites.values().next().unwrap();
+    let hosts: Vec<_> = sites.hosts.keys().map(|(_, host)| host.as_str()).collect();
+    assert_eq!(hosts, ["own.test"]);
+    assert_eq!(rendered.maps["http.map"], "h.test node2\nown.test node1\n");
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Clients that ask again and again until they are told to end.
 
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -57,13 +58,27 @@ pub(crate) fn tls_status(ip: &str, host: &str) -> Result<(), String> {
 }
 
 /// Twenty requests a second by HTTPS on one connection, which is made anew only when the other side has closed it.
-pub(crate) struct KeptTls(Child);
+pub(crate) struct KeptTls {
+    curl: Child,
+    said: Arc<Mutex<Vec<Said>>>,
+    reader: JoinHandle<()>,
+}
+
+/// What became of a request: its status, how many connections were made for it, and curl's words.
+#[derive(Debug, Clone)]
+#[allow(dead_code, reason = "the words are shown by Debug")]
+pub(crate) struct Said {
+    pub(crate) status: String,
+    pub(crate) connects: usize,
+    pub(crate) error: String,
+    pub(crate) at: Instant,
+}
 
 impl KeptTls {
     /// Starts; `kind` is curl's option for the version of HTTP.
     pub(crate) fn start(ip: &str, host: &str, kind: &str) -> Self {
-        // What curl says has to come out before it is ended.
-        let child = Command::new("stdbuf")
+        // What curl says has to come out while it goes on.
+        let mut curl = Command::new("stdbuf")
             .args(["-oL", "curl", "-sSk", kind, "--rate", "20/s", "-m", "15", "-o", "/dev/null"])
             .args(["-w", "%{http_code} %{num_connects} %{errormsg}\n"])
             .args(["--resolve", &format!("{host}:443:{ip}")])
@@ -72,19 +87,39 @@ impl KeptTls {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Self(child)
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let (output, all) = (BufReader::new(curl.stdout.take().unwrap()), said.clone());
+        let reader = std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                all.lock().unwrap().push(Said::read(&line));
+            }
+        });
+        Self { curl, said, reader }
     }
 
-    /// Ends it: how many requests succeeded, by how many connections, and what the others came to.
-    pub(crate) fn end(mut self) -> (usize, usize, Vec<String>) {
-        let _ = self.0.kill();
-        let output = self.0.wait_with_output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let lines: Vec<&str> = text.lines().collect();
-        let connects = |line: &&str| line.split(' ').nth(1).and_then(|n| n.parse::<usize>().ok());
-        let connections = lines.iter().filter_map(connects).sum();
-        let (good, bad): (Vec<&str>, Vec<&str>) =
-            lines.into_iter().partition(|line| line.starts_with("200 "));
-        (good.len(), connections, bad.into_iter().map(str::to_owned).collect())
+    /// What became of the requests so far.
+    pub(crate) fn so_far(&self) -> Vec<Said> {
+        self.said.lock().unwrap().clone()
+    }
+
+    /// Ends it: what became of each request that was answered or failed.
+    pub(crate) fn end(mut self) -> Vec<Said> {
+        let _ = self.curl.kill();
+        self.curl.wait().unwrap();
+        self.reader.join().unwrap();
+        self.said.lock().unwrap().clone()
+    }
+}
+
+impl Said {
+    fn read(line: &str) -> Self {
+        let mut words = line.splitn(3, ' ');
+        let mut next = || words.next().unwrap_or_default().to_owned();
+        Self {
+            status: next(),
+            connects: next().parse().unwrap_or_default(),
+            error: next(),
+            at: Instant::now(),
+        }
     }
 }

@@ -1,5 +1,8 @@
 //! From Docker's shapes to ours. Pure.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use bollard::models::{
     ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status, ContainerSummary,
     Health as DockerHealth, HealthStatusEnum, MountPoint, RestartPolicy, RestartPolicyNameEnum,
@@ -40,10 +43,23 @@ pub(super) fn container(facts: ContainerInspectResponse) -> Container {
             .and_then(|count| u64::try_from(count).ok())
             .unwrap_or_default(),
         started_at: docker_state.started_at,
+        finished_at: docker_state.finished_at,
         config_hash: labels.remove("com.docker.compose.config-hash"),
         binds: facts.mounts.map(binds).unwrap_or_default(),
         restart: restart(facts.host_config.and_then(|config| config.restart_policy)),
     }
+}
+
+/// The image's id, and what its networks know it by.
+pub(super) fn image_and_addresses(facts: ContainerInspectResponse) -> (String, BTreeSet<IpAddr>) {
+    let networks = facts.network_settings.and_then(|settings| settings.networks);
+    let ends = networks.unwrap_or_default().into_values();
+    // Empty while the container does not run.
+    let addresses = ends
+        .flat_map(|end| [end.ip_address, end.global_ipv6_address])
+        .filter_map(|address| address?.parse().ok())
+        .collect();
+    (facts.image.unwrap_or_default(), addresses)
 }
 
 /// A health check's `Test` as argv: `CMD` stands before one, `CMD-SHELL` before a line for the image's shell.

@@ -106,7 +106,11 @@ async fn put(f: &mut Fixture, name: &AppName, record: AppRecord) -> Vec<String> 
     assert_eq!(refused.iter().map(|problem| problem.what.clone()).collect::<Vec<_>>(), problems);
     if !problems.is_empty() {
         assert_eq!(checked, asked, "a refused text was given to a check");
-        assert_eq!(f.control.state().asked.len(), asked, "a refused text was given to a proxy");
+        let given = f.control.state().asked.split_off(asked);
+        // Sites of hosts of its own are served without those of hosts that are taken.
+        let is_rest = problems.iter().all(|what| what.starts_with("the host "));
+        let is_known = |text: &String| is_rest && !text.contains("victim.test");
+        assert!(given.iter().all(is_known), "a refused text was given to a proxy: {given:?}");
     }
     f.view.apps.remove(name);
     problems

@@ -1,6 +1,7 @@
 use std::sync::atomic::AtomicUsize;
 
 use super::*;
+use crate::proxy::control::ContainerFacts;
 
 /// A check container that answers as it is told, and notes what it was asked.
 #[derive(Default)]
@@ -30,6 +31,17 @@ impl CheckRunner for FakeRunner {
         self.running.fetch_sub(1, Ordering::SeqCst);
         self.answer.lock().unwrap().clone().unwrap_or_else(|| output(0, "{}", ""))
     }
+
+    async fn look(&self, container: &str) -> Result<Option<ContainerFacts>, String> {
+        let known = match container {
+            "caddy" => ("an image", "172.18.0.3"),
+            "tandem-caddy-check" => ("an image", ""),
+            "haproxy" => ("another one", "172.18.0.2"),
+            _ => return Ok(None),
+        };
+        let addresses = known.1.parse().into_iter().collect();
+        Ok(Some(ContainerFacts { image: known.0.to_owned(), addresses }))
+    }
 }
 
 fn output(code: i64, stdout: &str, stderr: &str) -> Result<ExecOutput, String> {
@@ -56,6 +68,16 @@ fn fixture(runner: FakeRunner) -> Fixture {
 
 fn answering(answer: Result<ExecOutput, String>) -> Fixture {
     fixture(FakeRunner { answer: Some(answer).into(), ..FakeRunner::default() })
+}
+
+#[tokio::test]
+async fn the_caddy_that_adapts_is_known_by_its_image() {
+    let f = fixture(FakeRunner::default());
+    assert_eq!(f.control.caddy_identity().await.unwrap(), "an image");
+    let mut settings = f.control.settings.clone();
+    settings.caddy_check_container = "gone".to_owned();
+    let control = LocalControl::new(settings, f.runner.clone());
+    assert!(matches!(control.caddy_identity().await, Err(CheckError::Unavailable(_))));
 }
 
 #[tokio::test]
@@ -169,4 +191,19 @@ async fn a_check_does_not_wait_for_ever_for_its_turn() {
             assert!(matches!(&what, CheckError::Unavailable(_)), "{what}");
         }
     }
+}
+
+#[tokio::test]
+async fn what_caddy_can_do_is_asked_in_its_check_container() {
+    let f = fixture(FakeRunner::default());
+    let abilities = f.control.caddy_abilities().await.unwrap();
+    assert_eq!(abilities.haproxy, ["172.18.0.2".parse().unwrap()].into());
+    assert_eq!(abilities.caddy, ["172.18.0.3".parse().unwrap()].into());
+    assert_eq!(f.control.caddy_abilities().await.unwrap(), abilities);
+    let asked = f.runner.asked.lock().unwrap().clone();
+    let [(container, _, text)] = asked.as_slice() else { panic!("{asked:?}") };
+    assert_eq!((container.as_str(), text.as_str()), ("tandem-caddy-check", PROBE));
+    let said = "Error: module not registered: caddy.listeners.proxy_protocol";
+    let old = answering(output(1, "", said)).control.caddy_abilities().await.unwrap();
+    assert!(!old.is_current());
 }

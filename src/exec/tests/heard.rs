@@ -1,0 +1,84 @@
+//! Nothing is stopped before the proxies of every node lead nobody to the app any more.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::apps::{V2, deploy, id, node, to};
+use super::lab::Lab;
+use crate::consul::kv::Kv;
+use crate::model::deployment::{Deployment, State, Status, Step};
+use crate::model::keys;
+
+/// The app on node1 with node2, and proxies that say what they have taken up; its move to node2 is accepted.
+async fn moving() -> Lab {
+    let lab = Lab::new().await;
+    assert_eq!(lab.run(&id(1), &deploy(Some(2))).await, State::Completed);
+    for node in &lab.nodes {
+        node.proxies.tell.store(true, Ordering::Relaxed);
+    }
+    lab.push("v2", V2);
+    lab.accept(&id(2), &to(2, Some(1))).await;
+    lab
+}
+
+fn status(record: &Deployment, wanted: &Step) -> Status {
+    record.steps.iter().find(|step| step.step == *wanted).unwrap().status
+}
+
+/// The index of the app's maintenance key, once it is there.
+async fn maintenance(lab: &Lab) -> u64 {
+    loop {
+        let entry = lab.consul.get(&keys::maintenance(&lab.app)).await.unwrap();
+        if let Some(entry) = entry {
+            return entry.modify_index;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn says(lab: &Lab, number: usize, index: u64) {
+    let key = keys::heard(&lab.app, &node(number));
+    let found = lab.consul.get(&key).await.unwrap().map_or(0, |entry| entry.modify_index);
+    let kv: &dyn Kv = &lab.consul;
+    kv.put_cas(&key, index.to_string().into_bytes(), found).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_app_runs_until_the_last_node_has_heard() {
+    let lab = moving().await;
+    let id = id(2);
+    let proxies = async {
+        let index = maintenance(&lab).await;
+        for number in 1..=2 {
+            says(&lab, number, index).await;
+        }
+        // What a node has said of an earlier maintenance is not what is waited for.
+        says(&lab, 3, index - 1).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let record = lab.record(&id).await;
+        assert_eq!(status(&record, &Step::BeginMaintenance), Status::Running);
+        assert_eq!(status(&record, &Step::Stop), Status::Pending);
+        says(&lab, 3, index).await;
+    };
+    let (state, ()) = tokio::join!(lab.work(&id), proxies);
+    assert_eq!(state, State::Completed);
+    let warnings = lab.record(&id).await.warnings;
+    assert!(!warnings.iter().any(|text| text.contains("did not say")), "{warnings:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn proxies_that_say_nothing_hold_nobody_up_for_long_and_are_named() {
+    let lab = moving().await;
+    let id = id(2);
+    let proxies = async {
+        let index = maintenance(&lab).await;
+        says(&lab, 2, index).await;
+    };
+    let (state, ()) = tokio::join!(lab.work(&id), proxies);
+    assert_eq!(state, State::Completed);
+    let warnings = lab.record(&id).await.warnings;
+    let named = |text: &String| {
+        text.contains("did not say") && text.contains("node1, node3") && !text.contains("node2")
+    };
+    assert!(warnings.iter().any(named), "{warnings:?}");
+}

@@ -1,0 +1,104 @@
+//! Connections that are held by the real HAProxy go on when the map says where to, also on a machine that is busy.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::binaries;
+use super::maintenance::Place;
+
+const HOST: &str = "shop.test";
+const CONNECTIONS: usize = 100;
+/// Longer than the test holds them, and than it waits for the last one.
+const HOLD: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[test]
+fn every_held_connection_goes_on_at_the_flip_however_busy_the_machine_is() {
+    for binary in binaries("haproxy") {
+        let place = Place::with(|settings| {
+            settings.hold = HOLD;
+            settings.max_connections = 4 * CONNECTIONS as u32;
+        });
+        let app = TcpListener::bind(("127.0.0.1", place.settings.caddy_https_port)).unwrap();
+        std::thread::spawn(move || app.incoming().map_while(Result::ok).for_each(greet));
+        let map = place.settings.haproxy_dir().join("https.map");
+        let _haproxy = place.haproxy_with(&binary, |dir| {
+            fs::write(dir.join("https.map"), format!("{HOST} hold\n")).unwrap();
+        });
+        let busy = Busy::start();
+        let held = (0..CONNECTIONS).map(|_| knock(place.settings.https_port)).collect::<Vec<_>>();
+        // Each has looked at the map many times by then: as often as something could go wrong.
+        let looked = Instant::now();
+        while looked.elapsed() < Duration::from_secs(4) {
+            held.iter().for_each(|connection| assert!(!is_answered(connection), "held"));
+        }
+        place.command(&format!("set map {} {HOST} node1", map.display()));
+        let flipped = Instant::now();
+        for (number, mut connection) in held.into_iter().enumerate() {
+            let left = PATIENCE.saturating_sub(flipped.elapsed()).max(Duration::from_millis(1));
+            connection.set_read_timeout(Some(left)).unwrap();
+            let mut answer = [0; 5];
+            let read = connection.read_exact(&mut answer);
+            assert!(read.is_ok(), "{}, connection {number}: {read:?}", binary.display());
+            assert_eq!(&answer, b"hello");
+        }
+        drop(busy);
+    }
+}
+
+/// What a Caddy would be.
+fn greet(mut connection: TcpStream) {
+    // One that HAProxy only looks with is closed at once.
+    let _ = connection.write_all(b"hello");
+}
+
+/// A connection that has said which host it wants.
+fn knock(port: u16) -> TcpStream {
+    let mut connection = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
+    connection.write_all(&client_hello(HOST)).unwrap();
+    connection
+}
+
+fn is_answered(connection: &TcpStream) -> bool {
+    connection.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    connection.peek(&mut [0]).is_ok()
+}
+
+/// The smallest one with a name: RFC 8446, section 4.1.2, and RFC 6066, section 3.
+fn client_hello(host: &str) -> Vec<u8> {
+    let sized = |bytes: &[u8]| [&(bytes.len() as u16).to_be_bytes(), bytes].concat();
+    let name = sized(&[&[0], sized(host.as_bytes()).as_slice()].concat());
+    let extensions = sized(&[&[0, 0], sized(&name).as_slice()].concat());
+    let body = [&[3, 3], &[7; 32][..], &[0], &[0, 2, 0x13, 1], &[1, 0], &extensions].concat();
+    let length = (body.len() as u32).to_be_bytes();
+    let handshake = [&[1], &length[1..], &body].concat();
+    [&[22, 3, 1], sized(&handshake).as_slice()].concat()
+}
+
+/// Keeps every processor busy until it is dropped.
+struct Busy(Arc<AtomicBool>);
+
+impl Busy {
+    fn start() -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        for _ in 0..8 {
+            let stop = stop.clone();
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        Self(stop)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
