@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tandem::model::NodeName;
-use tandem::proxy::control::{CheckRunner, ExecOutput, LocalControl};
+use tandem::proxy::control::{CheckRunner, ContainerFacts, ExecOutput, LocalControl};
 use tandem::proxy::{ClusterView, Issuer, Problem, Proxies, ProxySettings};
 use x509_cert::der::pem::decode_vec;
 
@@ -232,6 +232,10 @@ impl CheckRunner for Checks {
         let output = output.map_err(|error| error.to_string())?;
         let code = i64::from(output.status.code().unwrap_or(137));
         Ok(ExecOutput { code, stdout: output.stdout, stderr: output.stderr })
+    }
+
+    async fn look(&self, _: &str) -> Result<Option<ContainerFacts>, String> {
+        Ok(None)
     }
 }
 
