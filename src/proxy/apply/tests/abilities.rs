@@ -121,3 +121,25 @@ async fn a_haproxy_with_another_address_is_believed_by_a_load_alone() {
     assert_eq!(f.done(), (before.0, before.1 + 1));
     assert!(f.caddy_file().contains("172.18.0.9/32") && !f.caddy_file().contains("172.18.0.2"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn neither_waits_for_other_changes_to_be_gathered() {
+    let mut f = with_an_app().await;
+    let second = std::time::Duration::from_secs(1);
+    let gathering = crate::proxy::apply::Gathering { least: second, most: second };
+    f.proxies =
+        Proxies::new(f.settings.clone(), f.control.clone()).unwrap().with_gathering(gathering);
+    f.add("blog", "node1", &site("blog"), tcp("blog", 2222));
+    let applied = f.apply().await;
+    assert!(applied.haproxy_reloaded && applied.caddy_loaded, "{applied:?}");
+    // Both have had their turns just now.
+    let before = f.done();
+    f.becomes(current("172.18.0.2"));
+    f.apply().await;
+    assert!(f.caddy_expects() && f.file("haproxy.cfg").contains(SENDS));
+    f.becomes(CaddyAbilities::default());
+    f.apply().await;
+    assert!(!f.caddy_expects() && !f.file("haproxy.cfg").contains(SENDS));
+    assert_eq!(f.done(), (before.0 + 2, before.1 + 2));
+    assert!(!f.control.state().is_misled);
+}
