@@ -6,11 +6,13 @@ mod client;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::json;
+use tokio::sync::Mutex;
 
 use super::name::{check_host, check_volume};
 use super::receptions::receptions;
@@ -52,13 +54,16 @@ impl Default for ButtervolumeSettings {
 pub struct Buttervolume {
     settings: ButtervolumeSettings,
     shelf: Shelf,
+    /// buttervolume reads its table and writes it anew, without a lock: of two calls at once one is forgotten, or finds
+    /// the table empty and leaves nothing of it but its own line.
+    table: Arc<Mutex<()>>,
 }
 
 impl Buttervolume {
     /// A client; it connects for each call anew.
     pub fn new(settings: ButtervolumeSettings) -> Self {
         let shelf = Shelf::new(settings.snapshots.clone());
-        Self { settings, shelf }
+        Self { settings, shelf, table: Arc::default() }
     }
 }
 
@@ -209,6 +214,7 @@ impl Volumes for Buttervolume {
     async fn schedules(&self) -> Result<Vec<Schedule>, VolumeError> {
         let path = "/VolumeDriver.Schedule.List".to_owned();
         let call = self.get("list", "schedules", path);
+        let _turn = self.table.lock().await;
         self.call(call).await?.schedules()
     }
 
@@ -297,6 +303,7 @@ impl Buttervolume {
         }
         let body = json!({"Name": volume, "Action": name, "Timer": timer});
         let call = self.post(operation, volume, "/VolumeDriver.Schedule", body);
+        let _turn = self.table.lock().await;
         self.call(call).await.map(drop)
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,6 +20,32 @@ impl Fixture {
         let fixture = Self::new();
         fixture.listen(answers);
         fixture
+    }
+
+    /// Answers whoever comes, side by side and not at once; tells how many were there at the same time.
+    fn crowded(&self) -> Arc<AtomicUsize> {
+        let listener = UnixListener::bind(self.dir.path().join("s")).unwrap();
+        let (here, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let told = most.clone();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (here, most) = (here.clone(), most.clone());
+                tokio::spawn(async move {
+                    most.fetch_max(here.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    let read = stream.read(&mut [0; 4096]).await.unwrap();
+                    assert!(read > 0);
+                    // Time enough for all the others to come.
+                    for _ in 0..100 {
+                        tokio::task::yield_now().await;
+                    }
+                    here.fetch_sub(1, Ordering::SeqCst);
+                    let body = r#"{"Err": "", "Schedule": []}"#;
+                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                    stream.write_all((head + body).as_bytes()).await.unwrap();
+                });
+            }
+        });
+        told
     }
 
     fn listen(&self, answers: &[&str]) {
@@ -200,6 +227,26 @@ async fn the_schedule_is_read_and_written() {
         asked[3],
         r#"POST /VolumeDriver.Schedule {"Action":"snapshot","Name":"v","Timer":"0"}"#
     );
+}
+
+#[tokio::test]
+async fn calls_about_the_schedule_never_meet() {
+    let fixture = Fixture::new();
+    let most = fixture.crowded();
+    let client = fixture.client();
+    let calls = (0..8).map(|number| {
+        let client = client.clone();
+        tokio::spawn(async move {
+            let volume = format!("v{number}");
+            client.schedule(&volume, &Action::Snapshot, 60).await.unwrap();
+            client.schedules().await.unwrap();
+            client.unschedule(&volume, &Action::Snapshot).await.unwrap();
+        })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        call.await.unwrap();
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
