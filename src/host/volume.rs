@@ -46,6 +46,9 @@ pub trait Volumes: Send + Sync {
     /// ([`SnapshotName::sent_to`]). Not every one is complete: see [`Volumes::facts`].
     async fn snapshots(&self, volume: &str) -> Result<Vec<SnapshotName>, VolumeError>;
 
+    /// The volumes that have snapshots here, torn copies and marks among them, whether the volumes exist or not.
+    async fn snapshotted(&self) -> Result<BTreeSet<String>, VolumeError>;
+
     /// Takes a snapshot, and makes sure that it is there and read-only.
     async fn snapshot(&self, volume: &str) -> Result<SnapshotName, VolumeError>;
 

@@ -185,6 +185,7 @@ fn an_apps_own_maintenance_page_is_shown_by_every_node() {
     for node in NODES {
         body(&lab, node, "echo.test", "/");
         until("TLS", || tls_status(&lab.ip(node), "echo.test").ok());
+        lab.in_place(node);
     }
     let key = format!("maintenance/{}", repo.app());
     let loads = |node: &str| lab.agent_log(node).matches("caddy_loaded=true").count();
@@ -206,7 +207,10 @@ fn an_apps_own_maintenance_page_is_shown_by_every_node() {
             text.starts_with("HTTP/1.1 503").then_some(text)
         });
         assert!(text.contains("<p>echo rests {for now}"), "TLS through {node}: {text}");
-        assert!(TcpStream::connect((lab.ip(node), 8085)).is_err(), "its port on {node}");
+        // A frontend of its own goes by a reload, which may wait for other changes.
+        until("its port to be closed", || {
+            TcpStream::connect((lab.ip(node), 8085)).is_err().then_some(())
+        });
         lab.in_place(node);
     }
     assert_eq!(NODES.map(loads), before, "no Caddy was loaded");

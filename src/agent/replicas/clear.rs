@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::duty::Duty;
+use super::duty::{Duties, Duty};
 use super::looker::Surveys;
 use crate::agent::keeper::is_being_deployed;
 use crate::error::chain;
@@ -30,7 +30,7 @@ impl Cleaner {
     /// Removes what is abandoned, of apps that no deployment is working on.
     pub(super) async fn clear(
         &mut self,
-        duties: &[Duty],
+        duties: &Duties,
         surveys: &Surveys,
     ) -> Result<(), VolumeError> {
         let torn: Vec<_> = surveys.values().flat_map(Survey::torn).collect();
@@ -42,7 +42,7 @@ impl Cleaner {
         let abandoned = self.sightings.abandoned(&torn, &receptions, patience, Instant::now());
         for held in torn.into_iter().filter(|held| abandoned.contains(&held.name)) {
             let of_it = |duty: &&Duty| duty.record.volumes.iter().any(|v| v == held.name.volume());
-            if let Some(duty) = duties.iter().find(of_it)
+            if let Some(duty) = duties.own.iter().chain(&duties.others).find(of_it)
                 && !is_being_deployed(self.ctx.cluster.kv.as_ref(), &duty.app).await
                 && let Err(error) = self.remove(&duty.app, held).await
             {

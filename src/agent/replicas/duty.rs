@@ -1,4 +1,4 @@
-//! The apps in whose pair this node is.
+//! The apps in whose pair this node is, and those whose volumes it may have remains of.
 
 use std::sync::Arc;
 
@@ -28,6 +28,9 @@ impl Duty {
 #[derive(Debug, Default)]
 pub(super) struct Duties {
     pub(super) own: Vec<Duty>,
+    /// The apps of other pairs. Copies of their volumes may be here from when this node was in the pair, a torn one too: the
+    /// sender can lose power while it sends, and the app be moved.
+    pub(super) others: Vec<Duty>,
     /// Apps whose entry can't be read: nobody knows whose they are, and nothing of theirs is given up.
     pub(super) unreadable: Vec<AppName>,
 }
@@ -39,8 +42,12 @@ impl Duties {
             match entry.app() {
                 Some((app, Some(record))) => {
                     let role = Placement::role_of(Some(&record.placement()), me);
-                    if role != Role::Bystander && !record.volumes.is_empty() {
-                        duties.own.push(Duty { app, record: record.clone(), role });
+                    let list = match role {
+                        Role::Bystander => &mut duties.others,
+                        Role::Master | Role::Replica => &mut duties.own,
+                    };
+                    if !record.volumes.is_empty() {
+                        list.push(Duty { app, record: record.clone(), role });
                     }
                 }
                 Some((app, None)) => duties.unreadable.push(app),

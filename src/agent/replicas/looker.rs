@@ -53,12 +53,12 @@ impl Looker {
     /// Looks, with the entries of all apps. What can't be done now is done at the next look.
     pub(super) async fn look(&mut self, entries: &[Arc<Item>]) {
         let duties = Duties::read(&self.ctx.me, entries);
-        let surveys = self.survey(&duties.own).await;
+        let surveys = self.survey(&duties).await;
         self.learn_addresses().await;
         if let Err(error) = self.keep(&duties, &surveys).await {
             warn!(error = %chain(&error), "the common snapshots can't be kept from purges");
         }
-        if let Err(error) = self.cleaner.clear(&duties.own, &surveys).await {
+        if let Err(error) = self.cleaner.clear(&duties, &surveys).await {
             warn!(error = %chain(&error), "torn copies can't be removed");
         }
         if let Err(error) = self.tell(&duties, &surveys).await {
@@ -72,10 +72,15 @@ impl Looker {
         mend(&self.ctx, &duties.own, surveys, &self.addresses, &published).await
     }
 
-    async fn survey(&mut self, duties: &[Duty]) -> Surveys {
+    /// Looks at the volumes of this node's apps, and at what is here of the others'.
+    async fn survey(&mut self, duties: &Duties) -> Surveys {
         let seam = self.ctx.host.volumes.as_ref();
-        let volumes: Vec<&str> =
-            duties.iter().flat_map(|duty| duty.record.volumes.iter().map(String::as_str)).collect();
+        let left = seam.snapshotted().await.unwrap_or_else(|error| {
+            warn!(error = %chain(&error), "what other pairs' apps left can't be looked at");
+            BTreeSet::new()
+        });
+        let others = volumes_of(&duties.others).filter(|volume| left.contains(*volume));
+        let volumes: Vec<&str> = volumes_of(&duties.own).chain(others).collect();
         self.memory.retain(&volumes);
         let mut surveys = Surveys::new();
         for volume in volumes {
@@ -146,6 +151,10 @@ impl Looker {
         }
         Ok(())
     }
+}
+
+fn volumes_of(duties: &[Duty]) -> impl Iterator<Item = &str> {
+    duties.iter().flat_map(|duty| duty.record.volumes.iter().map(String::as_str))
 }
 
 /// What fails for one snapshot is done for the others.

@@ -266,6 +266,22 @@ async fn a_torn_copy_is_removed_when_it_is_certain_that_nobody_completes_it() {
     assert_eq!(bench.snapshots(), ["v@2025-01-01"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_torn_copy_of_an_app_that_has_moved_to_another_pair_is_removed_as_well() {
+    let mut bench = Bench::of("node3").await;
+    bench.receive("v@2025-01-01", 20);
+    bench.tear("v@2025-01-02");
+    bench.tear("w@2025-01-02");
+    for _ in 0..3 {
+        assert_eq!(bench.snapshots().len(), 3, "it may be arriving");
+        bench.look().await;
+        tokio::time::advance(INTERVAL).await;
+    }
+    // Of a volume that is no known app's, nothing is known.
+    assert_eq!(bench.snapshots(), ["v@2025-01-01", "w@2025-01-02"]);
+    assert!(bench.kept().is_empty() && bench.published().await.is_none());
+}
+
 #[tokio::test]
 async fn a_master_keeps_what_its_slave_has_and_forgets_what_it_has_not() {
     let mut bench = Bench::of("node1").await;

@@ -114,6 +114,11 @@ impl Volumes for Buttervolume {
         Ok(own)
     }
 
+    async fn snapshotted(&self) -> Result<BTreeSet<String>, VolumeError> {
+        let shelf = self.shelf.clone();
+        on_disk("list the snapshots of all volumes", move || shelf.volumes()).await
+    }
+
     async fn snapshot(&self, volume: &str) -> Result<SnapshotName, VolumeError> {
         check_volume(volume)?;
         let body = json!({"Name": volume});

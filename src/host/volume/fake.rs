@@ -137,6 +137,11 @@ impl Volumes for FakeVolumes {
         Ok(own.cloned().collect())
     }
 
+    async fn snapshotted(&self) -> Result<BTreeSet<String>, VolumeError> {
+        let state = self.machine.state();
+        Ok(state.snapshots.keys().map(|snapshot| snapshot.volume().to_owned()).collect())
+    }
+
     async fn snapshot(&self, volume: &str) -> Result<SnapshotName, VolumeError> {
         check_volume(volume)?;
         self.begin("snapshot", volume)?;

@@ -63,6 +63,11 @@ impl Shelf {
         Ok(files.filter(|(file, name)| *file == name.kept()).map(|(_, n)| n.unmarked()).collect())
     }
 
+    /// The volumes whose snapshots, or whose snapshots' marks, lie there.
+    pub(super) fn volumes(&self) -> io::Result<BTreeSet<String>> {
+        Ok(self.files()?.into_iter().map(|(_, name)| name.volume().to_owned()).collect())
+    }
+
     fn files(&self) -> io::Result<Vec<(String, SnapshotName)>> {
         let mut files = Vec::new();
         for entry in std::fs::read_dir(&self.dir)? {
