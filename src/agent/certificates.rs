@@ -93,6 +93,11 @@ impl CertificateSource for Certificates {
         place::place(self, hosts, clock::now()).await
     }
 
+    async fn has(&self, host: &CertificateHost) -> bool {
+        let found = self.storage.find(host).await;
+        found.is_ok_and(|found| found.newest.is_some_and(|own| own.is_valid(clock::now())))
+    }
+
     fn routed(&self, hosts: BTreeSet<CertificateHost>) {
         self.known().retain(|host, _| hosts.contains(host));
         self.hosts.send_if_modified(|known| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{RwLock, watch};
+use tokio::sync::{Notify, RwLock, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -39,6 +39,8 @@ const GATHERING: Gathering =
 struct Shared {
     proxies: RwLock<Proxies>,
     view: RwLock<Option<Arc<ClusterView>>>,
+    /// A deployment may bring an app here: Caddy is to know it by then.
+    expects: Notify,
 }
 
 /// Follows KV and the members for ever; made by [`start`].
@@ -66,7 +68,11 @@ pub(super) async fn start(
     if let Some(me) = nobody {
         proxies.bootstrap(&me).await.map_err(AgentError::Proxies)?;
     }
-    let shared = Arc::new(Shared { proxies: RwLock::new(proxies), view: RwLock::new(None) });
+    let shared = Arc::new(Shared {
+        proxies: RwLock::new(proxies),
+        view: RwLock::new(None),
+        expects: Notify::new(),
+    });
     Ok((Follower { shared: shared.clone(), hold }, Arc::new(Check(shared))))
 }
 
@@ -118,6 +124,7 @@ impl Follower {
                 Ok(()) = swarm.changed() => {}
                 Ok(()) = policies.changed() => {}
                 Ok(()) = members.changed() => {}
+                () = self.shared.expects.notified() => {}
                 () = tokio::time::sleep(again) => {}
             }
             let sources = Sources {
@@ -203,6 +210,7 @@ impl ProxyCheck for Check {
         })?;
         let proxies = self.0.proxies.read().await;
         let refused = proxies.would_accept(&view, candidate).await;
+        self.0.expects.notify_one();
         refused.map_err(|problems| problems.into_iter().map(|problem| problem.what).collect())
     }
 

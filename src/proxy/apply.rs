@@ -7,6 +7,7 @@ mod caddy;
 mod gather;
 mod haproxy;
 mod held;
+mod standby;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -21,10 +22,11 @@ use super::render::{Cache, Pages, RenderError, Templates, render, render_with};
 use super::{ClusterView, HOLD, MAINTENANCE_PAGE, Problem, ProxySettings};
 use crate::clock;
 use crate::host::files::{FileError, read_optional, write_atomic};
-use crate::model::{AppId, AppRecord, Branch, Repo};
+use crate::model::{AppId, AppName, AppRecord, Branch, Repo};
 use adapted::Adapted;
 use caddy::Served;
 use gather::Turn;
+use standby::Standby;
 
 pub use gather::Gathering;
 
@@ -94,6 +96,8 @@ pub struct Proxies {
     refused: BTreeMap<String, (String, String)>,
     /// What Caddy serves now.
     served: Served,
+    /// What Caddy knows of apps whose requests go elsewhere.
+    standby: Standby,
     /// When the next reload, and the next load, may be made.
     haproxy_turn: Turn,
     caddy_turn: Turn,
@@ -122,6 +126,7 @@ impl Proxies {
             cache: Cache::default(),
             refused: BTreeMap::new(),
             served: Served::default(),
+            standby: Standby::default(),
             haproxy_turn: Turn::default(),
             caddy_turn: Turn::default(),
             expects_proxy: None,
@@ -182,14 +187,22 @@ impl Proxies {
         self.look_at_caddy().await?;
         let (mut rendered, mut is_accepted) = self.render_accepted(view, &mut applied).await?;
         // Without its checks Caddy keeps what it has; hosts can still be led elsewhere.
-        let mut apps = self.adapt(&rendered, &mut applied).await;
-        let late = apps.take_if(|apps| self.is_late(apps, &rendered.pages, &mut applied));
+        let own = self.adapt(&rendered, &mut applied).await;
+        let is_adapted = own.is_some();
+        let mut wanted = match own {
+            Some(own) => Some(self.wanted(view, &rendered, own, &mut applied).await),
+            None => None,
+        };
+        self.forget_texts(view, is_adapted).await;
+        let late =
+            wanted.take_if(|wanted| self.is_late(&wanted.all, &rendered.pages, &mut applied));
         if let Some(late) = &late {
-            self.hold_back(&mut rendered, late).await?;
+            self.hold_back(&mut rendered, &late.own).await?;
         }
-        let came = match &apps {
-            Some(apps) if !self.is_going_back() => {
-                self.route_more(apps, &rendered.pages, &mut applied).await
+        self.mark_held(view, wanted.as_ref()).await?;
+        let came = match &wanted {
+            Some(wanted) if !self.is_going_back() => {
+                self.route_more(&wanted.all, &rendered.pages, &mut applied).await
             }
             _ => Ok(()),
         };
@@ -199,15 +212,15 @@ impl Proxies {
             (rendered, is_accepted) = self.render_accepted(view, &mut applied).await?;
         }
         applied.problems.extend(rendered.problems.iter().cloned());
-        self.mark_held(view).await?;
         // Whatever Caddy says: hosts that left this node have to be led away from it.
         self.install_haproxy(&rendered, is_accepted, &mut applied).await?;
         came?;
-        if let Some(apps) = apps.filter(|_| is_accepted || !self.is_going_back()) {
-            self.load_caddy(apps, &rendered.pages, &mut applied).await?;
+        if let Some(wanted) = wanted.filter(|_| is_accepted || !self.is_going_back()) {
+            self.load_caddy(wanted.all, &rendered.pages, &mut applied).await?;
+            self.say_routed(&wanted.own);
         }
         // Until it is loaded, Caddy leads requests to where apps were.
-        if late.is_none() {
+        if late.is_none_or(|late| self.served.lacking(&late.own).next().is_none()) {
             self.unmark_held(view).await?;
         }
         if let Some(source) = &self.certificates {
@@ -218,7 +231,8 @@ impl Proxies {
         Ok(applied)
     }
 
-    /// Whether the real binaries accept the configuration with an app as its record would be. Changes nothing.
+    /// Whether the real binaries accept the configuration with an app as its record would be. Changes nothing, but that
+    /// Caddy is told of an app that would come to this node, if [`apply`](Self::apply) is called.
     pub async fn would_accept(
         &self,
         view: &ClusterView,
@@ -231,6 +245,7 @@ impl Proxies {
             }
         };
         let source = format!("app/{name}");
+        let me = view.me.clone();
         let mut view = view.clone();
         // Only the master's proxies hold all that the app asks for.
         view.me = candidate.master.clone();
@@ -249,6 +264,7 @@ impl Proxies {
         if !own.is_empty() {
             return Err(own);
         }
+        let mut coming = None;
         if let Some(sites) = rendered.caddy_sites.get(&name) {
             let lacks = self.shelf.lacks(sites, clock::now()).await;
             if !lacks.is_empty() {
@@ -257,6 +273,7 @@ impl Proxies {
             let adapted = self.adapt_one(sites).await;
             let adapted = adapted.map_err(|error| fail(format!("Caddy: {error}")))?;
             adapted.map_err(fail)?;
+            coming = Some(sites.clone());
         }
         if rendered.haproxy_parts.contains_key(&source) {
             let alone =
@@ -264,7 +281,17 @@ impl Proxies {
             let checked = self.control.check_haproxy(&alone).await;
             checked.map_err(|error| fail(format!("HAProxy: {error}")))?;
         }
+        if let Some(sites) = coming.filter(|_| candidate.master == me) {
+            self.standby.expect(name, candidate.deploy_id.clone(), sites);
+        }
         Ok(())
+    }
+
+    /// Of the texts that Caddy was asked about only those of the apps that there are, and of those that are to come, stay.
+    async fn forget_texts(&mut self, view: &ClusterView, is_adapted: bool) {
+        let served = &self.served.apps;
+        let is_used = |name: &AppName| view.apps.contains_key(name) || served.contains_key(name);
+        self.adapted.keep_only(is_used, is_adapted).await;
     }
 }
 

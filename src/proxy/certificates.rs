@@ -45,6 +45,9 @@ pub trait CertificateSource: Send + Sync {
     /// older one. Ends in a bounded time. False if it could not be asked for.
     async fn place(&self, hosts: &BTreeSet<CertificateHost>) -> bool;
 
+    /// Whether Caddy's storage has a certificate of a host that is valid now.
+    async fn has(&self, host: &CertificateHost) -> bool;
+
     /// These are the hosts that Caddy serves now, for the apps whose master this node is.
     fn routed(&self, hosts: BTreeSet<CertificateHost>);
 
@@ -52,19 +55,24 @@ pub trait CertificateSource: Send + Sync {
     fn problems(&self) -> Vec<Problem>;
 }
 
+/// Whether a site's certificate is one that this node's Caddy has from a public authority, or asks it for.
+pub fn is_shared(settings: &ProxySettings, scheme: Scheme, choice: &TlsChoice) -> bool {
+    let is_acme = match choice {
+        TlsChoice::Default => matches!(settings.issuer, Issuer::Acme(_)),
+        TlsChoice::Email(_) => true,
+        TlsChoice::Internal | TlsChoice::Given(_) | TlsChoice::Lent(_) => false,
+    };
+    scheme == Scheme::Https && is_acme
+}
+
 /// The hosts of apps' sites whose certificates come from a public authority.
 pub fn shared_hosts<'a>(
     settings: &ProxySettings,
     sites: impl IntoIterator<Item = &'a AppSites>,
 ) -> BTreeSet<CertificateHost> {
-    let is_acme = |choice: &TlsChoice| match choice {
-        TlsChoice::Default => matches!(settings.issuer, Issuer::Acme(_)),
-        TlsChoice::Email(_) => true,
-        TlsChoice::Internal | TlsChoice::Given(_) => false,
-    };
     let hosts = sites.into_iter().flat_map(|sites| &sites.hosts);
     hosts
-        .filter(|((scheme, _), choice)| *scheme == Scheme::Https && is_acme(choice))
+        .filter(|((scheme, _), choice)| is_shared(settings, *scheme, choice))
         // A name that no authority certifies has nothing to share.
         .filter_map(|((_, host), _)| CertificateHost::parse(host).ok())
         .collect()

@@ -58,7 +58,9 @@ impl AppSites {
     pub(in crate::proxy) fn given_files(&self) -> impl Iterator<Item = &Given> {
         self.hosts.values().filter_map(|choice| match choice {
             TlsChoice::Given(given) => given.as_ref(),
-            TlsChoice::Default | TlsChoice::Internal | TlsChoice::Email(_) => None,
+            TlsChoice::Default | TlsChoice::Internal | TlsChoice::Email(_) | TlsChoice::Lent(_) => {
+                None
+            }
         })
     }
 }
@@ -95,6 +97,8 @@ pub struct Rendered {
     pub pages: Pages,
     /// The apps whose master this node is.
     pub caddy_sites: BTreeMap<AppName, Arc<AppSites>>,
+    /// The apps whose slave it is: Caddy knows them before requests are led here.
+    pub caddy_standby: BTreeMap<AppName, Arc<AppSites>>,
     /// What was left out.
     pub problems: Vec<Problem>,
 }
@@ -149,7 +153,8 @@ pub fn render_with(
     let held = view.held.iter().map(|app| format!("{app} hold\n")).collect();
     let (http, http_wild) = hosts.http.files();
     let (https, https_wild) = hosts.https.files();
-    let caddy_sites = caddy::sites(cache, &apps, templates, &claims, &mut problems)?;
+    let (caddy_sites, caddy_standby) =
+        caddy::sites(cache, &apps, templates, &claims, &mut problems)?;
     problems.sort();
     problems.dedup();
     Ok(Rendered {
@@ -169,6 +174,7 @@ pub fn render_with(
         pages: hosts.pages.without_idle(),
         hosts: [("http", hosts.http), ("https", hosts.https)],
         caddy_sites,
+        caddy_standby,
         problems,
     })
 }

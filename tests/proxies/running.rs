@@ -65,13 +65,24 @@ async fn each_caddy_tells_the_mark_of_what_it_runs() {
     }
 }
 
-/// What HAProxy says to a command.
+/// What HAProxy says to a command. While it starts, connections may end before they are answered.
 fn said(settings: &ProxySettings, command: &str) -> String {
-    let mut socket = UnixStream::connect(settings.runtime_socket()).unwrap();
-    writeln!(socket, "{command}").unwrap();
+    let started = Instant::now();
+    loop {
+        match try_said(settings, command) {
+            Ok(answer) => return answer,
+            Err(error) => assert!(started.elapsed() < PATIENCE, "{command}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn try_said(settings: &ProxySettings, command: &str) -> std::io::Result<String> {
+    let mut socket = UnixStream::connect(settings.runtime_socket())?;
+    socket.write_all(format!("{command}\n").as_bytes())?;
     let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
-    answer
+    socket.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// Where a map leads a host.

@@ -61,13 +61,18 @@ impl Adapted {
         (of == sites).then(|| outcome.clone())
     }
 
-    /// Notes what is in use, and forgets the rest; on disk only if all that is in use is known.
-    pub(super) async fn keep(
+    /// Notes what became of an app's text.
+    pub(super) fn note(&mut self, app: &AppName, sites: &Arc<AppSites>, outcome: &Outcome) {
+        self.known.insert(app.clone(), (sites.clone(), outcome.clone()));
+    }
+
+    /// Forgets the apps that are not in use; on disk only if all that is in use is known.
+    pub(super) async fn keep_only(
         &mut self,
-        known: BTreeMap<AppName, (Arc<AppSites>, Outcome)>,
+        is_used: impl Fn(&AppName) -> bool,
         is_complete: bool,
     ) {
-        self.known = known;
+        self.known.retain(|app, _| is_used(app));
         let is_due = is_complete && self.disk.written.load(Ordering::Relaxed) >= OFTEN;
         if let Some(identity) = self.disk.known_identity().filter(|_| is_due) {
             let good = self.known.values().filter(|(_, outcome)| outcome.is_ok());

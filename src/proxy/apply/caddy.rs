@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::adapted::Outcome;
 use super::{Applied, Effect, Proxies, ProxyError};
 use crate::clock;
 use crate::error::chain;
@@ -31,10 +32,53 @@ pub(super) struct Served {
 }
 
 impl Served {
+    /// Whether this process has told Caddy anything.
+    pub(super) fn is_known(&self) -> bool {
+        self.mark.is_some()
+    }
+
+    /// The apps whose routes are not, or not so, in Caddy.
+    pub(super) fn lacking<'a>(&'a self, apps: &'a Apps) -> impl Iterator<Item = &'a AppName> {
+        apps.iter().filter(|(name, app)| !self.serves(name, app)).map(|(name, _)| name)
+    }
+
+    fn serves(&self, name: &AppName, (sites, routes): &(Arc<AppSites>, Arc<AppRoutes>)) -> bool {
+        self.apps.get(name).is_some_and(|(served, known)| {
+            routes == known
+                && sites.dialect == served.dialect
+                && sites.hosts.len() == served.hosts.len()
+                && sites.hosts.iter().all(|(host, choice)| {
+                    served.hosts.get(host).is_some_and(|known| known.is_as_good_as(choice))
+                })
+        })
+    }
+
+    /// What may be served in place of `apps` with the same answers: what is served already, and besides the apps that may
+    /// stay, as long as their hosts are nobody else's.
+    pub(super) fn with_as_little_change(
+        &self,
+        apps: &Apps,
+        may_stay: impl Fn(&AppName) -> bool,
+    ) -> Apps {
+        let hosts: BTreeSet<_> =
+            apps.values().flat_map(|(sites, _)| sites.hosts.keys().cloned()).collect();
+        let left = self.apps.iter().filter(|(name, (sites, _))| {
+            !apps.contains_key(*name)
+                && may_stay(name)
+                && !sites.hosts.keys().any(|host| hosts.contains(host))
+        });
+        let same = |(name, app)| match self.apps.get(name).filter(|_| self.serves(name, app)) {
+            Some(served) => (name, served),
+            None => (name, app),
+        };
+        let all = apps.iter().map(same).chain(left);
+        all.map(|(name, app)| (name.clone(), app.clone())).collect()
+    }
+
     /// The hosts of apps whose routes are not, or not so, in Caddy; wildcards without their star.
     pub(super) fn late(&self, apps: &Apps) -> BTreeSet<String> {
-        let late = apps.iter().filter(|(name, app)| self.apps.get(*name) != Some(*app));
-        let hosts = late.flat_map(|(_, (sites, _))| sites.hosts.keys());
+        let late = self.lacking(apps).filter_map(|name| apps.get(name));
+        let hosts = late.flat_map(|(sites, _)| sites.hosts.keys());
         hosts.map(|(_, host)| host.strip_prefix('*').unwrap_or(host).to_owned()).collect()
     }
 }
@@ -57,58 +101,58 @@ impl Stamp {
 }
 
 impl Proxies {
-    /// Adapts the texts that are new; nothing if that can't be done now.
+    /// Adapts the texts of the apps whose master this node is; nothing if that can't be done now.
     pub(super) async fn adapt(
         &mut self,
         rendered: &Rendered,
         applied: &mut Applied,
     ) -> Option<Apps> {
         let mut apps = BTreeMap::new();
-        let mut known = BTreeMap::new();
         let mut is_complete = true;
         for (name, sites) in &rendered.caddy_sites {
-            let outcome = match self.adapted.get(name, sites) {
-                Some(outcome) => outcome,
-                None => match self.adapt_one(sites).await {
-                    Ok(outcome) => outcome.map(Arc::new),
-                    Err(error) => {
-                        applied.unchecked.push(format!("app/{name}: Caddy: {error}"));
-                        is_complete = false;
-                        continue;
-                    }
-                },
+            let known = self.adapted.get(name, sites);
+            let outcome = match self.adapt_known(known, sites).await {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    applied.unchecked.push(format!("app/{name}: Caddy: {error}"));
+                    is_complete = false;
+                    continue;
+                }
             };
-            match &outcome {
+            self.adapted.note(name, sites, &outcome);
+            let of = |what| Problem::new(format!("app/{name}"), what);
+            match outcome {
                 Ok(routes) => {
-                    let sites = self.settled(name, sites, applied).await;
-                    apps.insert(name.clone(), (sites, routes.clone()));
+                    let (sites, problems) = self.settle(sites.clone()).await;
+                    applied.problems.extend(problems.into_iter().map(of));
+                    apps.insert(name.clone(), (sites, routes));
                 }
-                Err(what) => {
-                    let what = format!("CADDYFILE: {what}");
-                    applied.problems.push(Problem::new(format!("app/{name}"), what));
-                }
+                Err(what) => applied.problems.push(of(format!("CADDYFILE: {what}"))),
             }
-            known.insert(name.clone(), (sites.clone(), outcome));
         }
-        self.adapted.keep(known, is_complete).await;
         is_complete.then_some(apps)
     }
 
-    /// An app's sites with the certificates that a policy gives, as they are on this node now.
-    async fn settled(
-        &self,
-        name: &AppName,
-        sites: &Arc<AppSites>,
-        applied: &mut Applied,
-    ) -> Arc<AppSites> {
+    /// An app's sites with the certificates that a policy gives, as they are on this node now; and what it lacks.
+    pub(super) async fn settle(&self, sites: Arc<AppSites>) -> (Arc<AppSites>, Vec<String>) {
         if sites.given.is_empty() {
-            return sites.clone();
+            return (sites, Vec::new());
         }
         let mut sites = sites.as_ref().clone();
         let problems = self.shelf.settle(&mut sites, clock::now()).await;
-        let of = |what| Problem::new(format!("app/{name}"), what);
-        applied.problems.extend(problems.into_iter().map(of));
-        Arc::new(sites)
+        (Arc::new(sites), problems)
+    }
+
+    /// What became of an app's text: what is known, or what Caddy makes of it now.
+    pub(super) async fn adapt_known(
+        &self,
+        known: Option<Outcome>,
+        sites: &AppSites,
+    ) -> Result<Outcome, CheckError> {
+        match known {
+            Some(outcome) => Ok(outcome),
+            None => Ok(self.adapt_one(sites).await?.map(Arc::new)),
+        }
     }
 
     /// What Caddy makes of one app's text: its routes, or why they aren't used.
@@ -124,7 +168,7 @@ impl Proxies {
     }
 
     /// Whether Caddy was given these apps and pages, for what it can do.
-    fn is_served(&self, apps: &Apps, pages: &Pages) -> bool {
+    pub(super) fn is_served(&self, apps: &Apps, pages: &Pages) -> bool {
         self.served.mark.is_some() && self.served.apps == *apps && self.has_the_rest(pages)
     }
 
@@ -185,10 +229,15 @@ impl Proxies {
         self.served.apps = apps;
         self.served.abilities = self.settings.caddy_abilities.clone();
         self.placed.clear();
-        if let Some(source) = &self.certificates {
-            let sites = self.served.apps.values().map(|(sites, _)| &**sites);
-            source.routed(shared_hosts(&self.settings, sites));
-        }
+    }
+
+    /// Says which hosts Caddy serves for the apps whose master this node is.
+    pub(super) fn say_routed(&self, own: &Apps) {
+        let Some(source) = self.certificates.as_ref().filter(|_| self.served.is_known()) else {
+            return;
+        };
+        let served = own.iter().filter(|(name, app)| self.served.serves(name, app));
+        source.routed(shared_hosts(&self.settings, served.map(|(_, (sites, _))| &**sites)));
     }
 
     /// Loads the routes of apps; the file keeps what Caddy took last, for its next start, even if that is only for the

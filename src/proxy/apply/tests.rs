@@ -4,6 +4,7 @@ mod gather;
 mod given;
 mod hostile;
 mod running;
+mod standby;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -196,7 +197,8 @@ async fn an_own_frontend_is_held_and_flips_without_a_reload() {
     assert!(
         f.file("haproxy.cfg").contains("server node1 a_web:22 resolvers containers disabled\n")
     );
-    assert!(f.file("held.map").is_empty() && !mark.exists());
+    assert!(f.file("held.map").is_empty());
+    assert!(mark.exists() && !flipped.caddy_loaded, "Caddy has its routes for some time");
     f.view.maintenance.insert(name);
     assert!(f.apply().await.haproxy_reloaded, "an operator's maintenance takes the frontend away");
     assert!(!f.file("haproxy.cfg").contains("2222"));
@@ -371,6 +373,8 @@ async fn an_haproxy_that_runs_another_text_than_its_file_is_reloaded() {
 struct Asked {
     control: Arc<FakeControl>,
     log: std::sync::Mutex<Vec<String>>,
+    /// Hosts whose certificates are on the node.
+    there: std::sync::Mutex<BTreeSet<String>>,
 }
 
 impl Asked {
@@ -388,6 +392,10 @@ impl CertificateSource for Asked {
         true
     }
 
+    async fn has(&self, host: &CertificateHost) -> bool {
+        self.there.lock().unwrap().contains(host.as_str())
+    }
+
     fn routed(&self, hosts: BTreeSet<CertificateHost>) {
         self.say("routed", &hosts);
     }
@@ -400,7 +408,11 @@ impl CertificateSource for Asked {
 #[tokio::test]
 async fn certificates_are_asked_for_before_caddy_has_the_host() {
     let mut f = fixture();
-    let source = Arc::new(Asked { control: f.control.clone(), log: Default::default() });
+    let source = Arc::new(Asked {
+        control: f.control.clone(),
+        log: Default::default(),
+        there: Default::default(),
+    });
     f.proxies = Proxies::new(f.settings.clone(), f.control.clone())
         .unwrap()
         .with_certificates(source.clone());

@@ -53,7 +53,7 @@ impl<'a> Trust<'a> {
         let is_internal = match choice {
             TlsChoice::Given(Some(given)) => return Self::Given(&given.certificate),
             TlsChoice::Internal => true,
-            TlsChoice::Email(_) | TlsChoice::Given(None) => false,
+            TlsChoice::Email(_) | TlsChoice::Lent(_) | TlsChoice::Given(None) => false,
             TlsChoice::Default => settings.issuer == Issuer::Internal,
         };
         if is_internal { Self::Nobody } else { Self::Public }
@@ -92,7 +92,11 @@ fn again(settings: &ProxySettings, hosts: &[&str], held: &Value, trust: Trust<'_
             "handler": "reverse_proxy",
             "upstreams": [{"dial": format!("{}:{port}", settings.haproxy_host)}],
             // Newer releases would send the upstream's name.
-            "headers": {"request": {"set": {MARK: ["1"], "Host": ["{http.request.hostport}"]}}},
+            "headers": {
+                "request": {"set": {MARK: ["1"], "Host": ["{http.request.hostport}"]}},
+                // The client's next request goes the direct way.
+                "response": {"set": {"Connection": ["close"]}},
+            },
             "transport": transport,
         }],
         "terminal": true,

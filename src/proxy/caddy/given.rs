@@ -25,7 +25,7 @@ fn given(apps: &Apps) -> impl Iterator<Item = (&str, &str)> {
         TlsChoice::Given(given) => {
             Some((host, given.as_ref().map_or(NO_TAG, |given| given.tag.as_str())))
         }
-        TlsChoice::Default | TlsChoice::Internal | TlsChoice::Email(_) => None,
+        TlsChoice::Default | TlsChoice::Internal | TlsChoice::Email(_) | TlsChoice::Lent(_) => None,
     })
 }
 

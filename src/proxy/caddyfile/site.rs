@@ -20,6 +20,21 @@ pub enum TlsChoice {
     Email(String),
     /// An admin, by a policy; none: there is none that can be used, and nobody else is asked for one. No text says so.
     Given(Option<Given>),
+    /// A public authority, with this account or as the settings say; but another node sees to it, and this one only has a
+    /// copy. No text says so.
+    Lent(Option<String>),
+}
+
+impl TlsChoice {
+    /// Whether a certificate by this choice is one by the other, whoever renews it.
+    pub fn is_as_good_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Lent(None), Self::Default) | (Self::Default, Self::Lent(None)) => true,
+            (Self::Lent(Some(one)), Self::Email(two))
+            | (Self::Email(two), Self::Lent(Some(one))) => one == two,
+            _ => self == other,
+        }
+    }
 }
 
 /// A site, ready to be written.

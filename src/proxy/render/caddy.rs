@@ -1,4 +1,4 @@
-//! Each app's sites as a Caddyfile of its own, for the apps whose master this node is.
+//! Each app's sites as a Caddyfile of its own, for the apps in whose pair this node is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::claims::Claims;
 use super::containers::{dialled, is_container};
 use super::prepared::{App, Cache};
 use super::template::{RenderError, Templates};
-use crate::model::{AppName, AppRecord};
+use crate::model::{AppName, AppRecord, Role};
 use crate::proxy::caddyfile::{
     CaddyfileError, Dialect, Permits, Scheme, Site, TlsChoice, Translation, translate,
 };
@@ -89,27 +89,34 @@ pub(super) fn own(
     })))
 }
 
-/// The sites of the apps whose master this node is.
+/// Apps' sites, by name.
+pub(super) type Sites = BTreeMap<AppName, Arc<AppSites>>;
+
+/// The sites of the apps whose master this node is, and those of the apps whose slave it is. What is wrong with an app is
+/// its master's to say.
 pub(super) fn sites(
     cache: &mut Cache,
     apps: &[App<'_>],
     templates: &Templates,
     claims: &Claims,
     problems: &mut Vec<Problem>,
-) -> Result<BTreeMap<AppName, Arc<AppSites>>, RenderError> {
-    let mut all = BTreeMap::new();
-    for app in apps.iter().filter(|app| app.is_here) {
-        match cache.own(app, claims, templates)?.as_ref() {
-            Own::None => {}
-            Own::Wrong(what) => {
+) -> Result<(Sites, Sites), RenderError> {
+    let (mut served, mut standby) = (Sites::new(), Sites::new());
+    for app in apps.iter().filter(|app| app.role != Role::Bystander) {
+        match (cache.own(app, claims, templates)?.as_ref(), app.role) {
+            (Own::Wrong(what), Role::Master) => {
                 problems.push(Problem::new(app.prepared.source.as_ref(), what.as_str()));
             }
-            Own::Sites(sites) => {
-                all.insert(app.name.clone(), sites.clone());
+            (Own::Sites(sites), Role::Master) => {
+                served.insert(app.name.clone(), sites.clone());
             }
+            (Own::Sites(sites), _) => {
+                standby.insert(app.name.clone(), sites.clone());
+            }
+            (Own::None | Own::Wrong(_), _) => {}
         }
     }
-    Ok(all)
+    Ok((served, standby))
 }
 
 fn hosts(translation: &Translation) -> BTreeMap<(Scheme, String), TlsChoice> {

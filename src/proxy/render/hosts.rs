@@ -82,7 +82,8 @@ impl Hosts {
                 Scheme::Https => (&mut self.https, &https),
             };
             map.route(host, to, &prepared.source);
-            match prepared.page.as_ref().filter(|_| *scheme == Scheme::Http || is_here) {
+            // By TLS only the master's Caddy is asked, but whose that is may change at any time.
+            match &prepared.page {
                 Some(page) => self.pages.show(*scheme, host, page.clone()),
                 None => self.pages.show_default(*scheme, host),
             }

@@ -8,7 +8,7 @@ use super::caddy::{Own, own};
 use super::claims::{Claims, HOST};
 use super::pages;
 use super::template::{RenderError, Templates};
-use crate::model::{AppName, AppRecord, MaintenancePage};
+use crate::model::{AppName, AppRecord, MaintenancePage, Placement, Role};
 use crate::proxy::caddyfile::{Scheme, urls};
 use crate::proxy::{ClusterView, Policy, text};
 
@@ -49,7 +49,7 @@ struct Kept {
     /// None for the default.
     policy: Option<Arc<Policy>>,
     prepared: Arc<Prepared>,
-    /// Of apps whose master the node is: the hosts that are left out, and the rest.
+    /// Of apps in whose pair the node is: the hosts that are left out, and the rest.
     own: Option<(BTreeSet<Arc<str>>, Arc<Own>)>,
 }
 
@@ -74,8 +74,8 @@ pub(super) struct App<'a> {
     pub(super) record: &'a AppRecord,
     pub(super) policy: &'a Policy,
     pub(super) prepared: Arc<Prepared>,
-    /// Whether the node is its master.
-    pub(super) is_here: bool,
+    /// What the node is for it.
+    pub(super) role: Role,
 }
 
 impl Cache {
@@ -95,8 +95,8 @@ impl Cache {
                     self.0.entry(name.clone()).or_insert_with(|| Kept::make(name, record, policy))
                 }
             };
-            let is_here = record.master == view.me;
-            apps.push(App { name, record, policy, prepared: kept.prepared.clone(), is_here });
+            let role = Placement::role_of(Some(&record.placement()), &view.me);
+            apps.push(App { name, record, policy, prepared: kept.prepared.clone(), role });
         }
         if self.0.len() > view.apps.len() {
             self.0.retain(|name, _| view.apps.contains_key(name));

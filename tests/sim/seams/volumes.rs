@@ -70,6 +70,12 @@ impl Volumes for SimVolumes {
         self.call("list snapshots", volume.to_owned(), Pace::Short, effect).await
     }
 
+    async fn snapshotted(&self) -> Result<BTreeSet<String>, VolumeError> {
+        let inner = self.inner.clone();
+        let effect = async move { inner.snapshotted().await };
+        self.call("list all snapshots", String::new(), Pace::Short, effect).await
+    }
+
     async fn snapshot(&self, volume: &str) -> Result<SnapshotName, VolumeError> {
         let (inner, name) = (self.inner.clone(), volume.to_owned());
         let effect = async move { inner.snapshot(&name).await };

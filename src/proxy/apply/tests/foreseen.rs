@@ -27,7 +27,8 @@ async fn what_a_deployment_asked_about_is_adapted_once() {
     assert_eq!(fixture.control.state().adaptations, 3);
 
     fixture.view.apps.insert(name.clone(), Arc::new(record));
-    assert!(fixture.apply().await.caddy_loaded);
+    let committed = fixture.apply().await;
+    assert!(!committed.caddy_loaded && committed.maps_changed == 1, "{committed:?}");
     assert_eq!(fixture.control.state().adaptations, 3);
     let loaded = fixture.control.state().loads.last().unwrap().to_string();
     assert!(loaded.contains("shop.test") && loaded.contains("blog.test"), "{loaded}");

@@ -1,0 +1,217 @@
+//! What Caddy knows of apps whose requests go elsewhere: those whose slave this node is, those that a deployment is about
+//! to bring here, and those that have left. So a move changes HAProxy's maps, and Caddy is not loaded for it, which would
+//! take time and every app's connections.
+//!
+//! Requests for them that reach this Caddy all the same, on connections from before, find no container; the file among
+//! the held says so (see [`super::held`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Applied, Proxies};
+use crate::model::AppName;
+use crate::proxy::caddy::Apps;
+use crate::proxy::caddyfile::TlsChoice;
+use crate::proxy::certificates::{CertificateHost, is_shared, shared_hosts};
+use crate::proxy::render::{AppSites, Rendered};
+use crate::proxy::{ClusterView, ProxySettings};
+
+/// What a deployment has asked about is expected for so long; it is committed by then, or was undone.
+const EXPECTED: Duration = Duration::from_secs(3600);
+/// So many texts that Caddy has not seen are adapted before the maps are looked at again.
+const AT_ONCE: usize = 8;
+/// What makes no difference to any request waits so long for a load that is needed anyway.
+const IDLE: Duration = Duration::from_secs(300);
+/// Whether a certificate is there is looked at again after this; whether one has come, sooner.
+const LENT: Duration = Duration::from_secs(3600);
+const NOT_LENT: Duration = Duration::from_secs(60);
+
+/// What this process remembers of them.
+#[derive(Default)]
+pub(super) struct Standby {
+    expected: Mutex<BTreeMap<AppName, Expected>>,
+    /// Whether the hosts' certificates were there, and when that was looked at.
+    lent: BTreeMap<CertificateHost, (Instant, bool)>,
+    /// Since when Caddy serves more than it has to.
+    idle: Option<Instant>,
+}
+
+/// An app as it will be here if its deployment is committed.
+struct Expected {
+    deploy_id: String,
+    sites: Arc<AppSites>,
+    since: Instant,
+}
+
+/// What Caddy is to serve.
+pub(super) struct Wanted {
+    /// The apps whose master this node is.
+    pub(super) own: Apps,
+    /// These and those that stand by.
+    pub(super) all: Apps,
+}
+
+impl Standby {
+    /// The checks have accepted an app for this node.
+    pub(super) fn expect(&self, app: AppName, deploy_id: String, sites: Arc<AppSites>) {
+        let since = Instant::now();
+        self.lock().insert(app, Expected { deploy_id, sites, since });
+    }
+
+    /// What is expected still, and of hosts that no other app has.
+    fn expected(
+        &self,
+        view: &ClusterView,
+        rendered: &Rendered,
+    ) -> BTreeMap<AppName, Arc<AppSites>> {
+        let is_over = |name: &AppName, expected: &Expected| {
+            let is_committed =
+                view.apps.get(name).is_some_and(|app| app.deploy_id == expected.deploy_id);
+            is_committed || expected.since.elapsed() > EXPECTED
+        };
+        let mut expected = self.lock();
+        expected.retain(|name, expected| !is_over(name, expected));
+        let mut taken: BTreeMap<String, AppName> = BTreeMap::new();
+        let known = rendered.caddy_sites.iter().chain(&rendered.caddy_standby);
+        for (name, sites) in known {
+            taken.extend(hosts(sites).map(|host| (host.to_owned(), name.clone())));
+        }
+        let mut free = BTreeMap::new();
+        for (name, Expected { sites, .. }) in expected.iter() {
+            let is_free =
+                hosts(sites).all(|host| taken.get(host).is_none_or(|owner| owner == name));
+            if is_free && !rendered.caddy_sites.contains_key(name) {
+                taken.extend(hosts(sites).map(|host| (host.to_owned(), name.clone())));
+                free.insert(name.clone(), sites.clone());
+            }
+        }
+        free
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<AppName, Expected>> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn hosts(sites: &AppSites) -> impl Iterator<Item = &str> {
+    sites.hosts.keys().map(|(_, host)| host.as_str())
+}
+
+/// Whether an app is another node's.
+fn is_away(view: &ClusterView, app: &AppName) -> bool {
+    view.apps.get(app).is_some_and(|record| record.master != view.me)
+}
+
+impl Proxies {
+    /// Adds what stands by to what Caddy has to serve. What makes no difference to any request stays as Caddy has it, for
+    /// some time.
+    pub(super) async fn wanted(
+        &mut self,
+        view: &ClusterView,
+        rendered: &Rendered,
+        own: Apps,
+        applied: &mut Applied,
+    ) -> Wanted {
+        let mut all = own.clone();
+        for (name, app) in self.standing_by(view, rendered, applied).await {
+            all.entry(name).or_insert(app);
+        }
+        let enough = self.served.with_as_little_change(&all, |name| is_away(view, name));
+        if enough == all {
+            self.standby.idle = None;
+        } else {
+            let since = *self.standby.idle.get_or_insert_with(Instant::now);
+            let left = IDLE.saturating_sub(since.elapsed());
+            if !left.is_zero() {
+                applied.wait(left);
+                all = enough;
+            }
+        }
+        Wanted { own, all }
+    }
+
+    async fn standing_by(
+        &mut self,
+        view: &ClusterView,
+        rendered: &Rendered,
+        applied: &mut Applied,
+    ) -> Apps {
+        let mut sites = rendered.caddy_standby.clone();
+        // The version that is coming, where it is one that was here.
+        sites.extend(self.standby.expected(view, rendered));
+        self.look_for_certificates(&sites).await;
+        let mut apps = Apps::new();
+        let mut asked = 0;
+        let mut is_complete = true;
+        for (name, sites) in &sites {
+            let Some(lent) = self.lend(sites) else { continue };
+            let known = self.adapted.get(name, sites);
+            if known.is_none() && asked == AT_ONCE {
+                is_complete = false;
+                continue;
+            }
+            asked += usize::from(known.is_none());
+            // What is wrong with it is its master's to say, and without the checks there is no hurry.
+            let Some(outcome) = self.adapt_known(known, sites).await.ok() else { continue };
+            self.adapted.note(name, sites, &outcome);
+            if let Ok(routes) = outcome {
+                apps.insert(name.clone(), (self.settle(lent).await.0, routes));
+            }
+        }
+        if !is_complete {
+            // Each part of them would be a load.
+            applied.wait(Duration::ZERO);
+            apps.retain(|name, _| self.served.apps.contains_key(name));
+        }
+        apps
+    }
+
+    /// Whether the certificates of these apps' hosts, as far as they come from a public authority, are on this node: only
+    /// the app's master can be issued one.
+    async fn look_for_certificates(&mut self, apps: &BTreeMap<AppName, Arc<AppSites>>) {
+        let Some(source) = &self.certificates else { return };
+        let hosts = shared_hosts(&self.settings, apps.values().map(|sites| &**sites));
+        let lent = &mut self.standby.lent;
+        lent.retain(|host, (since, is_there)| {
+            hosts.contains(host) && since.elapsed() < if *is_there { LENT } else { NOT_LENT }
+        });
+        let due: BTreeSet<_> = hosts.into_iter().filter(|host| !lent.contains_key(host)).collect();
+        if due.is_empty() || !source.place(&due).await {
+            return;
+        }
+        for host in due {
+            let is_there = source.has(&host).await;
+            lent.insert(host, (Instant::now(), is_there));
+        }
+    }
+
+    /// An app's sites with the certificates that are on this node; none if one is not.
+    fn lend(&self, sites: &Arc<AppSites>) -> Option<Arc<AppSites>> {
+        let shared = shared_hosts(&self.settings, [&**sites]);
+        if shared.is_empty() {
+            return Some(sites.clone());
+        }
+        let is_there = |host| self.standby.lent.get(host).is_some_and(|(_, is_there)| *is_there);
+        shared.iter().all(is_there).then(|| Arc::new(lent(&self.settings, sites)))
+    }
+}
+
+fn lent(settings: &ProxySettings, sites: &AppSites) -> AppSites {
+    let mut sites = sites.clone();
+    for ((scheme, _), choice) in &mut sites.hosts {
+        if is_shared(settings, *scheme, choice) {
+            let account = match &choice {
+                TlsChoice::Email(email) => Some(email.clone()),
+                TlsChoice::Default
+                | TlsChoice::Internal
+                | TlsChoice::Given(_)
+                | TlsChoice::Lent(_) => None,
+            };
+            *choice = TlsChoice::Lent(account);
+        }
+    }
+    sites
+}
