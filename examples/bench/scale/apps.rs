@@ -11,13 +11,21 @@ use crate::support::{Lab, NODES, told};
 pub(crate) struct App {
     pub(crate) number: usize,
     pub(crate) master: &'static str,
+    pub(crate) slave: &'static str,
     /// Another one makes another page of it.
     pub(crate) revision: u32,
 }
 
 impl App {
+    /// The node after its master is its slave.
     pub(crate) fn new(number: usize, master: &'static str) -> Self {
-        Self { number, master, revision: 0 }
+        let at = NODES.iter().position(|node| *node == master).unwrap_or_default();
+        Self { number, master, slave: NODES[(at + 1) % NODES.len()], revision: 0 }
+    }
+
+    /// Its pair changes roles.
+    pub(crate) fn swap(&mut self) {
+        std::mem::swap(&mut self.master, &mut self.slave);
     }
 
     pub(crate) fn key(&self) -> String {
@@ -31,12 +39,6 @@ impl App {
     /// The text of its page.
     pub(crate) fn page(&self) -> String {
         format!("scale {} {}", self.number, self.revision)
-    }
-
-    /// The node after its master.
-    pub(crate) fn next_master(&self) -> &'static str {
-        let at = NODES.iter().position(|node| *node == self.master).unwrap_or_default();
-        NODES[(at + 1) % NODES.len()]
     }
 
     /// Its record, with a text for Caddy.
@@ -68,7 +70,7 @@ fn record(app: &App, ip: &str, caddyfile: &str) -> Value {
     json!({
         "repo_url": format!("https://git.test/scale{number}"), "branch": "main",
         "deploy_id": format!("00000000-0000-0000-0000-{number:012}"), "previous_deploy_id": null,
-        "deploy_date": "2026-01-01T000000.000000", "master": app.master, "slave": app.next_master(), "ip": ip,
+        "deploy_date": "2026-01-01T000000.000000", "master": app.master, "slave": app.slave, "ip": ip,
         "domains": [app.host()], "urls": format!("http://{0}, https://{0}", app.host()),
         "caddyfile": caddyfile, "haproxy": {}, "ct": {"web": format!("scale{number}main{number:05}_web_1")},
         "volumes": [],
@@ -128,6 +130,8 @@ mod tests {
         let rendered =
             render(&view, &ProxySettings::default(), &templates, &Default::default()).unwrap();
         assert_eq!(rendered.problems.len(), 1);
-        assert_eq!((app.next_master(), App::new(0, NODES[2]).next_master()), (NODES[1], NODES[0]));
+        let mut last = App::new(0, NODES[2]);
+        last.swap();
+        assert_eq!((app.slave, last.master, last.slave), (NODES[1], NODES[0], NODES[2]));
     }
 }

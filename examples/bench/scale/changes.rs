@@ -18,9 +18,9 @@ const FLIPS: usize = 1000;
 /// Between two of them.
 const FLIP_PACE: &str = "60000";
 
-/// Leads an app to the next node, until every node's HAProxy does.
+/// Has an app's pair swap its roles, until every node's HAProxy does.
 pub(crate) fn flip(lab: &Lab, app: &mut App) -> Seconds {
-    app.master = app.next_master();
+    app.swap();
     let (host, value) = (app.host(), app.record(lab).to_string());
     let watches = NODES.map(|node| Watch::start(node, LED, &[&host, app.master]));
     let at = write(lab, &app.key(), Some(&value));
@@ -76,7 +76,7 @@ pub(crate) fn many_flips(lab: &Lab, apps: &mut [App]) -> (usize, Seconds, Second
     let mut lines = String::new();
     for flip in 0..FLIPS {
         let app = &mut apps[flip % apps.len()];
-        app.master = app.next_master();
+        app.swap();
         lines.push_str(&format!("{}\t{}\n", app.key(), app.record(lab)));
     }
     let script = r#"due=${EPOCHREALTIME/[.,]/}; echo $due

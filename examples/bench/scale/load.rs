@@ -72,7 +72,7 @@ fn change(lab: &Lab, number: usize, apps: &mut [App]) {
         _ => {
             let at = number % apps.len();
             let app = &mut apps[at];
-            app.master = app.next_master();
+            app.swap();
             write(lab, &app.key(), Some(&app.record(lab).to_string()))
         }
     };

@@ -111,7 +111,7 @@ impl Proxies {
         let mut is_complete = true;
         for (name, sites) in &rendered.caddy_sites {
             let known = self.adapted.get(name, sites);
-            let outcome = match self.adapt_known(known, sites).await {
+            let outcome = match self.adapt_known(known, name, sites).await {
                 Ok(outcome) => outcome,
                 Err(error) => {
                     applied.unchecked.push(format!("app/{name}: Caddy: {error}"));
@@ -119,7 +119,6 @@ impl Proxies {
                     continue;
                 }
             };
-            self.adapted.note(name, sites, &outcome);
             let of = |what| Problem::new(format!("app/{name}"), what);
             match outcome {
                 Ok(routes) => {
@@ -145,14 +144,17 @@ impl Proxies {
 
     /// What became of an app's text: what is known, or what Caddy makes of it now.
     pub(super) async fn adapt_known(
-        &self,
+        &mut self,
         known: Option<Outcome>,
-        sites: &AppSites,
+        name: &AppName,
+        sites: &Arc<AppSites>,
     ) -> Result<Outcome, CheckError> {
-        match known {
-            Some(outcome) => Ok(outcome),
-            None => Ok(self.adapt_one(sites).await?.map(Arc::new)),
+        if let Some(outcome) = known {
+            return Ok(outcome);
         }
+        let outcome = self.adapt_one(sites).await?.map(Arc::new);
+        self.adapted.note(name, sites, &outcome);
+        Ok(outcome)
     }
 
     /// What Caddy makes of one app's text: its routes, or why they aren't used.

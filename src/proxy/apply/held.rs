@@ -1,9 +1,12 @@
 //! The files by which Caddy knows, without a new configuration, which apps are not here: those that are handed over, and
 //! those of other nodes. Empty, named after the app.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
 use super::standby::Wanted;
 use super::{ClusterView, Proxies, ProxyError};
-use crate::host::files::{FileError, remove, write_atomic};
+use crate::host::files::{FileError, off_thread};
 use crate::model::AppName;
 
 impl Proxies {
@@ -14,37 +17,49 @@ impl Proxies {
         view: &ClusterView,
         wanted: Option<&Wanted>,
     ) -> Result<(), ProxyError> {
+        let held = view.held.iter();
+        let others = wanted
+            .into_iter()
+            .flat_map(|Wanted { own, all }| all.keys().filter(|name| !own.contains_key(*name)));
+        let elsewhere: BTreeSet<_> =
+            held.chain(others).map(|app| app.as_str().to_owned()).collect();
         let dir = self.settings.held_dir();
-        let mut elsewhere = view.held.clone();
-        if let Some(Wanted { own, all }) = wanted {
-            elsewhere.extend(all.keys().filter(|name| !own.contains_key(*name)).cloned());
-        }
-        for app in elsewhere {
-            let path = dir.join(app.as_str());
-            if !tokio::fs::try_exists(&path).await.unwrap_or(false) {
-                write_atomic(&path, "", 0o644).await?;
+        let make = move || {
+            let there = files(&dir)?;
+            for path in elsewhere.difference(&there).map(|name| dir.join(name)) {
+                // Nothing is lost with one that a crash takes away: it is made again.
+                std::fs::write(&path, "").map_err(failed("write", &path))?;
             }
-        }
-        Ok(())
+            Ok::<(), FileError>(())
+        };
+        Ok(off_thread(make).await?)
     }
 
     /// Removes the files of the others, once Caddy no longer leads requests to where they were.
     pub(super) async fn unmark_held(&self, view: &ClusterView) -> Result<(), ProxyError> {
+        let is_own =
+            |app: &AppName| view.apps.get(app).is_some_and(|record| record.master == view.me);
+        let served = self.served.apps.keys().filter(|app| !is_own(app));
+        let elsewhere: BTreeSet<_> =
+            view.held.iter().chain(served).map(|app| app.as_str().to_owned()).collect();
         let dir = self.settings.held_dir();
-        let fail = |source| FileError::Io { action: "read", path: dir.clone(), source };
-        let mut files = tokio::fs::read_dir(&dir).await.map_err(fail)?;
-        while let Some(file) = files.next_entry().await.map_err(fail)? {
-            let name = file.file_name();
-            let app = name.to_str().and_then(|name| AppName::parse(name).ok());
-            let is_own =
-                |app: &AppName| view.apps.get(app).is_some_and(|record| record.master == view.me);
-            let is_elsewhere = |app: &AppName| {
-                view.held.contains(app) || self.served.apps.contains_key(app) && !is_own(app)
-            };
-            if !app.as_ref().is_some_and(is_elsewhere) {
-                remove(&file.path()).await?;
+        let remove = move || {
+            for path in files(&dir)?.difference(&elsewhere).map(|name| dir.join(name)) {
+                std::fs::remove_file(&path).map_err(failed("remove", &path))?;
             }
-        }
-        Ok(())
+            Ok::<(), FileError>(())
+        };
+        Ok(off_thread(remove).await?)
     }
+}
+
+fn files(dir: &Path) -> Result<BTreeSet<String>, FileError> {
+    let entries = std::fs::read_dir(dir).map_err(failed("read", dir))?;
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    names.collect::<Result<_, _>>().map_err(failed("read", dir))
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> FileError {
+    let path: PathBuf = path.to_owned();
+    move |source| FileError::Io { action, path, source }
 }

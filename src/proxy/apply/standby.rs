@@ -21,8 +21,8 @@ use crate::proxy::{ClusterView, ProxySettings};
 
 /// What a deployment has asked about is expected for so long; it is committed by then, or was undone.
 const EXPECTED: Duration = Duration::from_secs(3600);
-/// So many texts that Caddy has not seen are adapted before the maps are looked at again.
-const AT_ONCE: usize = 8;
+/// Texts that are new are adapted for so long before the maps are looked at again.
+const AT_ONCE: Duration = Duration::from_millis(500);
 /// What makes no difference to any request waits so long for a load that is needed anyway.
 const IDLE: Duration = Duration::from_secs(300);
 /// Whether a certificate is there is looked at again after this; whether one has come, sooner.
@@ -144,19 +144,17 @@ impl Proxies {
         sites.extend(self.standby.expected(view, rendered));
         self.look_for_certificates(&sites).await;
         let mut apps = Apps::new();
-        let mut asked = 0;
+        let began = Instant::now();
         let mut is_complete = true;
         for (name, sites) in &sites {
             let Some(lent) = self.lend(sites) else { continue };
             let known = self.adapted.get(name, sites);
-            if known.is_none() && asked == AT_ONCE {
+            if known.is_none() && began.elapsed() >= AT_ONCE {
                 is_complete = false;
                 continue;
             }
-            asked += usize::from(known.is_none());
             // What is wrong with it is its master's to say, and without the checks there is no hurry.
-            let Some(outcome) = self.adapt_known(known, sites).await.ok() else { continue };
-            self.adapted.note(name, sites, &outcome);
+            let Some(outcome) = self.adapt_known(known, name, sites).await.ok() else { continue };
             if let Ok(routes) = outcome {
                 apps.insert(name.clone(), (self.settle(lent).await.0, routes));
             }

@@ -35,6 +35,8 @@ pub struct FakeState {
     pub caddy_version: String,
     /// Caddyfiles adapted.
     pub adaptations: usize,
+    /// How long each takes.
+    pub adapting: std::time::Duration,
     /// Every text that was to be checked or adapted.
     pub asked: Vec<String>,
     /// Where the proxies find their files when they start, and HAProxy when it reloads; none: they have no files.
@@ -134,6 +136,8 @@ impl ProxyControl for FakeControl {
     }
 
     async fn adapt(&self, text: &str) -> Result<Value, CheckError> {
+        let adapting = self.state().adapting;
+        tokio::time::sleep(adapting).await;
         let mut state = self.state();
         if state.no_checks {
             return Err(CheckError::Unavailable("no container".to_owned()));
