@@ -23,6 +23,8 @@ const LOOK: Duration = Duration::from_secs(2);
 const SPURIOUS: Duration = Duration::from_millis(250);
 /// How long the preferred node has to take a free lease before another one does.
 const HEAD_START: Duration = Duration::from_secs(4);
+/// A heavy step that has been at work for so long may be stuck: what waits for its slot does so no longer.
+pub(super) const COUNTED: Duration = Duration::from_secs(300);
 /// Tries of a step behind the commit, and of an undo that nobody waits for, before it is left for later.
 pub(super) const FORWARD_TRIES: u32 = 3;
 /// Tries of an undo that the former version needs to serve again: some two minutes with a Docker that answers.
@@ -36,6 +38,22 @@ pub async fn drive(ctx: &Context, app: &AppName, id: &DeployId) -> Result<State,
         .run()
         .instrument(span)
         .await
+}
+
+/// Works on a step, which gives its slot back if that takes long.
+pub(super) async fn within<T>(
+    slot: &mut Option<SemaphorePermit<'_>>,
+    step: &Step,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        done = &mut work => return done,
+        () = tokio::time::sleep(COUNTED), if slot.is_some() => {}
+    }
+    info!(%step, "goes on, and other deployments' steps wait for it no longer");
+    *slot = None;
+    work.await
 }
 
 /// Whether the former version serves again only when this has been undone: it runs on that node.
@@ -163,7 +181,7 @@ impl<'a> Driver<'a> {
         };
         let step = planned.step.clone();
         // Kept until the record says that the step has ended.
-        let _slot = self.slot(&step).await;
+        let mut slot = self.slot(&step).await;
         let deployment = match self.announced.take() {
             Some(announced) if announced == index => deployment.clone(),
             Some(_) | None => self.announce(index).await?,
@@ -185,7 +203,7 @@ impl<'a> Driver<'a> {
                 () = self.cut_off() => Err(StepError::Lost("Consul has been away for too long".to_owned())),
             }
         };
-        match attempt.await {
+        match within(&mut slot, &step, attempt).await {
             Ok(done) => {
                 info!(%step, seconds = started.elapsed().as_secs_f32(), "step done");
                 self.record_done(index, done).await

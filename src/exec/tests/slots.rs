@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::apps::{app, deploy, id, node};
 use super::lab::Lab;
+use crate::exec::driver::{COUNTED, within};
 use crate::exec::{Context, drive};
 use crate::host::repository::RepositoryError;
 use crate::model::deployment::{State, Status, Step, StepRecord};
@@ -57,6 +60,27 @@ async fn one_slot_is_enough_and_is_never_held_twice() {
     let _taken = context.slots.acquire_many(ALL - 1).await.unwrap();
     assert_eq!(lab.run(&id(1), &deploy(Some(2))).await, State::Completed);
     assert_eq!(context.slots.available_permits(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_may_be_stuck_holds_up_nobody() {
+    let slots = Semaphore::new(1);
+    let mut slot = slots.acquire().await.ok();
+    let others = async {
+        tokio::time::sleep(COUNTED - Duration::from_secs(1)).await;
+        assert!(slots.try_acquire().is_err());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(slots.try_acquire().is_ok());
+    };
+    let work = async {
+        tokio::time::sleep(COUNTED * 3).await;
+        "done"
+    };
+    let (done, ()) = tokio::join!(within(&mut slot, &Step::Build, work), others);
+    assert_eq!(done, "done");
+    let mut none = None;
+    let long = tokio::time::sleep(COUNTED * 2);
+    within(&mut none, &Step::Up, long).await;
 }
 
 #[tokio::test(start_paused = true)]
