@@ -60,19 +60,19 @@ impl Served {
         apps: &Apps,
         may_stay: impl Fn(&AppName) -> bool,
     ) -> Apps {
-        let hosts: BTreeSet<_> =
-            apps.values().flat_map(|(sites, _)| sites.hosts.keys().cloned()).collect();
-        let left = self.apps.iter().filter(|(name, (sites, _))| {
-            !apps.contains_key(*name)
-                && may_stay(name)
-                && !sites.hosts.keys().any(|host| hosts.contains(host))
-        });
+        let left = self.apps.iter().filter(|(name, _)| !apps.contains_key(*name) && may_stay(name));
+        let mut left: Apps = left.map(|(name, app)| (name.clone(), app.clone())).collect();
+        if !left.is_empty() {
+            let hosts = apps.values().flat_map(|(sites, _)| sites.hosts.keys());
+            let hosts: BTreeSet<_> = hosts.collect();
+            left.retain(|_, (sites, _)| !sites.hosts.keys().any(|host| hosts.contains(host)));
+        }
         let same = |(name, app)| match self.apps.get(name).filter(|_| self.serves(name, app)) {
             Some(served) => (name, served),
             None => (name, app),
         };
-        let all = apps.iter().map(same).chain(left);
-        all.map(|(name, app)| (name.clone(), app.clone())).collect()
+        let all = apps.iter().map(same).map(|(name, app)| (name.clone(), app.clone()));
+        all.chain(left).collect()
     }
 
     /// The hosts of apps whose routes are not, or not so, in Caddy; wildcards without their star.

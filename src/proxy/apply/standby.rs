@@ -74,6 +74,9 @@ impl Standby {
         };
         let mut expected = self.lock();
         expected.retain(|name, expected| !is_over(name, expected));
+        if expected.is_empty() {
+            return BTreeMap::new();
+        }
         let mut taken: BTreeMap<String, AppName> = BTreeMap::new();
         let known = rendered.caddy_sites.iter().chain(&rendered.caddy_standby);
         for (name, sites) in known {
@@ -173,13 +176,18 @@ impl Proxies {
         let Some(source) = &self.certificates else { return };
         let hosts = shared_hosts(&self.settings, apps.values().map(|sites| &**sites));
         let lent = &mut self.standby.lent;
-        lent.retain(|host, (since, is_there)| {
-            hosts.contains(host) && since.elapsed() < if *is_there { LENT } else { NOT_LENT }
-        });
-        let due: BTreeSet<_> = hosts.into_iter().filter(|host| !lent.contains_key(host)).collect();
-        if due.is_empty() || !source.place(&due).await {
+        lent.retain(|host, _| hosts.contains(host));
+        let is_known = |host: &CertificateHost| {
+            lent.get(host).is_some_and(|(since, is_there)| {
+                since.elapsed() < if *is_there { LENT } else { NOT_LENT }
+            })
+        };
+        let due: BTreeSet<_> = hosts.into_iter().filter(|host| !is_known(host)).collect();
+        if due.is_empty() {
             return;
         }
+        // Without Consul there may be newer ones; those that are here are as good as before.
+        source.place(&due).await;
         for host in due {
             let is_there = source.has(&host).await;
             lent.insert(host, (Instant::now(), is_there));

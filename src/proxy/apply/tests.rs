@@ -1,4 +1,5 @@
 mod abilities;
+mod certificates;
 mod foreseen;
 mod gather;
 mod given;
@@ -6,7 +7,6 @@ mod hostile;
 mod running;
 mod standby;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 use super::{Applied, ClusterView, Proxies, ProxyError, ProxySettings};
 use crate::model::{AppName, NodeName};
 use crate::proxy::Policy;
-use crate::proxy::certificates::{CertificateHost, CertificateSource};
 use crate::proxy::control::{FakeControl, servers};
 use crate::proxy::haproxy::maps;
 use crate::proxy::render::fingerprint;
@@ -367,75 +366,4 @@ async fn an_haproxy_that_runs_another_text_than_its_file_is_reloaded() {
     fixture.control.state().haproxy_cfg = Some(other.to_owned());
     assert!(fixture.apply().await.haproxy_reloaded);
     assert_eq!(fixture.control.state().reloads, reloads + 1);
-}
-
-/// Says when it was asked for what: after how many loads of Caddy.
-struct Asked {
-    control: Arc<FakeControl>,
-    log: std::sync::Mutex<Vec<String>>,
-    /// Hosts whose certificates are on the node.
-    there: std::sync::Mutex<BTreeSet<String>>,
-}
-
-impl Asked {
-    fn say(&self, what: &str, hosts: &BTreeSet<CertificateHost>) {
-        let hosts: Vec<_> = hosts.iter().map(CertificateHost::as_str).collect();
-        let loads = self.control.state().loads.len();
-        self.log.lock().unwrap().push(format!("{loads} {what} {}", hosts.join(" ")));
-    }
-}
-
-#[async_trait::async_trait]
-impl CertificateSource for Asked {
-    async fn place(&self, hosts: &BTreeSet<CertificateHost>) -> bool {
-        self.say("place", hosts);
-        true
-    }
-
-    async fn has(&self, host: &CertificateHost) -> bool {
-        self.there.lock().unwrap().contains(host.as_str())
-    }
-
-    fn routed(&self, hosts: BTreeSet<CertificateHost>) {
-        self.say("routed", &hosts);
-    }
-
-    fn problems(&self) -> Vec<crate::proxy::Problem> {
-        vec![crate::proxy::Problem::new("tandem/certificates/a.test", "is wrong")]
-    }
-}
-
-#[tokio::test]
-async fn certificates_are_asked_for_before_caddy_has_the_host() {
-    let mut f = fixture();
-    let source = Arc::new(Asked {
-        control: f.control.clone(),
-        log: Default::default(),
-        there: Default::default(),
-    });
-    f.proxies = Proxies::new(f.settings.clone(), f.control.clone())
-        .unwrap()
-        .with_certificates(source.clone());
-    let https = |name: &str, tls: &str| {
-        format!("https://{name}.test {{\n tls {tls}\n proxy / http://{name}_web:80\n}}")
-    };
-    f.add("a", "node1", &https("a", "a@a.test"), json!({}));
-    f.add("b", "node1", &https("b", "self_signed"), json!({}));
-    f.add("c", "node1", &site("c"), json!({}));
-    let d = f.add("d", "node2", &https("d", "a@a.test"), json!({}));
-    f.control.state().is_down = true;
-    f.apply().await;
-    f.apply().await;
-    f.control.state().is_down = false;
-    let applied = f.apply().await;
-    assert_eq!(applied.problems.len(), 1, "{applied:?}");
-    f.record(&d).master = node("node1");
-    f.apply().await;
-    f.apply().await;
-    let log = source.log.lock().unwrap().clone();
-    let first = log.iter().position(|line| line.contains("routed")).unwrap();
-    assert_eq!(log[..first], ["0 place a.test"], "once, also while Caddy does not run");
-    let asked: Vec<_> = log.iter().filter(|line| line.contains("place")).collect();
-    assert_eq!(asked, ["0 place a.test", "2 place d.test"]);
-    assert_eq!(log.last().unwrap(), "3 routed a.test d.test");
 }

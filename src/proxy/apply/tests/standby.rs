@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Asked, Fixture, app, fixture, node, site};
+use super::certificates::Asked;
+use super::{Fixture, app, fixture, node, site};
 use crate::model::AppName;
 use crate::proxy::{Issuer, Proxies};
 
@@ -165,11 +166,7 @@ async fn without_its_checks_a_flip_is_a_flip() {
 async fn an_app_with_a_public_certificate_is_known_once_that_is_there() {
     let mut f = fixture();
     f.settings.issuer = Issuer::Acme(Some("admin@x.test".to_owned()));
-    let source = Arc::new(Asked {
-        control: f.control.clone(),
-        log: Default::default(),
-        there: Default::default(),
-    });
+    let source = Asked::new(f.control.clone());
     let text = "https://a.test, https://b.test {\n proxy / http://a_web:80\n}";
     let name = f.add("a", "node2", text, json!({}));
     f.pair(&name, "node2", Some("node1"));
