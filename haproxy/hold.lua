@@ -3,7 +3,8 @@
 -- The configuration says where the maps are and what the limit is, in seconds: HAProxy 2.6 passes no arguments.
 local dir, limit = os.getenv("TANDEM_MAPS"), tonumber(os.getenv("TANDEM_HOLD"))
 local CLOCK = os.getenv("TANDEM_CLOCK")
-local PAUSE = 20 -- milliseconds
+local PAUSE, LONGEST = 20, 1000 -- milliseconds
+local FEW = 8 -- looks in a tenth of a second
 
 local function hosts(name)
     local exact = Map.new(dir .. "/" .. name .. ".map", Map._str)
@@ -19,12 +20,23 @@ local maps = {
     app = function(app) return held:lookup(app) end,
 }
 
--- Looks every PAUSE, and returns what the map says in the end.
+-- Where many wait, each looks less often: so they don't all come at the same moment to an app that has just started, whose
+-- socket may queue no more than ten. Looks are counted, not those who wait: of a client that goes away nobody is told.
+local tenth, looks = 0, 0
+local function pause()
+    local now = core.now()
+    local current = now.sec * 10 + now.usec // 100000
+    if current ~= tenth then tenth, looks = current, 0 end
+    looks = looks + 1
+    return math.min(PAUSE * (1 + looks // FEW), LONGEST)
+end
+
+-- Looks again and again, and returns what the map says in the end.
 local function poll(map, key)
     local deadline = core.now().sec + limit
     local to = "hold"
     while to == "hold" and core.now().sec < deadline do
-        core.msleep(PAUSE)
+        core.msleep(pause())
         to = maps[map](key)
     end
     return to

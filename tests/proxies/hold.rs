@@ -7,30 +7,72 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tandem::proxy::ProxySettings;
+
 use super::binaries;
 use super::maintenance::Place;
 
 const HOST: &str = "shop.test";
-const CONNECTIONS: usize = 100;
+const CONNECTIONS: usize = 300;
 /// Longer than the test holds them, and than it waits for the last one.
 const HOLD: Duration = Duration::from_secs(40);
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How clients ask, and where from.
+struct Kind {
+    map: &'static str,
+    port: fn(&ProxySettings) -> u16,
+    app_port: fn(&ProxySettings) -> u16,
+    asks: fn() -> Vec<u8>,
+    answer: &'static [u8],
+}
+
+const TLS: Kind = Kind {
+    map: "https.map",
+    port: |settings| settings.https_port,
+    app_port: |settings| settings.caddy_https_port,
+    asks: || client_hello(HOST),
+    answer: b"hello",
+};
+
+const HTTP: Kind = Kind {
+    map: "http.map",
+    port: |settings| settings.http_port,
+    app_port: |settings| settings.caddy_http_port,
+    asks: || format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n").into_bytes(),
+    answer: b"HTTP/1.1 200 ",
+};
+
 #[test]
 fn every_held_connection_goes_on_at_the_flip_however_busy_the_machine_is() {
+    every_one_goes_on(&TLS);
+}
+
+#[test]
+fn every_held_request_goes_on_at_the_flip_however_busy_the_machine_is() {
+    every_one_goes_on(&HTTP);
+}
+
+fn every_one_goes_on(kind: &Kind) {
     for binary in binaries("haproxy") {
         let place = Place::with(|settings| {
             settings.hold = HOLD;
             settings.max_connections = 4 * CONNECTIONS as u32;
         });
-        let app = TcpListener::bind(("127.0.0.1", place.settings.caddy_https_port)).unwrap();
-        std::thread::spawn(move || app.incoming().map_while(Result::ok).for_each(greet));
-        let map = place.settings.haproxy_dir().join("https.map");
+        let app = TcpListener::bind(("127.0.0.1", (kind.app_port)(&place.settings))).unwrap();
+        let is_http = kind.map == HTTP.map;
+        std::thread::spawn(move || {
+            for connection in app.incoming().map_while(Result::ok) {
+                std::thread::spawn(move || greet(connection, is_http));
+            }
+        });
+        let map = place.settings.haproxy_dir().join(kind.map);
         let _haproxy = place.haproxy_with(&binary, |dir| {
-            fs::write(dir.join("https.map"), format!("{HOST} hold\n")).unwrap();
+            fs::write(dir.join(kind.map), format!("{HOST} hold\n")).unwrap();
         });
         let busy = Busy::start();
-        let held = (0..CONNECTIONS).map(|_| knock(place.settings.https_port)).collect::<Vec<_>>();
+        let port = (kind.port)(&place.settings);
+        let held = (0..CONNECTIONS).map(|_| knock(port, &(kind.asks)())).collect::<Vec<_>>();
         // Each has looked at the map many times by then: as often as something could go wrong.
         let looked = Instant::now();
         while looked.elapsed() < Duration::from_secs(4) {
@@ -38,28 +80,35 @@ fn every_held_connection_goes_on_at_the_flip_however_busy_the_machine_is() {
         }
         place.command(&format!("set map {} {HOST} node1", map.display()));
         let flipped = Instant::now();
+        let mut late = Vec::new();
         for (number, mut connection) in held.into_iter().enumerate() {
             let left = PATIENCE.saturating_sub(flipped.elapsed()).max(Duration::from_millis(1));
             connection.set_read_timeout(Some(left)).unwrap();
-            let mut answer = [0; 5];
-            let read = connection.read_exact(&mut answer);
-            assert!(read.is_ok(), "{}, connection {number}: {read:?}", binary.display());
-            assert_eq!(&answer, b"hello");
+            let mut answer = vec![0; kind.answer.len()];
+            match connection.read_exact(&mut answer) {
+                Ok(()) => assert_eq!(answer, kind.answer),
+                Err(error) => late.push(format!("{number}: {error}")),
+            }
         }
+        assert!(late.is_empty(), "{}: {late:?}", binary.display());
         drop(busy);
     }
 }
 
 /// What a Caddy would be.
-fn greet(mut connection: TcpStream) {
+fn greet(mut connection: TcpStream, is_http: bool) {
     // One that HAProxy only looks with is closed at once.
-    let _ = connection.write_all(b"hello");
+    if is_http && connection.read(&mut [0; 4096]).is_ok_and(|length| length > 0) {
+        let _ = connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    } else if !is_http {
+        let _ = connection.write_all(b"hello");
+    }
 }
 
 /// A connection that has said which host it wants.
-fn knock(port: u16) -> TcpStream {
+fn knock(port: u16, asks: &[u8]) -> TcpStream {
     let mut connection = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
-    connection.write_all(&client_hello(HOST)).unwrap();
+    connection.write_all(asks).unwrap();
     connection
 }
 
