@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
@@ -15,15 +16,16 @@ use crate::consul::ConsulError;
 use crate::consul::catalog::Catalog;
 use crate::consul::kv::Kv;
 use crate::error::{CommandFailure, ErrorKind};
+use crate::model::AppName;
 use crate::proxy::caddy::CaddyAbilities;
-use crate::proxy::render::{Rendered, Route, Templates, render};
+use crate::proxy::render::{AppSites, Rendered, Route, Templates, render};
 use crate::proxy::{ClusterView, Problem, ProxySettings};
 
 /// Print what a node's proxies would run, and where each part comes from
 ///
 /// Made from KV and the members as the agents make it: haproxy.cfg with a comment for each part that an app or a swarm key
-/// asks for, the hosts with where they lead and whose wish that is, a Caddyfile for each app whose master the node is, and
-/// what is left out. HAProxy and Caddy are not asked: what only they refuse is shown, where an agent leaves it out; and
+/// asks for, the hosts with where they lead and whose wish that is, a Caddyfile for each app in whose pair the node is
+/// (its slave's Caddy stands by), and what is left out. HAProxy and Caddy are not asked: what only they refuse is shown, where an agent leaves it out; and
 /// what Caddy can do is what this node's agent knew last.
 ///
 /// With --diff the files of this node's HAProxy are compared with it: nothing is printed if they are the same, and the exit
@@ -50,6 +52,8 @@ struct Shown<'a> {
     certificates: Vec<Shelved<'a>>,
     /// By app.
     caddyfiles: BTreeMap<&'a str, &'a str>,
+    /// Of the apps whose slave the node is.
+    standby_caddyfiles: BTreeMap<&'a str, &'a str>,
     left_out: BTreeMap<&'a str, &'a str>,
 }
 
@@ -116,13 +120,16 @@ async fn look(
 }
 
 fn shown<'a>(view: &'a ClusterView, rendered: &'a Rendered, left_out: &[&'a Problem]) -> Shown<'a> {
-    let sites = rendered.caddy_sites.iter();
+    let texts = |sites: &'a BTreeMap<AppName, Arc<AppSites>>| {
+        sites.iter().map(|(app, sites)| (app.as_str(), sites.text.as_str())).collect()
+    };
     Shown {
         node: view.me.as_str(),
         haproxy_cfg: &rendered.haproxy_cfg,
         routes: rendered.routes(),
         certificates: certificates(rendered),
-        caddyfiles: sites.map(|(app, sites)| (app.as_str(), sites.text.as_str())).collect(),
+        caddyfiles: texts(&rendered.caddy_sites),
+        standby_caddyfiles: texts(&rendered.caddy_standby),
         left_out: left_out.iter().map(|p| (p.source.as_str(), p.what.as_str())).collect(),
     }
 }
@@ -161,8 +168,11 @@ fn print(
         let rows = rows.map(|one| vec![one.host.to_owned(), one.name.to_owned(), one.source]);
         out.table(&std::iter::once(heading).chain(rows).collect::<Vec<_>>())?;
     }
-    for (app, sites) in &rendered.caddy_sites {
-        out.line(&format!("\n==> Caddyfile of app/{app}"))?;
+    let own = rendered.caddy_sites.iter().map(|(app, sites)| (app, "", sites));
+    let standby =
+        rendered.caddy_standby.iter().map(|(app, sites)| (app, ", which stands by", sites));
+    for (app, what, sites) in own.chain(standby) {
+        out.line(&format!("\n==> Caddyfile of app/{app}{what}"))?;
         out.line(sites.text.trim_end())?;
     }
     if !left_out.is_empty() {
@@ -215,7 +225,7 @@ mod tests {
         consul.client(&two);
         let client = consul.client(&one);
         let app = serde_json::json!({"repo_url": "file:///lab/git/app", "branch": "main",
-            "deploy_id": "1", "master": "node1", "ip": "10.77.0.1", "ct": {"web": "appmain44dd7_web_1"},
+            "deploy_id": "1", "master": "node1", "slave": "node2", "ip": "10.77.0.1", "ct": {"web": "appmain44dd7_web_1"},
             "caddyfile": "http://app.test, https://app.test {\n reverse_proxy appmain44dd7_web_1:80\n}"});
         let policy = serde_json::json!({"repo": "file:///lab/git/app", "certificates": {"shop": ["app.test"]}});
         let swarm = serde_json::json!({"domains": ["*.swarm.test"]});
@@ -264,6 +274,14 @@ mod tests {
             args.settings.values.insert("node", "node2".to_owned());
         };
         let (other, _) = told(&consul, dir.path(), of_node2).await;
+        assert!(
+            other.contains("==> Caddyfile of app/app_main.44dd7, which stands by\n"),
+            "{other}"
+        );
+        let of_node3 = |args: &mut RenderArgs| {
+            args.settings.values.insert("node", "node3".to_owned());
+        };
+        let (other, _) = told(&consul, dir.path(), of_node3).await;
         assert!(!other.contains("Caddyfile of") && other.contains("app.test"), "{other}");
         let (json, _) = told(&consul, dir.path(), |args| args.json = true).await;
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
