@@ -137,5 +137,6 @@ fn seed(lab: &Lab, size: usize, all: &mut Vec<App>) -> f64 {
         all.extend(batch);
         say(&format!("{} of {size} apps are served, after {seconds:.0} s", all.len()));
     }
+    changes::await_standby(lab, all);
     seconds
 }

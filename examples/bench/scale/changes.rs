@@ -70,6 +70,19 @@ pub(crate) fn await_served(lab: &Lab, app: &App) {
     }
 }
 
+/// Waits until each node's Caddy knows the apps whose slave the node is, too: an agent sees to it after all else.
+pub(crate) fn await_standby(lab: &Lab, apps: &[App]) {
+    for node in NODES {
+        let wanted = apps.iter().filter(|app| [app.master, app.slave].contains(&node)).count();
+        let count =
+            r#"grep -oE '"scale[0-9]+\.test"' /var/lib/tandem/caddy/caddy.json | sort -u | wc -l"#;
+        within(PATIENCE, &format!("{node} to know {wanted} apps"), || {
+            let told = lab.node(node, &["bash", "-c", count]);
+            (told.trim().parse() == Ok(wanted)).then_some(())
+        });
+    }
+}
+
 /// A thousand flips in a minute, of as many apps as there are: how many, the seconds that they took to be written, and
 /// those from then until every node leads each app where it belongs.
 pub(crate) fn many_flips(lab: &Lab, apps: &mut [App]) -> (usize, Seconds, Seconds) {

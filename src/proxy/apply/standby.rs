@@ -21,8 +21,9 @@ use crate::proxy::{ClusterView, ProxySettings};
 
 /// What a deployment has asked about is expected for so long; it is committed by then, or was undone.
 const EXPECTED: Duration = Duration::from_secs(3600);
-/// Texts that are new are adapted for so long before the maps are looked at again.
-const AT_ONCE: Duration = Duration::from_millis(500);
+/// Texts that are new are adapted for so long, which is one or two, before the maps are looked at again: no flip waits for
+/// them longer.
+const AT_ONCE: Duration = Duration::from_millis(50);
 /// What makes no difference to any request waits so long for a load that is needed anyway.
 const IDLE: Duration = Duration::from_secs(300);
 /// Whether a certificate is there is looked at again after this; whether one has come, sooner.

@@ -127,7 +127,7 @@ async fn what_comes_to_another_node_is_not_expected_here() {
 async fn many_new_ones_do_not_keep_the_maps_waiting_and_are_one_load() {
     let mut f = fixture();
     f.apply().await;
-    f.control.state().adapting = Duration::from_millis(50);
+    f.control.state().adapting = Duration::from_millis(5);
     let loads = f.control.state().loads.len();
     let own = f.add("own", "node1", &site("own"), json!({}));
     for n in 0..20 {
