@@ -24,6 +24,8 @@ const EXPECTED: Duration = Duration::from_secs(3600);
 /// Texts that are new are adapted for so long, which is one or two, before the maps are looked at again: no flip waits for
 /// them longer.
 const AT_ONCE: Duration = Duration::from_millis(50);
+/// A text that Caddy could not be asked about is tried again after this.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// What makes no difference to any request waits so long for a load that is needed anyway.
 const IDLE: Duration = Duration::from_secs(300);
 /// Whether a certificate is there is looked at again after this; whether one has come, sooner.
@@ -149,23 +151,28 @@ impl Proxies {
         self.look_for_certificates(&sites).await;
         let mut apps = Apps::new();
         let began = Instant::now();
-        let mut is_complete = true;
+        let mut go_on = None;
         for (name, sites) in &sites {
             let Some(lent) = self.lend(sites) else { continue };
             let known = self.adapted.get(name, sites);
             if known.is_none() && began.elapsed() >= AT_ONCE {
-                is_complete = false;
+                go_on.get_or_insert(Duration::ZERO);
+            }
+            if known.is_none() && go_on.is_some() {
                 continue;
             }
-            // What is wrong with it is its master's to say, and without the checks there is no hurry.
-            let Some(outcome) = self.adapt_known(known, name, sites).await.ok() else { continue };
-            if let Ok(routes) = outcome {
-                apps.insert(name.clone(), (self.settle(lent).await.0, routes));
+            match self.adapt_known(known, name, sites).await {
+                Ok(Ok(routes)) => {
+                    apps.insert(name.clone(), (self.settle(lent).await.0, routes));
+                }
+                // What is wrong with it is its master's to say.
+                Ok(Err(_)) => {}
+                Err(_) => go_on = Some(ASK_AGAIN),
             }
         }
-        if !is_complete {
+        if let Some(wait) = go_on {
             // Each part of them would be a load.
-            applied.wait(Duration::ZERO);
+            applied.wait(wait);
             apps.retain(|name, _| self.served.apps.contains_key(name));
         }
         apps

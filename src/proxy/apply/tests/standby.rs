@@ -158,7 +158,15 @@ async fn without_its_checks_a_flip_is_a_flip() {
     f.add("b", "node2", &site("b"), json!({}));
     let name = f.add("c", "node2", &site("c"), json!({}));
     f.pair(&name, "node2", Some("node1"));
-    assert!(f.apply().await.unchecked.is_empty(), "its master sees to it");
+    let applied = f.apply().await;
+    assert!(applied.unchecked.is_empty(), "its master sees to it: {applied:?}");
+    assert_eq!(
+        applied.later,
+        Some(Duration::from_secs(10)),
+        "and this node asks no more than now and then"
+    );
+    f.control.state().no_checks = false;
+    assert!(f.apply().await.caddy_loaded && loaded(&f).contains("c.test"));
 }
 
 /// A slave's Caddy asks no authority: its certificate is a copy of the master's.
