@@ -48,18 +48,33 @@ fn no_request_fails_while_an_app_moves_or_changes() {
 #[test]
 fn an_operators_maintenance_shows_its_page_at_once() {
     let lab = Lab::get();
-    let repo = Repo::publish(&lab, "plain", "plain-hold");
+    let repo = Repo::publish(&lab, "hello", "hello-by-hand");
     lab.deploy(&repo, "node1", Some("node2"));
-    body(&lab, "node3", "plain.test", "/");
+    body(&lab, "node3", "hello.test", "/");
+    until("TLS", || tls_status(&lab.ip("node3"), "hello.test").ok());
+    let kept =
+        ["--http1.1", "--http2"].map(|kind| KeptTls::start(&lab.ip("node3"), "hello.test", kind));
+    let says = |load: &KeptTls, status: &str| {
+        until(&format!("{status} on a connection from before"), || {
+            load.so_far().last().is_some_and(|one| one.status == status).then_some(())
+        });
+    };
+    kept.iter().for_each(|load| says(load, "200"));
     let key = format!("maintenance/{}", repo.app());
     lab.node("node2", &["consul", "kv", "put", &key, "new disk"]);
     until("the maintenance page", || {
-        let reply = get(&lab.ip("node3"), "plain.test", "/").ok()?;
+        let reply = get(&lab.ip("node3"), "hello.test", "/").ok()?;
         (reply.status == 503 && reply.headers.to_lowercase().contains("retry-after")).then_some(())
     });
+    kept.iter().for_each(|load| says(load, "503"));
     lab.node("node2", &["consul", "kv", "delete", &key]);
+    kept.iter().for_each(|load| says(load, "200"));
+    for said in kept.map(KeptTls::end) {
+        let other = said.iter().find(|one| !["200", "503"].contains(&one.status.as_str()));
+        assert!(other.is_none(), "{other:?}");
+    }
     until("the app", || {
-        (get(&lab.ip("node3"), "plain.test", "/").ok()?.status == 200).then_some(())
+        (get(&lab.ip("node3"), "hello.test", "/").ok()?.status == 200).then_some(())
     });
     lab.destroy(&repo);
 }

@@ -8,12 +8,14 @@
 )]
 
 mod address;
+mod again;
 mod caddy;
 mod certificates;
 mod echo;
 mod given;
 mod hold;
 mod maintenance;
+mod nodes;
 mod running;
 
 use std::collections::{BTreeMap, BTreeSet};

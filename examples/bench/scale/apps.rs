@@ -1,10 +1,17 @@
 //! Generated apps: records as a deployment writes them, whose pages Caddy itself answers with.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::say;
 use crate::support::{Lab, NODES, told};
+
+/// So often a batch is written, with a pause in between, before the bench gives up.
+const IMPORTS: usize = 5;
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// An app that is a record alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +93,18 @@ pub(crate) fn import(lab: &Lab, apps: &[App]) {
         json!({"key": app.key(), "flags": 0, "value": STANDARD.encode(value)})
     };
     let text = Value::from_iter(apps.iter().map(entry)).to_string();
-    let output = lab.node_with_stdin(NODES[0], &["consul", "kv", "import", "-"], text.as_bytes());
+    let argv = ["consul", "kv", "import", "-"];
+    let import = || lab.node_with_stdin(NODES[0], &argv, text.as_bytes());
+    let mut output = import();
+    // On a machine that is too busy Consul's servers may have to find a new leader first.
+    for _ in 1..IMPORTS {
+        if output.status.success() {
+            return;
+        }
+        say(&format!("once more, in {} s: {}", PAUSE.as_secs(), told(&output).trim()));
+        std::thread::sleep(PAUSE);
+        output = import();
+    }
     assert!(output.status.success(), "{}", told(&output));
 }
 

@@ -1,5 +1,5 @@
-//! The files by which Caddy knows, without a new configuration, which apps are not here: those that are handed over, and
-//! those of other nodes. Empty, named after the app.
+//! The files by which Caddy knows, without a new configuration, which apps it must not lead requests to: those that are
+//! under maintenance (handed over, or an operator's), and those of other nodes. Empty, named after the app.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,19 @@ use crate::host::files::{FileError, off_thread};
 use crate::model::AppName;
 
 impl Proxies {
-    /// Makes the files of the apps that are held, before HAProxy holds their requests, and of the apps of other nodes,
-    /// before Caddy is told of them.
+    /// Makes the files of the apps under maintenance, before HAProxy holds their requests or shows their page, and of the
+    /// apps of other nodes, before Caddy is told of them.
     pub(super) async fn mark_held(
         &self,
         view: &ClusterView,
         wanted: Option<&Wanted>,
     ) -> Result<(), ProxyError> {
-        let held = view.held.iter();
+        let maintained = view.maintenance.iter();
         let others = wanted
             .into_iter()
             .flat_map(|Wanted { own, all }| all.keys().filter(|name| !own.contains_key(*name)));
         let elsewhere: BTreeSet<_> =
-            held.chain(others).map(|app| app.as_str().to_owned()).collect();
+            maintained.chain(others).map(|app| app.as_str().to_owned()).collect();
         let dir = self.settings.held_dir();
         let make = move || {
             let there = files(&dir)?;
@@ -40,8 +40,9 @@ impl Proxies {
         let is_own =
             |app: &AppName| view.apps.get(app).is_some_and(|record| record.master == view.me);
         let served = self.served.apps.keys().filter(|app| !is_own(app));
+        let maintained = view.maintenance.iter();
         let elsewhere: BTreeSet<_> =
-            view.held.iter().chain(served).map(|app| app.as_str().to_owned()).collect();
+            maintained.chain(served).map(|app| app.as_str().to_owned()).collect();
         let dir = self.settings.held_dir();
         let remove = move || {
             for path in files(&dir)?.difference(&elsewhere).map(|name| dir.join(name)) {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::abilities::RouteText;
-use super::{AppRoutes, CaddyAbilities, CaddyConfig, front_door, given, maintenance};
+use super::front_door::{self, Doors};
+use super::{AppRoutes, CaddyAbilities, CaddyConfig, given, maintenance};
 use crate::model::AppName;
 use crate::proxy::caddyfile::{Dialect, Scheme, TlsChoice};
 use crate::proxy::render::{AppSites, Pages};
@@ -36,18 +37,18 @@ pub(super) fn rank(host: &str) -> Rank<'_> {
 /// Merges the routes of apps, and the pages that hosts have of their own; with none it is what a node starts with.
 pub fn whole(settings: &ProxySettings, apps: &Apps, pages: &Pages) -> CaddyConfig {
     let abilities = &settings.caddy_abilities;
-    let doors = front_door::routes(settings, apps);
+    let doors = front_door::error_routes(settings, apps);
     let first = abilities.first_route().map(Cow::Owned).into_iter();
     let lists = [
         (
             "/apps/http/servers/http/routes",
-            first.chain(routes(abilities, apps, Scheme::Http)).collect(),
+            first.chain(routes(settings, apps, Scheme::Http)).collect(),
         ),
         (
             "/apps/http/servers/http/errors/routes",
             errors(abilities, apps, &[], |routes| &routes.http_errors),
         ),
-        ("/apps/http/servers/https/routes", routes(abilities, apps, Scheme::Https)),
+        ("/apps/http/servers/https/routes", routes(settings, apps, Scheme::Https)),
         (
             "/apps/http/servers/https/errors/routes",
             errors(abilities, apps, &doors, |routes| &routes.https_errors),
@@ -132,15 +133,23 @@ fn errors<'a>(
     first.iter().chain(own).map(|route| Cow::Borrowed(route.for_caddy(abilities))).collect()
 }
 
-fn routes<'a>(abilities: &CaddyAbilities, apps: &'a Apps, scheme: Scheme) -> Vec<Cow<'a, str>> {
+fn routes<'a>(settings: &ProxySettings, apps: &'a Apps, scheme: Scheme) -> Vec<Cow<'a, str>> {
     let mut all: Vec<(Rank<'_>, Cow<'_, str>)> = Vec::new();
-    for (_, routes) in apps.values() {
-        let own = match scheme {
-            Scheme::Http => &routes.http,
-            Scheme::Https => &routes.https,
-        };
-        let text = |route: &'a RouteText| Cow::Borrowed(route.for_caddy(abilities));
-        all.extend(own.iter().map(|(host, route)| (rank(host), text(route))));
+    for (app, (sites, routes)) in apps {
+        let text = |route: &'a RouteText| route.for_caddy(&settings.caddy_abilities);
+        let mut doors = Doors::of(settings, app, sites);
+        match scheme {
+            Scheme::Http => {
+                let own = routes.http.iter();
+                all.extend(own.map(|(host, route)| (rank(host), text(route).into())));
+            }
+            Scheme::Https => {
+                let own = routes.https.iter();
+                let behind =
+                    own.map(|(host, route)| (rank(host), doors.before(host, text(route)).into()));
+                all.extend(behind);
+            }
+        }
     }
     if scheme == Scheme::Http {
         all.extend(redirects(apps));

@@ -39,6 +39,8 @@ fn answer(settings: &ProxySettings, page: &str) -> Value {
         "status_code": 503,
         "headers": {
             "Cache-Control": ["no-store"],
+            // By TLS HAProxy leads connections, not requests: the next one is to find the app, once it is back.
+            "Connection": ["close"],
             "Content-Type": ["text/html; charset=utf-8"],
             "Retry-After": [settings.retry_after.to_string()],
         },
