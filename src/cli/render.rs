@@ -1,7 +1,8 @@
 //! `tandem render`
 
+mod diff;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
@@ -28,8 +29,8 @@ use crate::proxy::{ClusterView, Problem, ProxySettings};
 /// (its slave's Caddy stands by), and what is left out. HAProxy and Caddy are not asked: what only they refuse is shown, where an agent leaves it out; and
 /// what Caddy can do is what this node's agent knew last.
 ///
-/// With --diff the files of this node's HAProxy are compared with it: nothing is printed if they are the same, and the exit
-/// code is 1 if they are not. The settings are those of the agent; --node NAME makes it another node's configuration.
+/// With --diff the files in place on this node are compared with it: HAProxy's line by line, and Caddy's by the hosts that
+/// it has to answer for. Nothing is printed if they are the same, and the exit code is 1 if they are not. The settings are those of the agent; --node NAME makes it another node's configuration.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct RenderArgs {
@@ -79,7 +80,7 @@ pub(super) async fn run(
         .and_then(|templates| render(&view, &settings, &templates, &BTreeMap::new()))
         .map_err(|error| CommandFailure::from_error(ErrorKind::Failed, &error))?;
     if args.diff {
-        return compare(&settings.haproxy_dir(), &rendered, out);
+        return diff::print(&settings, &rendered, out);
     }
     let left_out: Vec<&Problem> = unreadable.iter().chain(&rendered.problems).collect();
     match args.json {
@@ -183,38 +184,10 @@ fn print(
         .try_for_each(|problem| out.line(&format!("{}: {}", problem.source, problem.what)))
 }
 
-/// Prints how the files in place differ; fails if they do.
-fn compare(dir: &Path, rendered: &Rendered, out: &mut Printer<'_>) -> Result<(), CommandFailure> {
-    let files = std::iter::once(("haproxy.cfg", &rendered.haproxy_cfg))
-        .chain(rendered.maps.iter().map(|(name, text)| (*name, text)));
-    let mut differ = Vec::new();
-    for (name, text) in files {
-        let path = dir.join(name);
-        let shown = path.display().to_string();
-        let there = std::fs::read_to_string(&path).map_err(|error| {
-            CommandFailure::new(ErrorKind::NotFound, format!("{shown}: {error}"))
-                .hint("--diff is for the node that it runs on, with its agent's settings")
-        })?;
-        if there != *text {
-            let diff = similar::TextDiff::from_lines(there.as_str(), text.as_str());
-            let unified =
-                diff.unified_diff().header(&shown, &format!("{name} rendered")).to_string();
-            out.line(unified.trim_end())?;
-            differ.push(name);
-        }
-    }
-    match differ.is_empty() {
-        true => Ok(()),
-        false => {
-            let text = format!("in place is something else: {}", differ.join(", "));
-            Err(CommandFailure::new(ErrorKind::Failed, text)
-                .hint("the agent's log and `tandem status` say what it could not put in place"))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::consul::memory::MemoryConsul;
     use crate::model::NodeName;
@@ -290,6 +263,13 @@ mod tests {
         assert_eq!(json["left_out"]["swarm/wrong"], "is not an object");
     }
 
+    /// What Caddy would have for a host by HTTP, and for the app's by TLS.
+    fn routes(http: &str) -> String {
+        let server = |host: &str| serde_json::json!({"routes": [{"match": [{"host": [host]}]}, {"handle": []}]});
+        let servers = serde_json::json!({"http": server(http), "https": server("app.test")});
+        serde_json::json!({"apps": {"http": {"servers": servers}}}).to_string()
+    }
+
     #[tokio::test]
     async fn what_is_in_place_is_compared() {
         let (consul, dir) = (consul().await, tempfile::tempdir().unwrap());
@@ -305,19 +285,30 @@ mod tests {
         std::fs::write(files.join("http-wild.map"), ".swarm.test swarm\n").unwrap();
         std::fs::write(files.join("https-wild.map"), ".swarm.test swarm\n").unwrap();
         std::fs::write(files.join("held.map"), "").unwrap();
+        let files = dir.path().join("caddy");
+        std::fs::create_dir(&files).unwrap();
+        let caddy = files.join("caddy.json");
+        std::fs::write(&caddy, routes("app.test")).unwrap();
         let (text, ended) = told(&consul, dir.path(), |args| args.diff = true).await;
         assert!(ended.is_ok() && text.is_empty(), "{text}");
-        std::fs::write(files.join("http.map"), "app.test node2\n").unwrap();
+        let map = dir.path().join("haproxy/http.map");
+        std::fs::write(&map, "app.test node2\n").unwrap();
         let (text, ended) = told(&consul, dir.path(), |args| args.diff = true).await;
         assert!(text.contains("-app.test node2\n+app.test node1"), "{text}");
         assert_eq!(ended.unwrap_err().kind, ErrorKind::Failed);
+        std::fs::write(&map, "app.test node1\n").unwrap();
+        std::fs::write(&caddy, routes("other.test")).unwrap();
+        let (text, ended) = told(&consul, dir.path(), |args| args.diff = true).await;
+        assert_eq!(
+            text.trim_end(),
+            format!("{}: no route for http://app.test, of app/app_main.44dd7", caddy.display())
+        );
+        assert!(ended.unwrap_err().text.contains("caddy.json"));
         // A node whose Caddy was told to expect the PROXY protocol.
-        let files = dir.path().join("caddy");
-        std::fs::create_dir(&files).unwrap();
         let known = r#"{"haproxy":["172.18.0.2"],"caddy":["172.18.0.3"]}"#;
         std::fs::write(files.join("abilities.json"), known).unwrap();
-        let caddy = r#"{"apps":{"http":{"servers":{"http":{"listener_wrappers":[]}}}}}"#;
-        std::fs::write(files.join("caddy.json"), caddy).unwrap();
+        let expects = r#"{"apps":{"http":{"servers":{"http":{"listener_wrappers":[]}}}}}"#;
+        std::fs::write(&caddy, expects).unwrap();
         let (text, _) = told(&consul, dir.path(), |args| args.diff = true).await;
         assert!(text.contains("+    server caddy caddy:80 send-proxy-v2 resolvers"), "{text}");
         assert!(text.contains("+    acl caddy_source src 172.18.0.3\n"), "{text}");

@@ -3,6 +3,7 @@
 mod abilities;
 mod adapted;
 mod back;
+mod beside;
 mod caddy;
 mod gather;
 mod haproxy;

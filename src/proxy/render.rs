@@ -57,7 +57,7 @@ impl AppSites {
     /// The admin's certificates of its hosts.
     pub(in crate::proxy) fn given_files(&self) -> impl Iterator<Item = &Given> {
         self.hosts.values().filter_map(|choice| match choice {
-            TlsChoice::Given(given) => given.as_ref(),
+            TlsChoice::Given(given) => given.as_deref(),
             TlsChoice::Default | TlsChoice::Internal | TlsChoice::Email(_) | TlsChoice::Lent(_) => {
                 None
             }

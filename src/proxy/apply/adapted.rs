@@ -34,7 +34,7 @@ pub(super) type Outcome = Result<Arc<AppRoutes>, String>;
 /// The texts that are in use, and the directory.
 pub(super) struct Adapted {
     known: BTreeMap<AppName, (Arc<AppSites>, Outcome)>,
-    disk: Disk,
+    disk: Arc<Disk>,
 }
 
 /// The directory, and which Caddy its files are of.
@@ -48,10 +48,10 @@ pub(super) struct Disk {
 impl Adapted {
     pub(super) fn new(dir: PathBuf) -> Self {
         let disk = Disk { dir, identity: Mutex::new(None), written: AtomicUsize::new(OFTEN) };
-        Self { known: BTreeMap::new(), disk }
+        Self { known: BTreeMap::new(), disk: Arc::new(disk) }
     }
 
-    pub(super) fn disk(&self) -> &Disk {
+    pub(super) fn disk(&self) -> &Arc<Disk> {
         &self.disk
     }
 
@@ -85,6 +85,19 @@ impl Adapted {
 }
 
 impl Disk {
+    /// What Caddy makes of one app's text: its routes, or why they aren't used.
+    pub(super) async fn outcome(
+        &self,
+        control: &dyn ProxyControl,
+        sites: &AppSites,
+    ) -> Result<Result<AppRoutes, String>, CheckError> {
+        match self.adapt(control, &sites.text).await {
+            Ok(adapted) => Ok(AppRoutes::take(&adapted, sites).map_err(|error| error.to_string())),
+            Err(CheckError::Refused(what)) => Ok(Err(format!("Caddy refuses it: {what}"))),
+            Err(error @ CheckError::Unavailable(_)) => Err(error),
+        }
+    }
+
     /// Caddy's answer about a text: the one that is kept, or a new one, which is kept then.
     pub(super) async fn adapt(
         &self,
@@ -196,7 +209,7 @@ mod tests {
         all.collect()
     }
 
-    fn disk(dir: &Path) -> Disk {
+    fn disk(dir: &Path) -> Arc<Disk> {
         Adapted::new(dir.join("adapted")).disk
     }
 

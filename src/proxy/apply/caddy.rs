@@ -162,11 +162,7 @@ impl Proxies {
         &self,
         sites: &AppSites,
     ) -> Result<Result<AppRoutes, String>, CheckError> {
-        match self.adapted.disk().adapt(self.control.as_ref(), &sites.text).await {
-            Ok(adapted) => Ok(AppRoutes::take(&adapted, sites).map_err(|error| error.to_string())),
-            Err(CheckError::Refused(what)) => Ok(Err(format!("Caddy refuses it: {what}"))),
-            Err(error @ CheckError::Unavailable(_)) => Err(error),
-        }
+        self.adapted.disk().outcome(self.control.as_ref(), sites).await
     }
 
     /// Whether Caddy was given these apps and pages, for what it can do.

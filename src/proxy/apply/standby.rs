@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::beside::Beside;
 use super::{Applied, Proxies};
 use crate::model::AppName;
 use crate::proxy::caddy::Apps;
@@ -21,9 +22,11 @@ use crate::proxy::{ClusterView, ProxySettings};
 
 /// What a deployment has asked about is expected for so long; it is committed by then, or was undone.
 const EXPECTED: Duration = Duration::from_secs(3600);
-/// Texts that are new are adapted for so long, which is one or two, before the maps are looked at again: no flip waits for
-/// them longer.
+/// Texts that are new are adapted for so long, which is one or two, before the maps are looked at: no flip waits for them
+/// longer. The others are adapted beside all else.
 const AT_ONCE: Duration = Duration::from_millis(50);
+/// Whether they are is looked at again after this.
+const LOOK: Duration = Duration::from_secs(2);
 /// A text that Caddy could not be asked about is tried again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// What makes no difference to any request waits so long for a load that is needed anyway.
@@ -40,6 +43,8 @@ pub(super) struct Standby {
     lent: BTreeMap<CertificateHost, (Instant, bool)>,
     /// Since when Caddy serves more than it has to.
     idle: Option<Instant>,
+    /// What is adapted meanwhile.
+    beside: Beside,
 }
 
 /// An app as it will be here if its deployment is committed.
@@ -149,16 +154,19 @@ impl Proxies {
         // The version that is coming, where it is one that was here.
         sites.extend(self.standby.expected(view, rendered));
         self.look_for_certificates(&sites).await;
+        let mut go_on = match self.standby.beside.finished(&mut self.adapted) {
+            true => None,
+            false => Some(ASK_AGAIN),
+        };
         let mut apps = Apps::new();
+        let mut missing = Vec::new();
         let began = Instant::now();
-        let mut go_on = None;
         for (name, sites) in &sites {
             let Some(lent) = self.lend(sites) else { continue };
             let known = self.adapted.get(name, sites);
-            if known.is_none() && began.elapsed() >= AT_ONCE {
-                go_on.get_or_insert(Duration::ZERO);
-            }
-            if known.is_none() && go_on.is_some() {
+            let is_busy = self.standby.beside.is_busy() || began.elapsed() >= AT_ONCE;
+            if known.is_none() && (is_busy || go_on.is_some()) {
+                missing.push((name.clone(), sites.clone()));
                 continue;
             }
             match self.adapt_known(known, name, sites).await {
@@ -169,6 +177,10 @@ impl Proxies {
                 Ok(Err(_)) => {}
                 Err(_) => go_on = Some(ASK_AGAIN),
             }
+        }
+        if go_on.is_none() && !missing.is_empty() {
+            go_on = Some(LOOK);
+            self.standby.beside.begin(&self.adapted, self.control.clone(), missing);
         }
         if let Some(wait) = go_on {
             // Each part of them would be a load.

@@ -97,11 +97,11 @@ mod tests {
         let choice = |tag: &Option<&str>| match tag {
             None => TlsChoice::Internal,
             Some("") => TlsChoice::Given(None),
-            Some(tag) => TlsChoice::Given(Some(Given {
+            Some(tag) => TlsChoice::Given(Some(Box::new(Given {
                 tag: (*tag).to_owned(),
                 certificate: format!("/given/{tag}.crt").into(),
                 key: format!("/given/{tag}.key").into(),
-            })),
+            }))),
         };
         let hosts = hosts.iter();
         let sites = AppSites {

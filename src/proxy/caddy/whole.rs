@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use ring::digest::{SHA256, digest};
+use ring::digest::{Context, SHA256};
 use serde_json::{Value, json};
 
 /// Lists of routes that stand ready as text, by where they go.
@@ -22,20 +22,25 @@ pub struct CaddyConfig {
 /// rest.
 const MARKED: &str = "/admin/config";
 const ID: &str = "@id";
+/// For what the mark takes besides itself.
+const ROOM: usize = 16;
 
 impl CaddyConfig {
     /// Puts the lists in their places, and the mark.
     pub(super) fn new(mut frame: Value, lists: &Lists<'_>) -> Self {
-        let mark = {
-            let digest = digest(&SHA256, text(&frame, lists).as_bytes());
-            let hash: String =
-                digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-            format!("tandem-{hash}")
-        };
+        let mut hashed = Hashed { context: Context::new(&SHA256), length: 0 };
+        // It takes everything, as a Vec does.
+        let _ = write_all(&mut hashed, &frame, lists);
+        let digest = hashed.context.finish();
+        let hash: String =
+            digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        let mark = format!("tandem-{hash}");
         if let Some(Value::Object(fields)) = frame.pointer_mut(MARKED) {
             fields.insert(ID.to_owned(), json!(mark));
         }
-        Self { text: text(&frame, lists), mark }
+        let mut out = Vec::with_capacity(hashed.length + mark.len() + ROOM);
+        let _ = write_all(&mut out, &frame, lists);
+        Self { text: String::from_utf8(out).unwrap_or_default(), mark }
     }
 
     /// The id by which Caddy finds the mark.
@@ -59,48 +64,60 @@ impl CaddyConfig {
     }
 }
 
-fn text(frame: &Value, lists: &Lists<'_>) -> String {
-    let size = lists.iter().flat_map(|(_, list)| list).map(|text| text.len() + 2).sum::<usize>();
-    let mut out = Vec::with_capacity(size + 4096);
-    // A Vec takes everything.
-    let _ = write(&mut out, frame, &mut String::new(), lists);
-    out.push(b'\n');
-    String::from_utf8(out).unwrap_or_default()
+/// Only to know the text's hash and length: it can be tens of megabytes.
+struct Hashed {
+    context: Context,
+    length: usize,
+}
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.context.update(bytes);
+        self.length += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write_all(out: &mut impl Write, frame: &Value, lists: &Lists<'_>) -> io::Result<()> {
+    write(out, frame, &mut String::new(), lists)?;
+    out.write_all(b"\n")
 }
 
 fn write(
-    out: &mut Vec<u8>,
+    out: &mut impl Write,
     value: &Value,
     place: &mut String,
     lists: &Lists<'_>,
 ) -> io::Result<()> {
     if let Some((_, list)) = lists.iter().find(|(at, _)| at == place) {
-        out.push(b'[');
+        out.write_all(b"[")?;
         for (number, text) in list.iter().enumerate() {
             out.write_all(if number == 0 { b"\n" } else { b",\n" })?;
             out.write_all(text.as_bytes())?;
         }
-        out.push(b']');
-        return Ok(());
+        return out.write_all(b"]");
     }
     let Value::Object(fields) = value else {
         return serde_json::to_writer(out, value).map_err(io::Error::from);
     };
-    out.push(b'{');
+    out.write_all(b"{")?;
     for (number, (key, value)) in fields.iter().enumerate() {
         if number > 0 {
-            out.push(b',');
+            out.write_all(b",")?;
         }
         serde_json::to_writer(&mut *out, key).map_err(io::Error::from)?;
-        out.push(b':');
+        out.write_all(b":")?;
         let length = place.len();
         place.push('/');
         place.push_str(key);
         write(out, value, place, lists)?;
         place.truncate(length);
     }
-    out.push(b'}');
-    Ok(())
+    out.write_all(b"}")
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub enum TlsChoice {
     /// A public authority, with this account.
     Email(String),
     /// An admin, by a policy; none: there is none that can be used, and nobody else is asked for one. No text says so.
-    Given(Option<Given>),
+    Given(Option<Box<Given>>),
     /// A public authority, with this account or as the settings say; but another node sees to it, and this one only has a
     /// copy. No text says so.
     Lent(Option<String>),

@@ -114,7 +114,7 @@ impl Shelf {
             }
             problems.extend(told.map(|what| format!("the certificate {name} of {host}: {what}")));
             if !is_kept {
-                sites.hosts.insert((Scheme::Https, host), TlsChoice::Given(given));
+                sites.hosts.insert((Scheme::Https, host), TlsChoice::Given(given.map(Box::new)));
             }
         }
         problems

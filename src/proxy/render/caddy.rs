@@ -78,7 +78,9 @@ pub(super) fn own(
         let what = "its sites are more than 512 KiB; have fewer addresses share a block";
         return wrong(what.to_owned());
     }
-    let text = templates.caddy(&Context { app: name.as_str(), sites: bodies })?;
+    let mut text = templates.caddy(&Context { app: name.as_str(), sites: bodies })?;
+    // The engine takes room for a long one, and thousands are kept.
+    text.shrink_to_fit();
     Ok(Own::Sites(Arc::new(AppSites {
         text,
         hosts,

@@ -118,7 +118,7 @@ fn given_certificates(rendered: Rendered) -> String {
             let [certificate, key] = ["crt", "key"]
                 .map(|end| format!("/var/lib/tandem/caddy/given/{name}-TAG.{end}").into());
             let given = Given { tag: format!("{name}-TAG"), certificate, key };
-            sites.hosts.insert((Scheme::Https, host), TlsChoice::Given(Some(given)));
+            sites.hosts.insert((Scheme::Https, host), TlsChoice::Given(Some(Box::new(given))));
         }
         (app, (Arc::new(sites), Arc::default()))
     };

@@ -135,14 +135,44 @@ async fn many_new_ones_do_not_keep_the_maps_waiting_and_are_one_load() {
         f.pair(&name, "node2", Some("node1"));
     }
     let first = f.apply().await;
-    assert_eq!(first.later, Some(Duration::ZERO), "{first:?}");
+    let look = Some(Duration::from_secs(2));
+    assert_eq!(first.later, look, "{first:?}");
     assert_eq!(f.control.state().adaptations, 11);
     assert!(loaded(&f).contains("own.test") && !loaded(&f).contains("a00.test"));
+    // The others go on beside all else, and no look at the maps adds to them.
+    f.control.state().adapting = Duration::from_secs(1);
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let began = tokio::time::Instant::now();
+    assert_eq!(f.apply().await.later, look);
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    tokio::time::sleep(Duration::from_secs(10)).await;
     let last = f.apply().await;
     assert!(last.caddy_loaded && last.later.is_none(), "{last:?}");
     let state = f.control.state().clone();
     assert_eq!((state.adaptations, state.loads.len()), (21, loads + 2));
     assert!(!mark(&f, &own));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_adapted_beside_all_else_is_tried_again_when_its_checks_are_back() {
+    let mut f = fixture();
+    f.apply().await;
+    f.control.state().adapting = Duration::from_millis(60);
+    for n in 0..4 {
+        let name = f.add(&format!("a{n}"), "node2", &site(&format!("a{n}")), json!({}));
+        f.pair(&name, "node2", Some("node1"));
+    }
+    f.apply().await;
+    f.control.state().no_checks = true;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(f.apply().await.later, Some(Duration::from_secs(10)));
+    f.control.state().no_checks = false;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(!f.apply().await.caddy_loaded);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let last = f.apply().await;
+    assert!(last.caddy_loaded && last.later.is_none(), "{last:?}");
+    assert!(["a0.test", "a3.test"].iter().all(|host| loaded(&f).contains(host)));
 }
 
 #[tokio::test(start_paused = true)]
