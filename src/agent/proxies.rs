@@ -214,6 +214,10 @@ impl ProxyCheck for Check {
         refused.map_err(|problems| problems.into_iter().map(|problem| problem.what).collect())
     }
 
+    async fn requests(&self, app: &AppName) -> u64 {
+        self.0.proxies.read().await.requests(app).await
+    }
+
     fn tell(&self) -> bool {
         true
     }

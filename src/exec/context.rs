@@ -38,6 +38,11 @@ pub trait ProxyCheck: Send + Sync {
     /// Refuses with what is wrong, one line each. Installs nothing.
     async fn would_accept(&self, app: &AppName, candidate: &AppRecord) -> Result<(), Vec<String>>;
 
+    /// How many requests this node's proxies have passed on to the app, and have no answer to yet.
+    async fn requests(&self, _: &AppName) -> u64 {
+        0
+    }
+
     /// Whether the nodes' proxies say in KV (`tandem/heard/`) what they have taken up.
     fn tell(&self) -> bool {
         false

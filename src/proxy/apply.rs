@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::caddy::whole;
+use super::caddy::{is_own, whole};
 use super::certificates::{CertificateHost, CertificateSource, Shelf};
 use super::control::{CheckError, ControlError, Effect, ProxyControl};
 use super::haproxy::maps;
@@ -286,6 +286,14 @@ impl Proxies {
             self.standby.expect(name, candidate.deploy_id.clone(), sites);
         }
         Ok(())
+    }
+
+    /// How many requests Caddy has passed on to an app's containers and not answered yet, as far as it says.
+    pub async fn requests(&self, app: &AppName) -> u64 {
+        let Some((sites, _)) = self.served.apps.get(app) else { return 0 };
+        let all = self.control.caddy_requests().await.unwrap_or_default();
+        let own = all.iter().filter(|(dial, _)| is_own(dial, &sites.containers));
+        own.map(|(_, count)| count).sum()
     }
 
     /// Of the texts that Caddy was asked about only those of the apps that there are, and of those that are to come, stay.

@@ -15,6 +15,7 @@ pub use abilities::CaddyAbilities;
 pub(in crate::proxy) use abilities::{PROBE, is_about_abilities};
 pub use base::{Apps, config, whole};
 pub use routes::AppRoutes;
+pub(in crate::proxy) use routes::is_own;
 pub use whole::CaddyConfig;
 
 /// Why what Caddy made of an app's text is not used.

@@ -137,6 +137,10 @@ pub trait ProxyControl: Send + Sync {
     /// Whether Caddy runs the configuration with a mark; none if it does not run.
     async fn caddy_runs(&self, mark: &str) -> Result<Option<bool>, ControlError>;
 
+    /// The requests that Caddy has passed on and not answered yet, by `host:port`; none if it does not run. Upgraded
+    /// connections count as long as they are open.
+    async fn caddy_requests(&self) -> Result<BTreeMap<String, u64>, ControlError>;
+
     /// Makes Caddy run a configuration, unless it does already. If it refuses, the old one stays.
     async fn load_caddy(&self, config: &CaddyConfig) -> Result<Effect, ControlError>;
 }

@@ -217,7 +217,7 @@ fn an_apps_own_maintenance_page_is_shown_by_every_node() {
     lab.node("node2", &["consul", "kv", "delete", &key]);
     for node in NODES {
         body(&lab, node, "echo.test", "/");
-        tls_status(&lab.ip(node), "echo.test").unwrap();
+        until("TLS", || tls_status(&lab.ip(node), "echo.test").ok());
     }
     lab.destroy(&repo);
 }

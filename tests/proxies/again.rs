@@ -1,13 +1,19 @@
 //! Requests on connections from before their app was handed over, through the real proxies of two nodes.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tandem::proxy::control::{LocalControl, ProxyControl as _};
 
 use super::echo;
 use super::maintenance::Running;
-use super::nodes::{APP, CLIENT, EDGE, MASTER, Node, client, generations, header, shared, told};
+use super::nodes::{
+    APP, CLIENT, EDGE, MASTER, Node, PATIENCE, Runner, client, generations, header, shared, told,
+};
 
 /// An app that has left one node for another, and a client whose connection ends where it was.
 struct Moved {
@@ -47,6 +53,35 @@ impl Moved {
         let url = format!("https://shop.test:{}/", self.direct().port());
         let answer = client.post(url).body("hello").send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap().to_lowercase())
+    }
+}
+
+/// Before an app is stopped, its answers are waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_counts_until_it_is_answered() {
+    for (caddy, _) in generations() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let node = Node::new(MASTER, &shared(), &caddy).await;
+        let _caddy = node.caddy(&node.rendered("node1", "node1", address.port()));
+        let control = LocalControl::new(node.settings.clone(), Arc::new(Runner(caddy.clone())));
+        let count =
+            async || control.caddy_requests().await.unwrap().get(&address.to_string()).copied();
+        assert_eq!(count().await.unwrap_or(0), 0, "{}", caddy.display());
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, node.settings.caddy_https_port));
+        let request = client(CLIENT, at, &node.root()).unwrap();
+        let request = request.get(format!("https://shop.test:{}/", at.port())).send();
+        let request = tokio::spawn(request);
+        let (mut app, _) =
+            tokio::task::spawn_blocking(move || listener.accept()).await.unwrap().unwrap();
+        assert_eq!(count().await, Some(1), "{}", caddy.display());
+        app.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").unwrap();
+        assert_eq!(request.await.unwrap().unwrap().status().as_u16(), 204);
+        let began = Instant::now();
+        while count().await != Some(0) {
+            assert!(began.elapsed() < PATIENCE, "{}", caddy.display());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The compose project: pull, build, stop, up, healthy, down.
 
+use std::time::Duration;
+
 use super::{StepContext, local, volumes};
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
@@ -8,6 +10,10 @@ use crate::host::compose::Project;
 use crate::host::docker::Container;
 use crate::model::deployment::Step;
 use crate::model::manifest::Manifest;
+
+/// So long answers to what the app has been asked already are waited for before it is stopped: much less than requests wait.
+const DRAIN: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Pulls the images of the new version.
 pub(in crate::exec) async fn pull(step: &StepContext<'_>) -> Result<Done, StepError> {
@@ -31,6 +37,7 @@ pub(in crate::exec) async fn build(step: &StepContext<'_>) -> Result<Done, StepE
 pub(in crate::exec) async fn stop(step: &StepContext<'_>) -> Result<Done, StepError> {
     let project = running_project(step);
     never_restart(step).await?;
+    drain(step).await;
     step.ctx
         .host
         .compose
@@ -44,6 +51,18 @@ pub(in crate::exec) async fn stop(step: &StepContext<'_>) -> Result<Done, StepEr
         return Ok(Done::default());
     }
     Err(StepError::Failed(format!("still running after the stop: {}", running.join(", "))))
+}
+
+/// Waits for the answers to what the app has been asked before the proxies heard: many apps, told to stop, end in the
+/// middle of them. What takes longer, a download or an upgraded connection, is for the app to end.
+async fn drain(step: &StepContext<'_>) {
+    let drained = async {
+        while step.ctx.proxies.requests(&step.app).await > 0 {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    // What is left then is no reason to go on.
+    let _ = tokio::time::timeout(DRAIN, drained).await;
 }
 
 /// Stops the new version where it was started, until it is clear which version is to run.
@@ -243,6 +262,6 @@ pub(super) async fn read_running(step: &StepContext<'_>) {
 }
 
 /// The longest time that the app's services take to stop; unknown if the compose file can't be read any more.
-async fn stop_grace(step: &StepContext<'_>, project: &Project) -> Option<std::time::Duration> {
+async fn stop_grace(step: &StepContext<'_>, project: &Project) -> Option<Duration> {
     step.known_manifest(project).await.ok().and_then(|manifest| manifest.stop_grace())
 }

@@ -25,6 +25,53 @@ fn status(record: &Deployment, wanted: &Step) -> Status {
     record.steps.iter().find(|step| step.step == *wanted).unwrap().status
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_the_app_has_been_asked_is_answered_before_it_is_stopped() {
+    let lab = Lab::new().await;
+    assert_eq!(lab.run(&id(1), &deploy(Some(2))).await, State::Completed);
+    lab.push("v2", V2);
+    lab.accept(&id(2), &to(2, Some(1))).await;
+    let requests = &lab.nodes[0].proxies.requests;
+    requests.store(3, Ordering::Relaxed);
+    let id = id(2);
+    let answers = async {
+        while status(&lab.record(&id).await, &Step::Stop) != Status::Running {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(status(&lab.record(&id).await, &Step::Stop), Status::Running);
+        requests.store(0, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_ne!(status(&lab.record(&id).await, &Step::Stop), Status::Running);
+    };
+    let (state, ()) = tokio::join!(lab.work(&id), answers);
+    assert_eq!(state, State::Completed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_app_does_not_answer_holds_the_stop_up_for_a_second() {
+    let lab = Lab::new().await;
+    assert_eq!(lab.run(&id(1), &deploy(Some(2))).await, State::Completed);
+    lab.push("v2", V2);
+    lab.accept(&id(2), &to(2, Some(1))).await;
+    let record = async || lab.record(&id(2)).await;
+    lab.nodes[0].proxies.requests.store(1, Ordering::Relaxed);
+    let watch = async {
+        while status(&record().await, &Step::Stop) != Status::Running {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let began = tokio::time::Instant::now();
+        while status(&record().await, &Step::Stop) == Status::Running {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        began.elapsed()
+    };
+    let id = id(2);
+    let (state, took) = tokio::join!(lab.work(&id), watch);
+    assert_eq!(state, State::Completed);
+    assert!((Duration::from_millis(990)..Duration::from_secs(2)).contains(&took), "{took:?}");
+}
+
 /// The index of the app's maintenance key, once it is there.
 async fn maintenance(lab: &Lab) -> u64 {
     loop {

@@ -1,7 +1,7 @@
 //! Consul's seams with failures at chosen moments, and the proxies' check.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -255,12 +255,18 @@ pub(super) struct TestProxies {
     pub(super) refusal: Mutex<Option<String>>,
     /// Whether they say in KV what they have taken up.
     pub(super) tell: AtomicBool,
+    /// What the app has been asked and not answered.
+    pub(super) requests: AtomicU64,
 }
 
 #[async_trait]
 impl ProxyCheck for TestProxies {
     async fn would_accept(&self, _: &AppName, _: &AppRecord) -> Result<(), Vec<String>> {
         self.refusal.lock().unwrap().clone().map_or(Ok(()), |why| Err(vec![why]))
+    }
+
+    async fn requests(&self, _: &AppName) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     fn tell(&self) -> bool {

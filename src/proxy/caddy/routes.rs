@@ -85,7 +85,7 @@ fn single_host(route: &Value) -> Result<&str, NotAllowed> {
 }
 
 /// Whether an upstream is a container: one of the names, or one that begins with the project's.
-fn is_own(dial: &str, containers: &[String]) -> bool {
+pub(in crate::proxy) fn is_own(dial: &str, containers: &[String]) -> bool {
     let Some((host, port)) = dial.rsplit_once(':') else {
         return false;
     };

@@ -33,6 +33,8 @@ pub struct FakeState {
     pub haproxy_checks: usize,
     /// What tells the Caddy that adapts from others.
     pub caddy_version: String,
+    /// Requests that Caddy has no answer to yet, by where it passed them on to.
+    pub requests: BTreeMap<String, u64>,
     /// Caddyfiles adapted.
     pub adaptations: usize,
     /// How long each takes.
@@ -227,6 +229,10 @@ impl ProxyControl for FakeControl {
         let state = self.state();
         let running = state.loads.last().and_then(CaddyConfig::mark_of);
         Ok((!state.is_down).then(|| running == Some(mark)))
+    }
+
+    async fn caddy_requests(&self) -> Result<BTreeMap<String, u64>, ControlError> {
+        Ok(self.state().requests.clone())
     }
 
     async fn load_caddy(&self, config: &CaddyConfig) -> Result<Effect, ControlError> {

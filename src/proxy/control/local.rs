@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hyper::Method;
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
@@ -216,6 +217,15 @@ impl ProxyControl for LocalControl {
         Ok(reply.map(|reply| reply.status == 200))
     }
 
+    async fn caddy_requests(&self) -> Result<BTreeMap<String, u64>, ControlError> {
+        let reply = self.caddy(Method::GET, "/reverse_proxy/upstreams", Vec::new()).await?;
+        match reply {
+            None => Ok(BTreeMap::new()),
+            Some(reply) if reply.status == 200 => requests(&reply),
+            Some(reply) => Err(refused(&reply)),
+        }
+    }
+
     async fn load_caddy(&self, config: &CaddyConfig) -> Result<Effect, ControlError> {
         match self.caddy_runs(config.mark()).await? {
             None => return Ok(Effect::NotRunning),
@@ -253,6 +263,20 @@ fn adapted(stdout: &[u8]) -> Result<Value, CheckError> {
 
 fn refused(reply: &Reply) -> ControlError {
     ControlError::Refused { proxy: "Caddy", what: shorten(&reply.text()) }
+}
+
+/// What Caddy says of the places that it passes requests on to.
+#[derive(Deserialize)]
+struct Upstream {
+    address: String,
+    num_requests: u64,
+}
+
+fn requests(reply: &Reply) -> Result<BTreeMap<String, u64>, ControlError> {
+    let all: Option<Vec<Upstream>> = serde_json::from_slice(&reply.body)
+        .map_err(|error| ControlError::Lost { proxy: "Caddy", source: Box::new(error) })?;
+    let all = all.into_iter().flatten();
+    Ok(all.map(|upstream| (upstream.address, upstream.num_requests)).collect())
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {
