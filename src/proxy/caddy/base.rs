@@ -135,9 +135,9 @@ fn errors<'a>(
 
 fn routes<'a>(settings: &ProxySettings, apps: &'a Apps, scheme: Scheme) -> Vec<Cow<'a, str>> {
     let mut all: Vec<(Rank<'_>, Cow<'_, str>)> = Vec::new();
+    let doors = Doors::of(settings);
     for (app, (sites, routes)) in apps {
         let text = |route: &'a RouteText| route.for_caddy(&settings.caddy_abilities);
-        let mut doors = Doors::of(settings, app, sites);
         match scheme {
             Scheme::Http => {
                 let own = routes.http.iter();
@@ -145,9 +145,8 @@ fn routes<'a>(settings: &ProxySettings, apps: &'a Apps, scheme: Scheme) -> Vec<C
             }
             Scheme::Https => {
                 let own = routes.https.iter();
-                let behind =
-                    own.map(|(host, route)| (rank(host), doors.before(host, text(route)).into()));
-                all.extend(behind);
+                let behind = |host: &str, route| doors.before(app, sites, host, text(route));
+                all.extend(own.map(|(host, route)| (rank(host), behind(host, route).into())));
             }
         }
     }

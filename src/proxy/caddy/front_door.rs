@@ -3,7 +3,7 @@
 //! all others and then finds the app wherever it is. It does so from the moment that the app's file says so: nothing goes
 //! to a container that is about to be stopped.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -19,58 +19,55 @@ use crate::proxy::{Issuer, ProxySettings};
 const MARK: &str = "X-Tandem-Again";
 /// Requests without a body, which may be sent twice.
 const SAFE: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
+/// What a request's route has said of it: its app, and whom to trust. No app's text may set variables.
+const APP: &str = "tandem_app";
+const TRUST: &str = "tandem_trust";
+/// Whom to trust, once it is to be sent once more.
+const AGAIN: &str = "tandem_again";
+/// An error that nobody sees: the way to a route that all apps have in common. Those from 500 on would be logged.
+const ASIDE: u16 = 421;
 
-/// The doors of one app, in front of its own routes.
+/// Stands in front of the hosts' own routes. There are thousands, so it only says what is to be done: what does it, the
+/// error routes, is there once.
 pub(super) struct Doors<'a> {
     settings: &'a ProxySettings,
-    app: &'a AppName,
-    sites: &'a AppSites,
-    made: BTreeMap<Trust<'a>, String>,
+    door: String,
 }
 
 impl<'a> Doors<'a> {
-    pub(super) fn of(settings: &'a ProxySettings, app: &'a AppName, sites: &'a AppSites) -> Self {
-        Self { settings, app, sites, made: BTreeMap::new() }
+    pub(super) fn of(settings: &'a ProxySettings) -> Self {
+        let again = json!({"handler": "vars", AGAIN: format!("{{http.vars.{TRUST}}}")});
+        let door = json!({
+            "match": [{"file": held(settings), "header": {MARK: null}}],
+            "handle": [again, {"handler": "error", "status_code": ASIDE}],
+        });
+        Self { settings, door: door.to_string() }
     }
 
     /// A host's route by TLS with the door in front of it.
-    pub(super) fn before(&mut self, host: &str, route: &str) -> String {
-        let choice = self.sites.hosts.get(&(Scheme::Https, host.to_owned()));
+    pub(super) fn before(
+        &self,
+        app: &AppName,
+        sites: &AppSites,
+        host: &str,
+        route: &str,
+    ) -> String {
+        let choice = sites.hosts.get(&(Scheme::Https, host.to_owned()));
         let trust = Trust::of(self.settings, choice.unwrap_or(&TlsChoice::Default));
-        let door = self.made.entry(trust).or_insert_with(|| {
-            let matcher = json!({"file": held(self.settings, self.app), "header": {MARK: null}});
-            let door = RouteText::of(&again(self.settings, &matcher, trust));
-            door.for_caddy(&self.settings.caddy_abilities).to_owned()
-        });
-        let host = json!([{"host": [host]}]);
+        let says = json!({"handler": "vars", APP: app, TRUST: trust.label()});
+        let (host, door) = (json!([{"host": [host]}]), &self.door);
         format!(
-            r#"{{"match":{host},"handle":[{{"handler":"subroute","routes":[{door},{route}]}}],"terminal":true}}"#
+            r#"{{"match":{host},"handle":[{says},{{"handler":"subroute","routes":[{door},{route}]}}],"terminal":true}}"#
         )
     }
 }
 
-/// The error routes of all apps: what a container had not begun to answer when it was stopped is asked for once more.
+/// Sends requests once more: those of an open door, and what a container had not begun to answer when it was stopped.
 pub(super) fn error_routes(settings: &ProxySettings, apps: &Apps) -> Vec<RouteText> {
-    let mut all = Vec::new();
-    for (app, (sites, _)) in apps {
-        let mut hosts: BTreeMap<Trust<'_>, Vec<&str>> = BTreeMap::new();
-        for ((scheme, host), choice) in &sites.hosts {
-            if *scheme == Scheme::Https {
-                hosts.entry(Trust::of(settings, choice)).or_default().push(host);
-            }
-        }
-        for (trust, hosts) in hosts {
-            let matcher = json!({
-                "host": hosts,
-                "file": held(settings, app),
-                "method": SAFE,
-                "header": {MARK: null},
-                "vars_regexp": {"{http.error.status_code}": {"pattern": "^50[234]$"}},
-            });
-            all.push(RouteText::of(&again(settings, &matcher, trust)));
-        }
-    }
-    all
+    let hosts = apps.values().flat_map(|(sites, _)| &sites.hosts);
+    let by_tls = hosts.filter(|((scheme, _), _)| *scheme == Scheme::Https);
+    let trusts: BTreeSet<_> = by_tls.map(|(_, choice)| Trust::of(settings, choice)).collect();
+    trusts.into_iter().map(|trust| RouteText::of(&again(settings, trust))).collect()
 }
 
 /// By whom another node's Caddy has to be certified for a host.
@@ -85,6 +82,15 @@ enum Trust<'a> {
 }
 
 impl<'a> Trust<'a> {
+    /// As a variable's value.
+    fn label(self) -> String {
+        match self {
+            Self::Public => "public".to_owned(),
+            Self::Given(file) => file.display().to_string(),
+            Self::Nobody => "nobody".to_owned(),
+        }
+    }
+
     fn of(settings: &ProxySettings, choice: &'a TlsChoice) -> Self {
         let is_internal = match choice {
             TlsChoice::Given(Some(given)) => return Self::Given(&given.certificate),
@@ -97,11 +103,21 @@ impl<'a> Trust<'a> {
 }
 
 /// Matches while the app's file is there, without a new configuration.
-fn held(settings: &ProxySettings, app: &AppName) -> Value {
-    json!({"root": settings.held_dir(), "try_files": [format!("/{app}")]})
+fn held(settings: &ProxySettings) -> Value {
+    json!({"root": settings.held_dir(), "try_files": [format!("/{{http.vars.{APP}}}")]})
 }
 
-fn again(settings: &ProxySettings, matcher: &Value, trust: Trust<'_>) -> Value {
+fn again(settings: &ProxySettings, trust: Trust<'_>) -> Value {
+    let label = trust.label();
+    // One variable for each matcher: of several, older releases take any.
+    let of_door = json!({"vars": {AGAIN: [label]}});
+    let unanswered = json!({
+        "vars": {TRUST: [label]},
+        "file": held(settings),
+        "method": SAFE,
+        "header": {MARK: null},
+        "vars_regexp": {"{http.error.status_code}": {"pattern": "^50[234]$"}},
+    });
     let mut tls = json!({"server_name": "{http.request.host}"});
     match trust {
         Trust::Public => {}
@@ -117,7 +133,7 @@ fn again(settings: &ProxySettings, matcher: &Value, trust: Trust<'_>) -> Value {
         false => settings.front_door_port,
     };
     json!({
-        "match": [matcher],
+        "match": [of_door, unanswered],
         "handle": [{
             "handler": "reverse_proxy",
             "upstreams": [{"dial": format!("{}:{port}", settings.haproxy_host)}],
@@ -135,7 +151,7 @@ fn again(settings: &ProxySettings, matcher: &Value, trust: Trust<'_>) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::BTreeMap;
     use std::sync::Arc;
 
     use super::*;
@@ -175,25 +191,26 @@ mod tests {
         let servers = &config["apps"]["http"]["servers"];
         for (route, (host, app)) in servers["https"]["routes"].as_array().unwrap().iter().zip([
             // Another app's wildcard, and its door, come after the exact host.
-            ("shop.a.test", "/shop_main.12345"),
-            ("*.a.test", "/wild_main.12345"),
+            ("shop.a.test", "shop_main.12345"),
+            ("*.a.test", "wild_main.12345"),
         ]) {
             assert_eq!(route["match"], json!([{"host": [host]}]));
             assert_eq!(route["terminal"], true);
-            let [door, own] = route["handle"][0]["routes"].as_array().unwrap().as_slice() else {
+            let says = json!({"handler": "vars", APP: app, TRUST: "nobody"});
+            assert_eq!(route["handle"][0], says);
+            let [door, own] = route["handle"][1]["routes"].as_array().unwrap().as_slice() else {
                 panic!("{route}")
             };
-            let file = json!({"root": settings.held_dir(), "try_files": [app]});
-            let matcher = json!([{"file": file, "header": {MARK: null}}]);
-            assert_eq!(door["match"], matcher, "all methods, and each request once");
-            let proxy = &door["handle"][0];
-            assert_eq!(proxy["upstreams"][0]["dial"], "haproxy:8444");
-            assert_eq!(proxy["transport"]["tls"]["insecure_skip_verify"], true);
+            assert_eq!(door["match"][0]["header"], json!({MARK: null}), "each request once");
+            assert_eq!(door["match"][0].get("method"), None, "of all methods");
             assert_eq!(own["handle"][0]["upstreams"][0]["dial"], "web:80");
         }
         assert!(!servers["http"].to_string().contains(MARK), "HAProxy leads requests there");
         let errors = servers["https"]["errors"]["routes"].as_array().unwrap();
-        assert_eq!(errors.len(), 2);
-        assert!(errors.iter().all(|route| route["match"][0]["method"] == json!(SAFE)));
+        assert_eq!(errors.len(), 1, "for all apps");
+        assert_eq!(errors[0]["match"][1]["method"], json!(SAFE), "of those that had failed");
+        let proxy = &errors[0]["handle"][0];
+        assert_eq!(proxy["upstreams"][0]["dial"], "haproxy:8444");
+        assert_eq!(proxy["transport"]["tls"]["insecure_skip_verify"], true);
     }
 }
