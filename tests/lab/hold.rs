@@ -4,11 +4,14 @@ use std::time::{Duration, Instant};
 
 use crate::deploy::body;
 use crate::support::{
-    KeptTls, Lab, Load, NODES, Repeat, Repo, Said, get, tcp_line, tls_status, until, within,
+    KeptTls, Lab, Load, NODES, Repeat, Repo, Said, Steady, get, tcp_line, tls_status, until, within,
 };
 
 /// The setting's default.
 const HOLD: Duration = Duration::from_secs(10);
+
+/// Requests a second, by HTTP and as many by HTTPS, through a node that the app neither leaves nor goes to.
+const RATE: u32 = 50;
 
 #[test]
 fn no_request_fails_while_an_app_moves_or_changes() {
@@ -17,32 +20,52 @@ fn no_request_fails_while_an_app_moves_or_changes() {
     lab.deploy(&repo, "node1", Some("node2"));
     for node in NODES {
         body(&lab, node, "hello.test", "/");
+        until("TLS", || tls_status(&lab.ip(node), "hello.test").ok());
     }
-    for (what, master, slave) in [
-        ("to the slave", "node2", "node1"),
-        ("to a third node", "node3", "node2"),
-        ("a new version", "node3", "node2"),
+    for (what, master, slave, through) in [
+        ("to the slave", "node2", "node1", "node3"),
+        ("to a third node", "node3", "node2", "node1"),
+        ("a new version", "node3", "node2", "node1"),
     ] {
         if what == "a new version" {
             Repo::publish(&lab, "hello-v2", "hello-hold");
         }
-        let plain = NODES.map(|node| Load::start(&lab.ip(node), "hello.test", "/", 50));
-        let tls = NODES.map(|node| Repeat::start(&lab.ip(node), |ip| tls_status(ip, "hello.test")));
+        let steady = ["http", "https"]
+            .map(|scheme| (scheme, Steady::start(&lab.ip(through), scheme, "hello.test", RATE)));
+        let plain = NODES.map(|node| Load::start(&lab.ip(node), "hello.test", "/", 20));
+        let others = NODES.into_iter().filter(|node| *node != through);
+        let tls = others
+            .map(|node| (node, Repeat::start(&lab.ip(node), |ip| tls_status(ip, "hello.test"))));
+        let tls: Vec<_> = tls.collect();
         let record = lab.deploy(&repo, master, Some(slave));
         let warnings = record["warnings"].as_array();
         assert!(warnings.is_none_or(Vec::is_empty), "{what}: {warnings:?}");
-        let ends = plain.map(Load::end).into_iter().zip(tls.map(Repeat::end)).zip(NODES);
-        for (((good, bad), (good_tls, bad_tls)), node) in ends {
-            assert!(good > 30 && bad.is_empty(), "{what}, {node}: {good} succeeded, {bad:?}");
-            assert!(
-                good_tls > 5 && bad_tls.is_empty(),
-                "{what}, TLS, {node}: {good_tls} succeeded, {bad_tls:?}"
-            );
+        for (scheme, load) in steady {
+            all_are_served(load, &format!("{what}, {scheme} through {through}"));
+        }
+        for (load, node) in plain.into_iter().zip(NODES) {
+            let (good, bad) = load.end();
+            assert!(good > 15 && bad.is_empty(), "{what}, {node}: {good} succeeded, {bad:?}");
+        }
+        for (node, load) in tls {
+            let (good, bad) = load.end();
+            assert!(good > 5 && bad.is_empty(), "{what}, TLS, {node}: {good} succeeded, {bad:?}");
         }
     }
     assert_eq!(body(&lab, "node1", "hello.test", "/version.txt").trim(), "hello v2");
     lab.destroy(&repo);
     until("nothing to be heard any more", || lab.kv_keys("tandem/heard/").is_empty().then_some(()));
+}
+
+/// Every request was answered by the app, as many as were due were sent, and some waited for it.
+fn all_are_served(load: Steady, what: &str) {
+    let (seconds, all) = load.end();
+    let bad: Vec<_> = all.iter().filter(|one| one.status != Ok(200)).collect();
+    assert!(bad.is_empty(), "{what}: {} of {} failed: {bad:?}", bad.len(), all.len());
+    let due = seconds * RATE as usize * 4 / 5;
+    assert!(all.len() >= due, "{what}: {} in {seconds} s", all.len());
+    let waited = all.iter().filter(|one| one.took > Duration::from_millis(500));
+    assert!(waited.count() >= 10, "{what}: the app was never away");
 }
 
 #[test]

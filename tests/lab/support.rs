@@ -4,6 +4,7 @@ mod clients;
 pub(crate) mod http;
 mod repos;
 mod state;
+mod steady;
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -12,8 +13,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 pub(crate) use clients::{KeptTls, Repeat, Said, tls_status};
-pub(crate) use http::{Load, get, get_tls, tcp_line};
+pub(crate) use http::{Load, get, get_tls, get_tls_of_anyone, tcp_line};
 pub(crate) use repos::Repo;
+pub(crate) use steady::Steady;
 
 pub(crate) const NODES: [&str; 3] = ["node1", "node2", "node3"];
 /// How long anything in the lab may take before a test calls it broken.
