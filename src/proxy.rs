@@ -23,7 +23,7 @@ pub mod settings;
 pub mod text;
 pub mod view;
 
-pub use apply::{Applied, Gathering, Proxies, ProxyError};
+pub use apply::{Applied, Checker, Gathering, Proxies, ProxyError};
 pub use policy::{Policies, Policy};
 pub use settings::{Issuer, ProxySettings};
 pub use view::ClusterView;

@@ -208,8 +208,8 @@ impl ProxyCheck for Check {
         let view = view.ok_or_else(|| {
             vec!["the proxies of this node have no view of the cluster yet".to_owned()]
         })?;
-        let proxies = self.0.proxies.read().await;
-        let refused = proxies.would_accept(&view, candidate).await;
+        let checker = self.0.proxies.read().await.checker();
+        let refused = checker.would_accept(&view, candidate).await;
         self.0.expects.notify_one();
         refused.map_err(|problems| problems.into_iter().map(|problem| problem.what).collect())
     }

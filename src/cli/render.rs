@@ -304,6 +304,10 @@ mod tests {
             format!("{}: no route for http://app.test, of app/app_main.44dd7", caddy.display())
         );
         assert!(ended.unwrap_err().text.contains("caddy.json"));
+        std::fs::write(&caddy, &routes("app.test")[..20]).unwrap();
+        let (text, ended) = told(&consul, dir.path(), |args| args.diff = true).await;
+        assert!(text.contains("caddy.json: is no JSON: EOF") && !text.contains("no route"));
+        assert!(ended.unwrap_err().text.contains("caddy.json"));
         // A node whose Caddy was told to expect the PROXY protocol.
         let known = r#"{"haproxy":["172.18.0.2"],"caddy":["172.18.0.3"]}"#;
         std::fs::write(files.join("abilities.json"), known).unwrap();

@@ -5,6 +5,7 @@ mod adapted;
 mod back;
 mod beside;
 mod caddy;
+mod candidate;
 mod gather;
 mod haproxy;
 mod held;
@@ -21,14 +22,14 @@ use super::control::{CheckError, ControlError, Effect, ProxyControl};
 use super::haproxy::maps;
 use super::render::{Cache, Pages, RenderError, Templates, render, render_with};
 use super::{ClusterView, HOLD, MAINTENANCE_PAGE, Problem, ProxySettings};
-use crate::clock;
 use crate::host::files::{FileError, read_optional, write_atomic};
-use crate::model::{AppId, AppName, AppRecord, Branch, Repo};
+use crate::model::AppName;
 use adapted::Adapted;
 use caddy::Served;
 use gather::Turn;
 use standby::Standby;
 
+pub use candidate::Checker;
 pub use gather::Gathering;
 
 /// What [`Proxies::apply`] did.
@@ -87,7 +88,7 @@ pub enum ProxyError {
 pub struct Proxies {
     settings: ProxySettings,
     control: Arc<dyn ProxyControl>,
-    templates: Templates,
+    templates: Arc<Templates>,
     /// What was rendered of single apps.
     cache: Cache,
     /// What Caddy made of the apps' texts; also of those that deployments have asked about, so that nobody waits for its
@@ -103,7 +104,7 @@ pub struct Proxies {
     haproxy_turn: Turn,
     caddy_turn: Turn,
     /// The certificates that policies give.
-    shelf: Shelf,
+    shelf: Arc<Shelf>,
     /// Whether the configuration that Caddy took last expects HAProxy's PROXY protocol; none: not looked at yet.
     expects_proxy: Option<bool>,
     /// Where certificates come from besides Caddy's issuing them.
@@ -120,10 +121,10 @@ impl Proxies {
     ) -> Result<Self, ProxyError> {
         Ok(Self {
             adapted: Adapted::new(settings.adapted_dir()),
-            shelf: Shelf::new(&settings),
+            shelf: Arc::new(Shelf::new(&settings)),
             settings,
             control,
-            templates: Templates::built_in()?,
+            templates: Arc::new(Templates::built_in()?),
             cache: Cache::default(),
             refused: BTreeMap::new(),
             served: Served::default(),
@@ -194,6 +195,9 @@ impl Proxies {
             Some(own) => Some(self.wanted(view, &rendered, own, &mut applied).await),
             None => None,
         };
+        if let Some(wanted) = &mut wanted {
+            self.without_refused(&mut wanted.all, &mut applied);
+        }
         self.forget_texts(view, is_adapted).await;
         let late =
             wanted.take_if(|wanted| self.is_late(&wanted.all, &rendered.pages, &mut applied));
@@ -232,60 +236,18 @@ impl Proxies {
         Ok(applied)
     }
 
-    /// Whether the real binaries accept the configuration with an app as its record would be. Changes nothing, but that
-    /// Caddy is told of an app that would come to this node, if [`apply`](Self::apply) is called.
-    pub async fn would_accept(
-        &self,
-        view: &ClusterView,
-        candidate: &AppRecord,
-    ) -> Result<(), Vec<Problem>> {
-        let name = match (Repo::parse(&candidate.repo_url), Branch::parse(&candidate.branch)) {
-            (Ok(repo), Ok(branch)) => AppId { repo, branch }.name(),
-            (Err(error), _) | (_, Err(error)) => {
-                return Err(vec![Problem::new(&candidate.repo_url, error.to_string())]);
-            }
-        };
-        let source = format!("app/{name}");
-        let me = view.me.clone();
-        let mut view = view.clone();
-        // Only the master's proxies hold all that the app asks for.
-        view.me = candidate.master.clone();
-        view.maintenance.remove(&name);
-        view.apps.insert(name.clone(), Arc::new(candidate.clone()));
-        let fail = |what: String| vec![Problem::new(&source, what)];
-        // What was refused of its version before says nothing about this one.
-        let mut refused = self.known_refusals();
-        refused.remove(&source);
-        // What it is asked about does not stay.
-        let mut cache = self.cache.clone();
-        let rendered = render_with(&mut cache, &view, &self.settings, &self.templates, &refused)
-            .map_err(|error| fail(error.to_string()))?;
-        let own: Vec<_> =
-            rendered.problems.iter().filter(|problem| problem.source == source).cloned().collect();
-        if !own.is_empty() {
-            return Err(own);
+    /// Answers [`would_accept`](Checker::would_accept) from what is in place now, without keeping anything waiting.
+    pub fn checker(&self) -> Checker {
+        Checker {
+            settings: self.settings.clone(),
+            control: self.control.clone(),
+            templates: self.templates.clone(),
+            cache: self.cache.clone(),
+            refused: self.known_refusals(),
+            disk: self.adapted.disk().clone(),
+            shelf: self.shelf.clone(),
+            expectations: self.standby.expectations(),
         }
-        let mut coming = None;
-        if let Some(sites) = rendered.caddy_sites.get(&name) {
-            let lacks = self.shelf.lacks(sites, clock::now()).await;
-            if !lacks.is_empty() {
-                return Err(lacks.into_iter().map(|what| Problem::new(&source, what)).collect());
-            }
-            let adapted = self.adapt_one(sites).await;
-            let adapted = adapted.map_err(|error| fail(format!("Caddy: {error}")))?;
-            adapted.map_err(fail)?;
-            coming = Some(sites.clone());
-        }
-        if rendered.haproxy_parts.contains_key(&source) {
-            let alone =
-                self.only(&mut cache, &view, &source).map_err(|error| fail(error.to_string()))?;
-            let checked = self.control.check_haproxy(&alone).await;
-            checked.map_err(|error| fail(format!("HAProxy: {error}")))?;
-        }
-        if let Some(sites) = coming.filter(|_| candidate.master == me) {
-            self.standby.expect(name, candidate.deploy_id.clone(), sites);
-        }
-        Ok(())
     }
 
     /// How many requests Caddy has passed on to an app's containers and not answered yet, as far as it says.

@@ -13,7 +13,7 @@ mod whole;
 
 pub use abilities::CaddyAbilities;
 pub(in crate::proxy) use abilities::{PROBE, is_about_abilities};
-pub use base::{Apps, config, whole};
+pub use base::{Apps, config, whole, within};
 pub use routes::AppRoutes;
 pub(in crate::proxy) use routes::is_own;
 pub use whole::CaddyConfig;

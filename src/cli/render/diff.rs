@@ -18,13 +18,17 @@ pub(super) fn print(
 ) -> Result<(), CommandFailure> {
     let mut differ = haproxy(&settings.haproxy_dir(), rendered, out)?;
     let caddy = settings.caddy_file();
-    let missing = missing_hosts(&read(&caddy)?, rendered);
-    for (host, app) in &missing {
-        out.line(&format!("{}: no route for {host}, of app/{app}", caddy.display()))?;
-    }
-    if !missing.is_empty() {
+    let lines = match serde_json::from_str(&read(&caddy)?) {
+        Ok(config) => missing_hosts(&config, rendered)
+            .into_iter()
+            .map(|(host, app)| format!("no route for {host}, of app/{app}"))
+            .collect(),
+        Err(error) => vec![format!("is no JSON: {error}")],
+    };
+    if !lines.is_empty() {
         differ.push("caddy.json");
     }
+    lines.iter().try_for_each(|line| out.line(&format!("{}: {line}", caddy.display())))?;
     match differ.is_empty() {
         true => Ok(()),
         false => {
@@ -61,10 +65,8 @@ fn haproxy(
 
 /// The hosts that the node's apps have, and Caddy's configuration has no route for, with the app. What is there besides
 /// stands by, or is on its way out.
-fn missing_hosts(caddy: &str, rendered: &Rendered) -> Vec<(String, String)> {
-    let caddy: Value = serde_json::from_str(caddy).unwrap_or_default();
-    let there: BTreeSet<_> =
-        ["http", "https"].into_iter().flat_map(|s| routed(&caddy, s)).collect();
+fn missing_hosts(caddy: &Value, rendered: &Rendered) -> Vec<(String, String)> {
+    let there: BTreeSet<_> = ["http", "https"].into_iter().flat_map(|s| routed(caddy, s)).collect();
     let apps = rendered.caddy_sites.iter();
     let hosts = apps.flat_map(|(app, sites)| {
         sites.hosts.keys().map(move |(scheme, host)| (format!("{scheme}://{host}"), app))

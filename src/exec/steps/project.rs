@@ -57,7 +57,14 @@ pub(in crate::exec) async fn stop(step: &StepContext<'_>) -> Result<Done, StepEr
 /// middle of them. What takes longer, a download or an upgraded connection, is for the app to end.
 async fn drain(step: &StepContext<'_>) {
     let drained = async {
-        while step.ctx.proxies.requests(&step.app).await > 0 {
+        // Twice none: one may have been on its way from HAProxy.
+        let mut was_quiet = false;
+        loop {
+            let is_quiet = step.ctx.proxies.requests(&step.app).await == 0;
+            if is_quiet && was_quiet {
+                break;
+            }
+            was_quiet = is_quiet;
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     };

@@ -9,15 +9,21 @@ use crate::consul::kv::Kv;
 use crate::model::deployment::{Deployment, State, Status, Step};
 use crate::model::keys;
 
-/// The app on node1 with node2, and proxies that say what they have taken up; its move to node2 is accepted.
+/// The app on node1 with node2; its move to node2 is accepted.
 async fn moving() -> Lab {
     let lab = Lab::new().await;
     assert_eq!(lab.run(&id(1), &deploy(Some(2))).await, State::Completed);
+    lab.push("v2", V2);
+    lab.accept(&id(2), &to(2, Some(1))).await;
+    lab
+}
+
+/// The same with proxies that say what they have taken up.
+async fn moving_and_told() -> Lab {
+    let lab = moving().await;
     for node in &lab.nodes {
         node.proxies.tell.store(true, Ordering::Relaxed);
     }
-    lab.push("v2", V2);
-    lab.accept(&id(2), &to(2, Some(1))).await;
     lab
 }
 
@@ -27,10 +33,7 @@ fn status(record: &Deployment, wanted: &Step) -> Status {
 
 #[tokio::test(start_paused = true)]
 async fn what_the_app_has_been_asked_is_answered_before_it_is_stopped() {
-    let lab = Lab::new().await;
-    assert_eq!(lab.run(&id(1), &deploy(Some(2))).await, State::Completed);
-    lab.push("v2", V2);
-    lab.accept(&id(2), &to(2, Some(1))).await;
+    let lab = moving().await;
     let requests = &lab.nodes[0].proxies.requests;
     requests.store(3, Ordering::Relaxed);
     let id = id(2);
@@ -50,10 +53,7 @@ async fn what_the_app_has_been_asked_is_answered_before_it_is_stopped() {
 
 #[tokio::test(start_paused = true)]
 async fn what_the_app_does_not_answer_holds_the_stop_up_for_a_second() {
-    let lab = Lab::new().await;
-    assert_eq!(lab.run(&id(1), &deploy(Some(2))).await, State::Completed);
-    lab.push("v2", V2);
-    lab.accept(&id(2), &to(2, Some(1))).await;
+    let lab = moving().await;
     let record = async || lab.record(&id(2)).await;
     lab.nodes[0].proxies.requests.store(1, Ordering::Relaxed);
     let watch = async {
@@ -92,7 +92,7 @@ async fn says(lab: &Lab, number: usize, index: u64) {
 
 #[tokio::test(start_paused = true)]
 async fn the_app_runs_until_the_last_node_has_heard() {
-    let lab = moving().await;
+    let lab = moving_and_told().await;
     let id = id(2);
     let proxies = async {
         let index = maintenance(&lab).await;
@@ -115,7 +115,7 @@ async fn the_app_runs_until_the_last_node_has_heard() {
 
 #[tokio::test(start_paused = true)]
 async fn proxies_that_say_nothing_hold_nobody_up_for_long_and_are_named() {
-    let lab = moving().await;
+    let lab = moving_and_told().await;
     let id = id(2);
     let proxies = async {
         let index = maintenance(&lab).await;

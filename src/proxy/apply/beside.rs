@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
+use tracing::warn;
 
 use super::adapted::{Adapted, Outcome};
 use crate::model::AppName;
@@ -27,12 +28,19 @@ impl Beside {
         !self.0.is_empty()
     }
 
-    /// Notes the outcomes of a batch that has ended; false if Caddy could not be asked.
+    /// Notes the outcomes of a batch that has ended; false if it was not asked to its end.
     pub(super) fn finished(&mut self, adapted: &mut Adapted) -> bool {
         let mut is_whole = true;
         while let Some(ended) = self.0.try_join_next() {
-            // What a batch that broke off has asked is on disk.
-            let Ok(batch) = ended else { continue };
+            let batch = match ended {
+                Ok(batch) => batch,
+                // What it has asked is on disk: what it stumbled over would be met again at once.
+                Err(error) => {
+                    warn!(%error, "texts that stand by were not adapted; they are tried again");
+                    is_whole = false;
+                    continue;
+                }
+            };
             is_whole &= batch.is_whole;
             for (app, sites, outcome) in &batch.outcomes {
                 adapted.note(app, sites, outcome);

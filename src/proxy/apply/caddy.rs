@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::warn;
@@ -13,7 +14,7 @@ use crate::error::chain;
 use crate::host::files::{read_optional, write_atomic};
 use crate::model::AppName;
 use crate::proxy::Problem;
-use crate::proxy::caddy::{AppRoutes, Apps, CaddyAbilities, CaddyConfig, whole};
+use crate::proxy::caddy::{AppRoutes, Apps, CaddyAbilities, CaddyConfig, whole, within};
 use crate::proxy::certificates::shared_hosts;
 use crate::proxy::control::{CheckError, ControlError};
 use crate::proxy::render::{AppSites, Pages, Rendered};
@@ -29,7 +30,22 @@ pub(super) struct Served {
     mark: Option<String>,
     /// `caddy.json` when it was compared or written last.
     file: Option<Stamp>,
+    /// What it did not take with the others.
+    refused: BTreeMap<AppName, Refused>,
 }
+
+/// An app that Caddy refused, as it was then.
+struct Refused {
+    app: (Arc<AppSites>, Arc<AppRoutes>),
+    /// Caddy's words.
+    what: String,
+    since: Instant,
+}
+
+/// What Caddy refused may have been so for what is around it: it is tried again after this.
+const REFUSED: Duration = Duration::from_secs(60);
+/// So many parts of a whole that is refused are tried at once, each by a load.
+const TRIALS: usize = 16;
 
 impl Served {
     /// Whether this process has told Caddy anything.
@@ -309,8 +325,8 @@ impl Proxies {
         }
     }
 
-    /// The whole was refused although each part passed: what changed is left out, what worked stays. Pages are only data,
-    /// and never the reason.
+    /// The whole was refused although each part passed: what changed is taken up part by part, and what is refused alone
+    /// left out; what worked stays. Pages are only data, and never the reason.
     async fn load_without_new(
         &mut self,
         apps: Apps,
@@ -318,20 +334,98 @@ impl Proxies {
         what: &str,
         applied: &mut Applied,
     ) -> Result<(), ProxyError> {
-        let mut good = BTreeMap::new();
+        let (mut good, mut new) = (Apps::new(), Apps::new());
+        let mut names = Vec::new();
+        let in_file = self.in_file(&apps).await;
         for (name, app) in apps {
             let served = self.served.apps.get(&name);
-            if served == Some(&app) {
+            if served == Some(&app) || in_file.contains(&name) {
                 good.insert(name, app);
             } else {
-                let what = format!("Caddy refuses the whole with it: {what}");
-                applied.problems.push(Problem::new(format!("app/{name}"), what));
-                good.extend(served.cloned().map(|old| (name, old)));
+                good.extend(served.cloned().map(|old| (name.clone(), old)));
+                names.push(name.clone());
+                new.insert(name, app);
             }
         }
-        let wanted = whole(&self.settings, &good, pages);
+        self.load_as_is(&good, pages, applied).await?;
+        let mut left = vec![(names, Some(what.to_owned()))];
+        let mut trials = 0;
+        while let Some((mut names, known)) = left.pop() {
+            let refused = match known {
+                Some(what) => Some(what),
+                None if trials == TRIALS => Some("it was not tried alone".to_owned()),
+                None => {
+                    trials += 1;
+                    let parts = names.iter().filter_map(|name| new.get_key_value(name));
+                    let mut more = good.clone();
+                    more.extend(parts.map(|(name, app)| (name.clone(), app.clone())));
+                    match self.load_as_is(&more, pages, applied).await {
+                        Ok(()) => {
+                            good = more;
+                            None
+                        }
+                        Err(ProxyError::Control(ControlError::Refused { what, .. })) => Some(what),
+                        Err(error) => return Err(error),
+                    }
+                }
+            };
+            let Some(what) = refused else { continue };
+            if names.len() > 1 && trials < TRIALS {
+                let half = names.split_off(names.len() / 2);
+                left.extend([(half, None), (names, None)]);
+            } else {
+                let since = Instant::now();
+                let parts = names.into_iter().filter_map(|name| new.remove_entry(&name));
+                let refused =
+                    parts.map(|(name, app)| (name, Refused { app, what: what.clone(), since }));
+                self.served.refused.extend(refused);
+            }
+        }
+        self.say_refused(applied);
+        Ok(())
+    }
+
+    async fn load_as_is(
+        &mut self,
+        apps: &Apps,
+        pages: &Pages,
+        applied: &mut Applied,
+    ) -> Result<(), ProxyError> {
+        let wanted = whole(&self.settings, apps, pages);
         let effect = self.load(&wanted, applied).await?;
-        self.loaded(effect, good, pages, &wanted).await
+        self.loaded(effect, apps.clone(), pages, &wanted).await
+    }
+
+    /// For a process that has not told Caddy anything yet: which apps Caddy serves already as they are to be, by the file
+    /// that holds what it took last.
+    async fn in_file(&self, apps: &Apps) -> BTreeSet<AppName> {
+        if self.served.is_known() {
+            return BTreeSet::new();
+        }
+        let text = read_optional(&self.settings.caddy_file()).await.ok().flatten();
+        let text = String::from_utf8(text.unwrap_or_default()).unwrap_or_default();
+        within(&self.settings, apps, &text)
+    }
+
+    /// Of what Caddy has refused, what was is served on, and nothing of what is new; for some time, or until it changes.
+    pub(super) fn without_refused(&mut self, apps: &mut Apps, applied: &mut Applied) {
+        self.served.refused.retain(|name, refused| {
+            refused.since.elapsed() < REFUSED && apps.get(name) == Some(&refused.app)
+        });
+        for (name, refused) in &self.served.refused {
+            applied.wait(REFUSED.saturating_sub(refused.since.elapsed()));
+            apps.remove(name);
+            apps.extend(self.served.apps.get(name).map(|old| (name.clone(), old.clone())));
+        }
+        self.say_refused(applied);
+    }
+
+    fn say_refused(&self, applied: &mut Applied) {
+        let refused = self.served.refused.iter();
+        applied.problems.extend(refused.map(|(name, refused)| {
+            let what = format!("Caddy refuses the whole with it: {}", refused.what);
+            Problem::new(format!("app/{name}"), what)
+        }));
     }
 
     /// Keeps what Caddy is to start with; `apps` are in it, and those that are served as they are.

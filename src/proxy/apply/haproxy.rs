@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 use super::{
-    Applied, Cache, CheckError, ClusterView, ControlError, Effect, Proxies, ProxyError, back, maps,
-    read_optional, render_with, write_atomic,
+    Applied, Cache, CheckError, ClusterView, ControlError, Effect, Proxies, ProxyError,
+    ProxySettings, Templates, back, maps, read_optional, render_with, write_atomic,
 };
 use crate::proxy::Problem;
 use crate::proxy::caddy::Apps;
@@ -85,7 +85,10 @@ impl Proxies {
             };
             for source in rendered.haproxy_parts.keys() {
                 let what = match attempt {
-                    0 => self.accepts(&self.only(cache, view, source)?).await?,
+                    0 => {
+                        self.accepts(&only(cache, view, &self.settings, &self.templates, source)?)
+                            .await?
+                    }
                     _ => Some(whole.clone()),
                 };
                 if let Some(what) = what {
@@ -102,22 +105,6 @@ impl Proxies {
         if let Some(part) = rendered.haproxy_parts.get(source) {
             self.refused.insert(source.to_owned(), (part.clone(), what));
         }
-    }
-
-    /// The configuration with one source's part and no other.
-    pub(super) fn only(
-        &self,
-        cache: &mut Cache,
-        view: &ClusterView,
-        source: &str,
-    ) -> Result<String, RenderError> {
-        let mut render = |refused: &BTreeMap<String, String>| {
-            render_with(cache, view, &self.settings, &self.templates, refused)
-        };
-        let all = render(&BTreeMap::new())?;
-        let others = all.haproxy_parts.into_keys().filter(|other| other != source);
-        let refused = others.map(|other| (other, String::new())).collect();
-        Ok(render(&refused)?.haproxy_cfg)
     }
 
     /// HAProxy's words if it refuses.
@@ -201,17 +188,22 @@ impl Proxies {
             (false, _) => Ok(()),
         };
         self.keep_servers(rendered).await?;
-        match self.control.apply_servers(&rendered.servers).await? {
-            Effect::NotRunning => applied.haproxy_is_down = true,
-            Effect::Changed(count) => applied.servers_changed += count,
-        }
-        // The hosts are led where they belong, even by a process that did not reload.
+        let switched = self.control.apply_servers(&rendered.servers).await;
+        // The hosts are led where they belong, even by a process that did not reload, or does not know an app's servers.
         for name in maps::FILES {
+            // What waits for an app's own servers waits on.
+            if switched.is_err() && name == maps::HELD {
+                continue;
+            }
             let text = rendered.maps.get(name).map_or("", String::as_str);
             match self.control.apply_map(name, text).await? {
                 Effect::NotRunning => applied.haproxy_is_down = true,
                 Effect::Changed(count) => applied.maps_changed += count,
             }
+        }
+        match switched? {
+            Effect::NotRunning => applied.haproxy_is_down = true,
+            Effect::Changed(count) => applied.servers_changed += count,
         }
         installed
     }
@@ -259,6 +251,22 @@ impl Proxies {
         }
         remove(&pending).await
     }
+}
+
+/// The configuration with one source's part and no other.
+pub(super) fn only(
+    cache: &mut Cache,
+    view: &ClusterView,
+    settings: &ProxySettings,
+    templates: &Templates,
+    source: &str,
+) -> Result<String, RenderError> {
+    let mut render =
+        |refused: &BTreeMap<String, String>| render_with(cache, view, settings, templates, refused);
+    let all = render(&BTreeMap::new())?;
+    let others = all.haproxy_parts.into_keys().filter(|other| other != source);
+    let refused = others.map(|other| (other, String::new())).collect();
+    Ok(render(&refused)?.haproxy_cfg)
 }
 
 async fn remove(path: &std::path::Path) -> Result<(), ProxyError> {

@@ -38,7 +38,7 @@ const NOT_LENT: Duration = Duration::from_secs(60);
 /// What this process remembers of them.
 #[derive(Default)]
 pub(super) struct Standby {
-    expected: Mutex<BTreeMap<AppName, Expected>>,
+    expectations: Expectations,
     /// Whether the hosts' certificates were there, and when that was looked at.
     lent: BTreeMap<CertificateHost, (Instant, bool)>,
     /// Since when Caddy serves more than it has to.
@@ -46,6 +46,10 @@ pub(super) struct Standby {
     /// What is adapted meanwhile.
     beside: Beside,
 }
+
+/// The apps that the checks have accepted for this node and no deployment has brought yet.
+#[derive(Clone, Default)]
+pub(super) struct Expectations(Arc<Mutex<BTreeMap<AppName, Expected>>>);
 
 /// An app as it will be here if its deployment is committed.
 struct Expected {
@@ -62,11 +66,21 @@ pub(super) struct Wanted {
     pub(super) all: Apps,
 }
 
-impl Standby {
+impl Expectations {
     /// The checks have accepted an app for this node.
     pub(super) fn expect(&self, app: AppName, deploy_id: String, sites: Arc<AppSites>) {
         let since = Instant::now();
         self.lock().insert(app, Expected { deploy_id, sites, since });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<AppName, Expected>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Standby {
+    pub(super) fn expectations(&self) -> Expectations {
+        self.expectations.clone()
     }
 
     /// What is expected still, and of hosts that no other app has.
@@ -80,7 +94,7 @@ impl Standby {
                 view.apps.get(name).is_some_and(|app| app.deploy_id == expected.deploy_id);
             is_committed || expected.since.elapsed() > EXPECTED
         };
-        let mut expected = self.lock();
+        let mut expected = self.expectations.lock();
         expected.retain(|name, expected| !is_over(name, expected));
         if expected.is_empty() {
             return BTreeMap::new();
@@ -100,10 +114,6 @@ impl Standby {
             }
         }
         free
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<AppName, Expected>> {
-        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -316,14 +316,14 @@ async fn a_candidate_is_checked_without_a_trace() {
     f.apply().await;
     let before = f.file("haproxy.cfg");
     let (_, good) = app("b", "node2", &site("b"), tcp("b", 3333));
-    assert_eq!(f.proxies.would_accept(&f.view, &good).await, Ok(()));
+    assert_eq!(f.proxies.checker().would_accept(&f.view, &good).await, Ok(()));
     let (_, same_port) = app("b", "node2", &site("b"), tcp("b", 2222));
     let (_, same_host) = app("b", "node2", &site("a").replace("a_web", "b_web"), json!({}));
     let (_, foreign) = app("b", "node2", "http://b.test {\n proxy / http://a_web:80\n}", json!({}));
     f.control.state().caddy_refuses = vec!["c.test".to_owned()];
     let (_, refused) = app("b", "node2", &site("c").replace("c_web", "b_web"), json!({}));
     for record in [same_port, same_host, foreign, refused] {
-        assert!(f.proxies.would_accept(&f.view, &record).await.is_err(), "{record:?}");
+        assert!(f.proxies.checker().would_accept(&f.view, &record).await.is_err(), "{record:?}");
     }
     assert_eq!(f.file("haproxy.cfg"), before);
     assert_eq!(f.control.state().loads.len(), 2);
@@ -341,7 +341,7 @@ async fn a_policy_counts_for_its_repository_and_as_long_as_it_is_there() {
     let (repo, policy) = Policy::parse(policy).unwrap();
     f.view.policies.insert(repo.clone(), policy);
     let candidate = f.view.apps[&name].clone();
-    assert_eq!(f.proxies.would_accept(&f.view, &candidate).await, Ok(()));
+    assert_eq!(f.proxies.checker().would_accept(&f.view, &candidate).await, Ok(()));
     let applied = f.apply().await;
     assert!(
         applied.problems.iter().all(|problem| problem.source.starts_with("app/b_")),

@@ -133,28 +133,64 @@ fn errors<'a>(
     first.iter().chain(own).map(|route| Cow::Borrowed(route.for_caddy(abilities))).collect()
 }
 
-fn routes<'a>(settings: &ProxySettings, apps: &'a Apps, scheme: Scheme) -> Vec<Cow<'a, str>> {
-    let mut all: Vec<(Rank<'_>, Cow<'_, str>)> = Vec::new();
+/// The apps of which a configuration that [`whole`] made, for the same settings, has all that is their own.
+pub fn within(settings: &ProxySettings, apps: &Apps, text: &str) -> BTreeSet<AppName> {
+    // Each route stands on a line of its own; after the last one of a list comes what follows the list.
+    let lines: BTreeSet<_> =
+        text.lines().map(|line| line.strip_suffix(',').unwrap_or(line)).collect();
     let doors = Doors::of(settings);
-    for (app, (sites, routes)) in apps {
-        let text = |route: &'a RouteText| route.for_caddy(&settings.caddy_abilities);
-        match scheme {
-            Scheme::Http => {
-                let own = routes.http.iter();
-                all.extend(own.map(|(host, route)| (rank(host), text(route).into())));
-            }
-            Scheme::Https => {
-                let own = routes.https.iter();
-                let behind = |host: &str, route| doors.before(app, sites, host, text(route));
-                all.extend(own.map(|(host, route)| (rank(host), behind(host, route).into())));
-            }
+    let is_there = |(app, (sites, routes)): &(&AppName, &(Arc<AppSites>, Arc<AppRoutes>))| {
+        let mut own = [Scheme::Http, Scheme::Https]
+            .into_iter()
+            .flat_map(|scheme| own_routes(settings, &doors, (app, sites, routes), scheme));
+        let errors = routes.http_errors.iter().chain(&routes.https_errors);
+        let mut errors = errors.map(|route| route.for_caddy(&settings.caddy_abilities));
+        own.all(|(_, route)| lines.contains(&*route))
+            && errors.all(|route| text.contains(route))
+            && sites.given_files().all(|given| text.contains(&*given.key.to_string_lossy()))
+    };
+    apps.iter().filter(is_there).map(|(app, _)| app.clone()).collect()
+}
+
+type App<'a> = (&'a AppName, &'a AppSites, &'a AppRoutes);
+
+/// The routes of one app, as they stand in the list of a server.
+fn own_routes<'a>(
+    settings: &ProxySettings,
+    doors: &Doors<'_>,
+    (app, sites, routes): App<'a>,
+    scheme: Scheme,
+) -> Vec<(Rank<'a>, Cow<'a, str>)> {
+    let text = |route: &'a RouteText| route.for_caddy(&settings.caddy_abilities);
+    let behind = |host: &str, route| doors.before(app, sites, host, text(route));
+    match scheme {
+        Scheme::Http => {
+            routes.http.iter().map(|(host, route)| (rank(host), text(route).into())).collect()
         }
+        Scheme::Https => routes
+            .https
+            .iter()
+            .map(|(host, route)| (rank(host), behind(host, route).into()))
+            .collect(),
     }
+}
+
+fn routes<'a>(settings: &ProxySettings, apps: &'a Apps, scheme: Scheme) -> Vec<Cow<'a, str>> {
+    let doors = Doors::of(settings);
+    let mut all: Vec<(Rank<'_>, Cow<'_, str>)> = apps
+        .iter()
+        .flat_map(|(app, (sites, routes))| {
+            own_routes(settings, &doors, (app, sites, routes), scheme)
+        })
+        .collect();
     if scheme == Scheme::Http {
         all.extend(redirects(apps));
     }
     all.sort_by_key(|(rank, _)| *rank);
-    let unknown = json!({"handler": "static_response", "status_code": 404});
+    // A client may send a host's requests on a connection that it opened for another one whose certificate is for both;
+    // they may be at home on different nodes. By this it knows that it has to open one of its own.
+    let status = if scheme == Scheme::Https { 421 } else { 404 };
+    let unknown = json!({"handler": "static_response", "status_code": status});
     let routes = all.into_iter().map(|(_, route)| route);
     routes.chain([Cow::Owned(json!({"handle": [unknown]}).to_string())]).collect()
 }

@@ -45,7 +45,12 @@ pub(super) async fn reload(socket: &Path, deadline: Duration) -> Result<Effect, 
             return Ok(Effect::Changed(1));
         }
     }
-    failed("no new process after a reload")
+    // It may come yet, and then it runs what is on disk.
+    let what = format!("no new process {} s after a reload", deadline.as_secs());
+    Err(ControlError::Lost {
+        proxy: "HAProxy",
+        source: std::io::Error::new(std::io::ErrorKind::TimedOut, what).into(),
+    })
 }
 
 fn failed(what: &str) -> Result<Effect, ControlError> {

@@ -19,7 +19,7 @@ async fn serving() -> Fixture {
 async fn what_a_deployment_asked_about_is_adapted_once() {
     let mut fixture = serving().await;
     let (name, record) = app("shop", "node1", &site("shop"), json!({}));
-    fixture.proxies.would_accept(&fixture.view, &record).await.unwrap();
+    fixture.proxies.checker().would_accept(&fixture.view, &record).await.unwrap();
     assert_eq!(fixture.control.state().adaptations, 2);
     // Other changes come and go before the commit.
     fixture.add("blog", "node1", &site("blog"), json!({}));
@@ -42,7 +42,7 @@ async fn what_a_deployment_asked_about_is_adapted_once() {
 async fn another_text_than_the_one_asked_about_is_adapted() {
     let mut fixture = serving().await;
     let (_, record) = app("shop", "node1", &site("shop"), json!({}));
-    fixture.proxies.would_accept(&fixture.view, &record).await.unwrap();
+    fixture.proxies.checker().would_accept(&fixture.view, &record).await.unwrap();
     let other = format!("{}\nhttp://more.test {{\n proxy / http://shop_web:81\n}}", site("shop"));
     fixture.add("shop", "node1", &other, json!({}));
     fixture.apply().await;
@@ -56,7 +56,7 @@ async fn what_caddy_refused_is_asked_again() {
     let mut fixture = serving().await;
     let (name, record) = app("shop", "node1", &site("shop"), json!({}));
     fixture.control.state().caddy_refuses = vec!["shop.test".to_owned()];
-    fixture.proxies.would_accept(&fixture.view, &record).await.unwrap_err();
+    fixture.proxies.checker().would_accept(&fixture.view, &record).await.unwrap_err();
     fixture.control.state().caddy_refuses.clear();
     fixture.view.apps.insert(name, Arc::new(record));
     let applied = fixture.apply().await;

@@ -101,7 +101,7 @@ async fn an_agent_that_starts_anew_adapts_nothing() {
     assert_eq!(f.control.state().adaptations, 2);
     // What a candidate's check asked serves its deployment.
     let (name, record) = super::app("c", "node1", &site("c"), json!({}));
-    assert_eq!(f.proxies.would_accept(&f.view, &record).await, Ok(()));
+    assert_eq!(f.proxies.checker().would_accept(&f.view, &record).await, Ok(()));
     f.view.apps.insert(name, std::sync::Arc::new(record));
     assert!(f.apply().await.caddy_loaded);
     assert_eq!(f.control.state().adaptations, 3);

@@ -61,7 +61,7 @@ async fn a_given_certificate_reaches_caddy_by_its_place_and_its_key_does_not() {
     assert!(what(&applied)[0].contains("tls: files are not read; an admin can"), "{applied:?}");
     f.policy("a", &json!({"shop": ["a.test"]}));
     let record = f.view.apps[&a].clone();
-    let refused = f.proxies.would_accept(&f.view, &record).await.unwrap_err();
+    let refused = f.proxies.checker().would_accept(&f.view, &record).await.unwrap_err();
     assert!(refused[0].what.contains("shop.crt does not exist"), "{refused:?}");
     let applied = f.apply().await;
     assert!(what(&applied)[0].ends_with("shop.crt does not exist; it has none"), "{applied:?}");
@@ -69,7 +69,7 @@ async fn a_given_certificate_reaches_caddy_by_its_place_and_its_key_does_not() {
 
     let first = made("a.test", "2020-01-01", "2090-01-01");
     f.admin_puts(&first);
-    f.proxies.would_accept(&f.view, &record).await.unwrap();
+    f.proxies.checker().would_accept(&f.view, &record).await.unwrap();
     let applied = f.apply().await;
     assert!(applied.problems.is_empty() && applied.caddy_loaded, "{applied:?}");
     let config = f.loaded();
@@ -99,7 +99,7 @@ async fn a_given_certificate_reaches_caddy_by_its_place_and_its_key_does_not() {
     assert_eq!(f.copies(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_certificate_that_caddy_refuses_is_that_apps_problem_and_the_former_one_stays() {
     let mut f = fixture();
     f.add("a", "node1", "https://a.test {\n proxy / http://a_web:80\n}", json!({}));
@@ -117,6 +117,9 @@ async fn a_certificate_that_caddy_refuses_is_that_apps_problem_and_the_former_on
     let key = &good["apps"]["tls"]["certificates"]["load_files"][0]["key"];
     assert!(fs::exists(key.as_str().unwrap()).unwrap());
     f.control.state().load_refuses.clear();
+    let known = f.apply().await;
+    assert!(!known.caddy_loaded && known.problems == applied.problems, "{known:?}");
+    tokio::time::advance(known.later.unwrap()).await;
     assert!(f.apply().await.caddy_loaded);
 }
 

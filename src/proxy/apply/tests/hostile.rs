@@ -94,7 +94,7 @@ fn served(f: &Fixture) -> (String, String) {
 async fn put(f: &mut Fixture, name: &AppName, record: AppRecord) -> Vec<String> {
     let before = served(f);
     let asked = f.control.state().asked.len();
-    let verdict = f.proxies.would_accept(&f.view, &record).await;
+    let verdict = f.proxies.checker().would_accept(&f.view, &record).await;
     let checked = f.control.state().asked.len();
     f.view.apps.insert(name.clone(), std::sync::Arc::new(record));
     let applied = f.apply().await;

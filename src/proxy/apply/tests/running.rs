@@ -72,23 +72,65 @@ async fn caddy_keeps_what_it_runs_while_haproxy_does_not_follow() {
     assert!(caddy.contains("b.test"));
 }
 
-#[tokio::test]
+/// Whether Caddy runs an app's route.
+fn runs(f: &Fixture, app: &str) -> bool {
+    f.control.state().loads.last().unwrap().to_string().contains(&format!("{app}.test"))
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_caddy_refuses_to_load_is_not_what_it_starts_with() {
     let mut f = with_one().await;
-    f.add("b", "node1", &site("b"), json!({}));
-    f.add("c", "node1", &site("c"), json!({}));
+    for name in ["b", "c", "d", "e"] {
+        f.add(name, "node1", &site(name), json!({}));
+    }
     f.control.state().load_refuses = vec!["b.test".to_owned()];
     let applied = f.apply().await;
-    assert!(
-        applied.problems.iter().any(|problem| problem.source.starts_with("app/b_")),
-        "{applied:?}"
-    );
+    assert_eq!(applied.problems.len(), 1, "{applied:?}");
+    assert!(applied.problems[0].source.starts_with("app/b_"));
     f.control.state().start_caddy();
-    assert!(f.control.state().loads.last().unwrap().to_string().contains("a.test"));
+    assert!(["a", "c", "d", "e"].iter().all(|app| runs(&f, app)) && !runs(&f, "b"));
+    // It is known, and asked again only after some time, or when it changes.
+    let known = f.apply().await;
+    assert!(!known.caddy_loaded && known.problems == applied.problems, "{known:?}");
     f.control.state().load_refuses.clear();
+    tokio::time::advance(known.later.unwrap()).await;
+    assert!(f.apply().await.problems.is_empty() && runs(&f, "b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_that_caddy_refuses_are_both_found_and_a_changed_one_is_tried_at_once() {
+    let mut f = with_one().await;
+    let names = ["b", "c", "d", "e", "f", "g"];
+    let apps = names.map(|name| f.add(name, "node1", &site(name), json!({})));
+    f.control.state().load_refuses = ["b.test", "f.test"].map(str::to_owned).to_vec();
+    let applied = f.apply().await;
+    let sources: Vec<_> = applied.problems.iter().map(|p| p.source.clone()).collect();
+    assert_eq!(sources, [&apps[0], &apps[4]].map(|app| format!("app/{app}")));
+    assert!(["a", "c", "d", "e", "g"].iter().all(|app| runs(&f, app)));
+    f.record(&apps[0]).caddyfile = site("h").replace("h_web", "b_web");
+    assert_eq!(f.apply().await.problems.len(), 1);
+    assert!(runs(&f, "h") && !runs(&f, "f"));
+}
+
+/// It has told Caddy nothing yet: what Caddy runs it knows by the file.
+#[tokio::test]
+async fn an_agent_that_starts_anew_takes_nothing_away_for_what_caddy_refuses() {
+    let mut f = with_one().await;
+    f.add("b", "node1", &site("b"), json!({}));
     f.apply().await;
-    let caddy = f.control.state().loads.last().unwrap().to_string();
-    assert!(caddy.contains("b.test") && caddy.contains("c.test"));
+    f.add("c", "node1", &site("c"), json!({}));
+    f.add("d", "node1", &site("d"), json!({}));
+    f.control.state().load_refuses = vec!["c.test".to_owned()];
+    f.proxies = super::Proxies::new(f.settings.clone(), f.control.clone()).unwrap();
+    let before = f.control.state().loads.len();
+    let applied = f.apply().await;
+    assert_eq!(applied.problems.len(), 1, "{applied:?}");
+    let loads = f.control.state().loads.clone();
+    let never_without = loads.iter().skip(before).map(ToString::to_string);
+    assert!(
+        never_without.into_iter().all(|load| load.contains("a.test") && load.contains("b.test"))
+    );
+    assert!(runs(&f, "d") && !runs(&f, "c"));
 }
 
 #[tokio::test]

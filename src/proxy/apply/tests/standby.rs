@@ -89,7 +89,7 @@ async fn what_a_deployment_brings_here_is_known_before_it_is_committed() {
     (coming.master, coming.deploy_id) = (node("node1"), "2".to_owned());
     coming.caddyfile.push('\n');
     coming.caddyfile.push_str(&site("more").replace("more_web", "a_web"));
-    f.proxies.would_accept(&f.view, &coming).await.unwrap();
+    f.proxies.checker().would_accept(&f.view, &coming).await.unwrap();
     let known = f.apply().await;
     assert!(known.caddy_loaded && known.maps_changed == 1, "{known:?}");
     assert!(loaded(&f).contains("more.test"));
@@ -103,7 +103,7 @@ async fn what_a_deployment_brings_here_is_known_before_it_is_committed() {
 
     // One that is undone is forgotten, and so is one whose host another app was given meanwhile.
     let (other, coming) = app("b", "node1", &site("b"), json!({}));
-    f.proxies.would_accept(&f.view, &coming).await.unwrap();
+    f.proxies.checker().would_accept(&f.view, &coming).await.unwrap();
     f.add("c", "node1", &site("b").replace("b_web", "c_web"), json!({}));
     f.apply().await;
     assert!(!knows(&f, &other));
@@ -119,7 +119,7 @@ async fn what_comes_to_another_node_is_not_expected_here() {
     let mut f = fixture();
     f.apply().await;
     let (_, coming) = app("a", "node2", &site("a"), json!({}));
-    f.proxies.would_accept(&f.view, &coming).await.unwrap();
+    f.proxies.checker().would_accept(&f.view, &coming).await.unwrap();
     assert!(!f.apply().await.caddy_loaded);
 }
 
