@@ -29,6 +29,8 @@ pub struct ProxySettings {
     pub certificate_dir: PathBuf,
     /// When set, every `bind` of HAProxy is made in this network namespace (`namespace NAME`).
     pub bind_namespace: Option<String>,
+    /// Whether clients may come by IPv6 too: the node's kernel has it.
+    pub ipv6: bool,
     /// HTTP.
     pub http_port: u16,
     /// TLS, routed by SNI.
@@ -89,6 +91,7 @@ impl Default for ProxySettings {
             run_dir: PathBuf::from("/run/tandem"),
             certificate_dir: PathBuf::from("/etc/tandem/certificates"),
             bind_namespace: None,
+            ipv6: false,
             http_port: OWN_PORTS[0],
             https_port: OWN_PORTS[1],
             peer_http_port: OWN_PORTS[2],

@@ -203,7 +203,13 @@ impl CheckRunner for Runner {
 }
 
 /// What the app is told, in lower case, after a request from an address; tried again until it answers.
-pub(crate) async fn told(from: [u8; 4], scheme: &str, at: SocketAddr, root: &Path) -> String {
+pub(crate) async fn told(
+    from: impl Into<IpAddr>,
+    scheme: &str,
+    at: SocketAddr,
+    root: &Path,
+) -> String {
+    let from = from.into();
     let started = Instant::now();
     loop {
         match ask(from, scheme, at, root).await {
@@ -215,7 +221,7 @@ pub(crate) async fn told(from: [u8; 4], scheme: &str, at: SocketAddr, root: &Pat
 }
 
 pub(crate) async fn ask(
-    from: [u8; 4],
+    from: impl Into<IpAddr>,
     scheme: &str,
     at: SocketAddr,
     root: &Path,
@@ -233,7 +239,7 @@ pub(crate) async fn ask(
 }
 
 pub(crate) fn client(
-    from: [u8; 4],
+    from: impl Into<IpAddr>,
     at: SocketAddr,
     root: &Path,
 ) -> Result<reqwest::Client, Box<dyn std::error::Error>> {
@@ -242,7 +248,7 @@ pub(crate) fn client(
         .tls_built_in_root_certs(false)
         .add_root_certificate(authority)
         .no_proxy()
-        .local_address(IpAddr::from(from))
+        .local_address(from.into())
         .resolve("shop.test", at)
         .timeout(PATIENCE)
         .build()?)

@@ -46,6 +46,15 @@ impl Bind {
     }
 }
 
+impl Bind {
+    /// The same place by IPv6, for a bind of all addresses.
+    pub fn by_ipv6(&self) -> Option<String> {
+        let words = self.words.iter().filter(|word| **word != "v4v6");
+        let words: String = words.map(|word| format!(" {word}")).collect();
+        self.address.is_none().then(|| format!(":::{} v6only{words}", self.port))
+    }
+}
+
 impl fmt::Display for Bind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.address {
@@ -72,6 +81,9 @@ mod tests {
         assert_eq!(Bind::parse(":22 accept-proxy").unwrap().to_string(), "*:22 accept-proxy");
         assert_eq!(Bind::parse("127.0.0.1:25").unwrap().to_string(), "127.0.0.1:25");
         assert_eq!(Bind::parse("0.0.0.0:02222").unwrap().port, 2222);
+        let by_ipv6 = |text| Bind::parse(text).unwrap().by_ipv6();
+        assert_eq!(by_ipv6(":22 accept-proxy v4v6").unwrap(), ":::22 v6only accept-proxy");
+        assert_eq!(by_ipv6("127.0.0.1:25"), None);
         for bad in [
             "",
             "2222",

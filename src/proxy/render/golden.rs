@@ -87,7 +87,8 @@ fn haproxy_values_become_what_the_golden_files_hold() {
             serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         let stem = path.with_extension("");
         for me in ["node1", "node2"] {
-            let rendered = render_on(me, &entries);
+            let settings = ProxySettings { ipv6: me == "node2", ..ProxySettings::default() };
+            let rendered = render_with(&settings, me, &entries);
             let name = format!("{}.{me}.cfg", stem.display());
             compare(Path::new(&name), &rendered.haproxy_cfg);
             let mut rest = String::new();
@@ -187,8 +188,8 @@ fn every_bind_is_made_in_the_namespace_that_is_set() {
     let me = NodeName::parse("node1").unwrap();
     let entries = entries.iter().map(|(key, value)| (*key, value.as_slice()));
     let (view, _) = ClusterView::from_entries(me, Default::default(), entries);
-    let settings =
-        ProxySettings { bind_namespace: Some("host".to_owned()), ..ProxySettings::default() };
+    let bind_namespace = Some("host".to_owned());
+    let settings = ProxySettings { bind_namespace, ipv6: true, ..ProxySettings::default() };
     let templates = Templates::built_in().unwrap();
     let rendered = render(&view, &settings, &templates, &Default::default()).unwrap();
     let binds = rendered.haproxy_cfg.lines().filter(|line| line.starts_with("    bind "));
@@ -198,7 +199,7 @@ fn every_bind_is_made_in_the_namespace_that_is_set() {
     let expected = ["    bind *:8444 id 3", "    bind *:8445 id 4", clock];
     assert_eq!(inside, expected, "for Caddy and HAProxy alone");
     assert!(
-        binds.len() > 4 && binds.iter().all(|line| line.ends_with(" namespace host")),
+        binds.len() > 8 && binds.iter().all(|line| line.ends_with(" namespace host")),
         "{binds:?}"
     );
 }

@@ -12,7 +12,7 @@ use super::context::in_front_of_port;
 use super::prepared::App;
 use crate::model::{AppName, NodeName};
 use crate::proxy::haproxy::{
-    Backend, Condition, Declaration, Mode, Standard, parse_all, unique_backends,
+    Backend, Bind, Condition, Declaration, Frontend, Mode, Standard, parse_all, unique_backends,
 };
 use crate::proxy::text::haproxy_words;
 use crate::proxy::{ClusterView, Policy, Problem, ProxySettings};
@@ -287,9 +287,15 @@ impl Asker<'_> {
             is_http: frontend.mode == Mode::Http,
             app: self.app.clone(),
             options: frontend.options.clone(),
-            binds: frontend.binds.iter().map(ToString::to_string).collect(),
+            binds: self.binds(frontend),
             uses,
         });
         Ok(())
+    }
+
+    fn binds(&self, frontend: &Frontend) -> Vec<String> {
+        let by_ipv6 = |bind: &Bind| bind.by_ipv6().filter(|_| self.settings.ipv6);
+        let binds = frontend.binds.iter();
+        binds.flat_map(|bind| std::iter::once(bind.to_string()).chain(by_ipv6(bind))).collect()
     }
 }
