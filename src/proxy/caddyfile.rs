@@ -1,7 +1,8 @@
 //! `CADDYFILE` values: read by the rules of Caddy 1 or 2, translated to Caddy 2, every word from an allow-list.
 //!
 //! ```text
-//! text ─ lexer ─▶ tokens ─ parser ─▶ blocks ─ dialect ─▶ v1 or v2 rules ─▶ sites ─ render ─▶ Caddy 2 text
+//! text ─ parts ─▶ each service's text
+//!      ─ lexer ─▶ tokens ─ parser ─▶ blocks ─ dialect ─▶ v1 or v2 rules ─▶ sites ─ render ─▶ Caddy 2 text
 //! ```
 
 mod address;
@@ -12,6 +13,7 @@ mod fuzz;
 pub(in crate::proxy) mod invariants;
 mod lexer;
 mod parser;
+mod parts;
 mod placeholder;
 mod site;
 mod v1;
@@ -22,6 +24,7 @@ use std::collections::BTreeSet;
 
 pub use address::{Scheme, SiteUrl};
 pub use dialect::Dialect;
+pub use parts::join;
 pub use site::{MayDial, Permits, Site, TlsChoice, Translation, translate};
 pub use write::Line;
 
@@ -46,9 +49,28 @@ pub enum CaddyfileError {
         /// Why not, or what to write instead.
         what: String,
     },
+    /// Of one service's part of an app's text.
+    #[error("service {service}, {error}")]
+    Service {
+        /// The service.
+        service: String,
+        /// What is wrong, with its line in that part.
+        error: Box<CaddyfileError>,
+    },
 }
 
 impl CaddyfileError {
+    /// The same, with the name of the service, unless it is named already.
+    #[must_use]
+    pub fn of(self, service: Option<&str>) -> Self {
+        match (service, self) {
+            (Some(service), error @ (Self::Syntax { .. } | Self::Directive { .. })) => {
+                Self::Service { service: service.to_owned(), error: Box::new(error) }
+            }
+            (_, error) => error,
+        }
+    }
+
     fn syntax(line: u32, what: impl Into<String>) -> Self {
         let what = what.into();
         Self::Syntax { line, what }
@@ -62,6 +84,15 @@ pub(in crate::proxy) fn check_placeholders(text: &str) -> Result<(), String> {
 
 /// The addresses of a text's sites, in order.
 pub fn urls(text: &str) -> Result<Vec<SiteUrl>, CaddyfileError> {
+    let mut urls = Vec::new();
+    for part in parts::split(text)? {
+        let found = urls_of(part.text).map_err(|error| error.of(part.service))?;
+        urls.extend(found);
+    }
+    Ok(urls)
+}
+
+fn urls_of(text: &str) -> Result<Vec<SiteUrl>, CaddyfileError> {
     let mut urls = Vec::new();
     for block in &site::read(text)?.blocks {
         urls.extend(site::addresses(block)?);
@@ -94,6 +125,68 @@ mod tests {
             let translation = translate(text, permits).unwrap();
             let served: Vec<_> = translation.sites.into_iter().map(|site| site.url).collect();
             assert_eq!(urls(text).unwrap(), served, "{text}");
+        }
+    }
+
+    fn read(text: &str) -> Result<Translation, String> {
+        let permits = Permits { may_dial: &|host, _| host == "c", is_given: &|_| false };
+        translate(text, permits).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn each_service_is_read_by_itself() {
+        let web = "http://a.test {\n proxy / c:80\n log\n}";
+        let api = "b.test {\n reverse_proxy c:80\n}";
+        let joined =
+            join([("web", web), ("api", api), ("old", "http://o.test\nredir http://a.test")]);
+        let whole = read(&joined).unwrap();
+        let dialects: Vec<_> = whole.sites.iter().map(|site| site.dialect).collect();
+        assert_eq!(dialects, [Dialect::V1, Dialect::V2, Dialect::V1]);
+        assert!(whole.notes[0].starts_with("service web, line 3: log: "), "{:?}", whole.notes);
+        let bad = joined.replace("log", "fastcgi / x");
+        assert_eq!(
+            read(&bad).unwrap_err(),
+            "service web, line 3: fastcgi: run the web server of the app in a container"
+        );
+        let twice = join([("web", web), ("api", web)]);
+        assert_eq!(
+            read(&twice).unwrap_err(),
+            "service api, line 1: http://a.test is there in the service web, too"
+        );
+    }
+
+    /// Whoever writes the comments that part a text cuts up what is their own, and nothing else is read of it.
+    #[test]
+    fn a_service_that_names_others_gains_nothing() {
+        let mark = join([("web", "")]).trim_end().to_owned();
+        for (inside, what) in [
+            ("reverse_proxy other:80", "is not a container of the app"),
+            ("bind 0.0.0.0", "the node chooses where it listens"),
+            ("respond {env.TOKEN}", "is not allowed"),
+            ("import /etc/passwd", "are not read"),
+        ] {
+            let text = format!("{mark}\nhttp://a.test {{\n {inside}\n respond x\n}}");
+            let told = read(&text).unwrap_err();
+            assert!(told.starts_with("service web, line 2: ") && told.contains(what), "{told}");
+        }
+        for cut in [
+            format!("http://a.test {{\n{mark}\n respond x\n}}"),
+            format!("http://a.test {{\n respond \"x\n{mark}\n\"\n}}"),
+            format!("http://a.test {{\n respond x \\\n{mark}\n}}"),
+            format!("http://a.test {{\n respond x\n}}\n{mark}\n"),
+            format!(
+                "http://a.test {{\n respond x\n}}\n{mark}\n}}\nhttp://b.test {{\n respond y\n}}"
+            ),
+            format!(
+                "{mark}\nhttp://a.test {{\n respond x\n}}\n{mark}\nhttp://A.test:80\nrespond y"
+            ),
+        ] {
+            assert!(read(&cut).is_err(), "{cut}");
+        }
+        // Not at the beginning of a line, or with more than a name, it is a comment like any other.
+        for plain in [format!("  {mark}"), format!("{mark} x"), format!("{mark}\u{e9}")] {
+            let text = format!("{plain}\nhttp://a.test {{\n respond x\n}}");
+            assert_eq!(read(&text).unwrap().sites[0].service, None, "{text}");
         }
     }
 }

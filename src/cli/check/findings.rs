@@ -258,6 +258,10 @@ fn parts(error: &CaddyfileError) -> (u32, String) {
         CaddyfileError::Directive { line, directive, what } => {
             (*line, format!("{directive}: {what}"))
         }
+        CaddyfileError::Service { service, error } => {
+            let (line, what) = parts(error);
+            (line, format!("service {service}: {what}"))
+        }
     }
 }
 

@@ -13,6 +13,16 @@ pub enum Dialect {
     V2,
 }
 
+impl Dialect {
+    /// The status of its redirects from HTTP to HTTPS.
+    pub fn redirect_status(self) -> u16 {
+        match self {
+            Self::V1 => 301,
+            Self::V2 => 308,
+        }
+    }
+}
+
 /// Reads a text. A first line `# caddy 2` (or `1`) says which it is; else the directives that only one of the two has;
 /// else it is Caddy 1, as in the compose files that were there before Caddy 2.
 pub(super) fn read(text: &str) -> Result<(Dialect, Vec<Block>), CaddyfileError> {

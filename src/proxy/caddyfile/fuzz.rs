@@ -155,9 +155,10 @@ fn text() -> impl Strategy<Value = String> {
     let site = (prop::sample::select(KEYS), directives)
         .prop_map(|(key, lines)| format!("{key} {{\n{}\n}}\n", lines.join("\n")))
         .boxed();
-    let marked = prop::sample::select(&["", "# caddy 1\n", "# caddy 2\n"][..]);
-    (marked, prop::collection::vec(site, 1..3))
-        .prop_map(|(mark, sites)| format!("{mark}{}", sites.concat()))
+    let service = "#-- CADDYFILE of the service web\n";
+    let mark = prop::sample::select(vec!["", "", "# caddy 1\n", "# caddy 2\n", service]);
+    let marked = (mark, site).prop_map(|(mark, site)| format!("{mark}{site}"));
+    prop::collection::vec(marked, 1..3).prop_map(|sites| sites.concat())
 }
 
 proptest! {

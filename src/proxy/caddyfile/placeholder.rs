@@ -15,14 +15,20 @@ const V1: &[(&str, &str)] = &[
     ("rewrite_path", "{path}"),
     ("rewrite_uri", "{uri}"),
     ("scheme", "{scheme}"),
-    ("server_port", "{port}"),
     ("uri", "{http.request.orig_uri}"),
-    ("user", "{http.auth.user.id}"),
     ("when", "{time.now.common_log}"),
     ("when_unix", "{time.now.unix}"),
     ("when_unix_ms", "{time.now.unix_ms}"),
 ];
-const V1_PREFIXES: &[(char, &str)] = &[('>', "header"), ('?', "query"), ('~', "cookie")];
+const V1_PREFIXES: &[(char, &str)] = &[('>', "header"), ('?', "query")];
+/// Placeholders of Caddy 1 that Caddy 2 would leave as they are, or empty: how they begin, and why they are refused.
+const V1_LOST: &[(&str, &str)] = &[
+    (
+        "{~",
+        "cookies can't be written; where one is absent Caddy 2 would write its name: use {>Cookie}",
+    ),
+    ("{user}", "the user can't be written: {>Authorization} has the name and the password"),
+];
 
 const V2: &[&str] = &[
     "dir",
@@ -89,11 +95,19 @@ pub(super) struct Speaks<'a> {
     pub(super) capture: Option<&'a str>,
     /// How many labels the site's host has: Caddy 1 counts them from the left, Caddy 2 from the right.
     pub(super) labels: usize,
+    /// The site's port: Caddy 1 has it where the request names none, Caddy 2 has nothing then.
+    pub(super) port: u16,
 }
 
 /// Rewrites Caddy 1's placeholders as Caddy 2's.
 pub(super) fn from_v1(text: &str, of: Speaks<'_>) -> Result<String, String> {
+    if let Some((_, why)) = V1_LOST.iter().find(|(start, _)| text.contains(start)) {
+        return Err((*why).to_owned());
+    }
     each(text, false, |name| {
+        if name == "server_port" {
+            return Some(of.port.to_string());
+        }
         if let Some((_, new)) = V1.iter().find(|(old, _)| *old == name) {
             return Some((*new).to_owned());
         }
@@ -159,10 +173,14 @@ mod tests {
 
     #[test]
     fn only_the_request_is_spoken_of() {
-        let of = Speaks { capture: Some("r"), labels: 3 };
+        let of = Speaks { capture: Some("r"), labels: 3, port: 443 };
         assert_eq!(from_v1("{>X-A}{host}", of).unwrap(), "{header.X-A}{hostport}");
         assert_eq!(from_v1("/{1}", of).unwrap(), "/{re.r.1}");
         assert_eq!(from_v1("{label1}.{label3}", of).unwrap(), "{labels.2}.{labels.0}");
+        assert_eq!(from_v1("{host}:{server_port}", of).unwrap(), "{hostport}:443");
+        for lost in ["a{~c}", "{user}"] {
+            assert!(from_v1(lost, of).unwrap_err().contains("can't be written"), "{lost}");
+        }
         assert_eq!(check_v2("a{header.X}b").unwrap(), "a{header.X}b");
         for bad in [
             "{env.TOKEN}",
@@ -186,7 +204,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in "[{}é$a-z.>?~0-9]*") {
-            let of = Speaks { capture: Some("r"), labels: 3 };
+            let of = Speaks { capture: Some("r"), labels: 3, port: 80 };
             let _ = (from_v1(&text, of), check_v2(&text));
         }
     }

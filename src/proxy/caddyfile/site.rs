@@ -1,12 +1,12 @@
 //! A `CADDYFILE` as sites of Caddy 2, one per address.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::address::{Scheme, SiteUrl};
 use super::parser::{Block, Directive};
 use super::placeholder::{Speaks, from_v1};
 use super::write::{self, Line};
-use super::{CaddyfileError, Dialect, dialect, v1, v2};
+use super::{CaddyfileError, Dialect, dialect, parts, v1, v2};
 use crate::proxy::certificates::Given;
 
 /// Where a site's certificate comes from.
@@ -46,20 +46,24 @@ pub struct Site {
     pub tls: TlsChoice,
     /// Its directives.
     pub lines: Vec<Line>,
+    /// What it was written for.
+    pub dialect: Dialect,
+    /// Whose text it is in, where services are named.
+    pub service: Option<String>,
+    /// Where its address is in that text.
+    line: u32,
 }
 
 impl Site {
     /// The directives as text.
     pub fn text(&self, depth: usize) -> Result<String, CaddyfileError> {
-        write::text(&self.lines, depth)
+        write::text(&self.lines, depth).map_err(|error| error.of(self.service.as_deref()))
     }
 }
 
 /// What a `CADDYFILE` becomes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Translation {
-    /// What it was written for.
-    pub dialect: Dialect,
     /// Its sites.
     pub sites: Vec<Site>,
     /// What was accepted and has no effect.
@@ -91,7 +95,8 @@ impl Scope<'_> {
         text: &str,
         capture: Option<&str>,
     ) -> Result<String, CaddyfileError> {
-        let of = Speaks { capture, labels: self.url.host.split('.').count() };
+        let labels = self.url.host.split('.').count();
+        let of = Speaks { capture, labels, port: self.url.port };
         from_v1(text, of).map_err(|what| directive.error(what))
     }
 
@@ -161,8 +166,35 @@ pub struct Permits<'a> {
     pub is_given: &'a dyn Fn(&str) -> bool,
 }
 
-/// Translates a text.
+/// Translates a text: that of a service, or those of an app's services as [`parts::join`] joins them.
 pub fn translate(text: &str, permits: Permits<'_>) -> Result<Translation, CaddyfileError> {
+    let mut whole = Translation::default();
+    let mut declared: BTreeMap<SiteUrl, Option<&str>> = BTreeMap::new();
+    for part in parts::split(text)? {
+        let of_part = |error: CaddyfileError| error.of(part.service);
+        let translation = translate_part(part.text, permits).map_err(of_part)?;
+        for mut site in translation.sites {
+            if let Some(other) = declared.insert(site.url.clone(), part.service) {
+                let url = &site.url;
+                let what = match other {
+                    Some(other) => format!("{url} is there in the service {other}, too"),
+                    None => format!("{url} is there twice"),
+                };
+                return Err(of_part(CaddyfileError::syntax(site.line, what)));
+            }
+            site.service = part.service.map(str::to_owned);
+            whole.sites.push(site);
+        }
+        let notes = translation.notes.into_iter().map(|note| match part.service {
+            Some(service) => format!("service {service}, {note}"),
+            None => note,
+        });
+        whole.notes.extend(notes);
+    }
+    Ok(whole)
+}
+
+fn translate_part(text: &str, permits: Permits<'_>) -> Result<Translation, CaddyfileError> {
     let reading = read(text)?;
     let mut translation = sites(reading.dialect, &reading.blocks, permits)?;
     if reading.is_single_quoted {
@@ -204,12 +236,12 @@ fn sites(
     blocks: &[Block],
     permits: Permits<'_>,
 ) -> Result<Translation, CaddyfileError> {
-    let mut translation = Translation { dialect, sites: Vec::new(), notes: Vec::new() };
-    let mut notes = BTreeSet::new();
+    let mut translation = Translation::default();
+    let (mut declared, mut notes) = (BTreeSet::new(), BTreeSet::new());
     for block in blocks {
         for url in addresses(block)? {
             let line = block.keys.first().map_or(1, |key| key.line);
-            if translation.sites.iter().any(|site| site.url == url) {
+            if !declared.insert(url.clone()) {
                 let what = format!("{url} is there twice");
                 return Err(CaddyfileError::syntax(line, what));
             }
@@ -228,7 +260,7 @@ fn sites(
             scope.lines.sort_by_key(|(rank, _)| *rank);
             notes.append(&mut scope.notes);
             let (tls, lines) = (scope.tls, scope.lines.into_iter().map(|(_, line)| line).collect());
-            translation.sites.push(Site { url, tls, lines });
+            translation.sites.push(Site { url, tls, lines, dialect, service: None, line });
         }
     }
     translation.notes = notes.into_iter().collect();

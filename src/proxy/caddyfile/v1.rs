@@ -6,6 +6,7 @@ mod condition;
 mod header;
 mod proxy;
 mod redirect;
+mod rewrite;
 mod upstream;
 
 use super::CaddyfileError;
@@ -16,16 +17,19 @@ use super::write::Line;
 pub(super) use upstream::{forwarded, own_upstream};
 
 type Translate = fn(&Directive, &mut Scope<'_>, u8) -> Result<(), CaddyfileError>;
+type Gather = fn(&[&Directive], &mut Scope<'_>, u8) -> Result<(), CaddyfileError>;
 
 /// How a directive is treated.
 enum Rule {
     Becomes(Translate),
+    /// All of the name at once: what one does depends on the others.
+    Together(Gather),
     /// Accepted; Tandem or Caddy 2 does it anyway, or it means nothing any more.
     Ignored(&'static str),
     Refused(&'static str),
 }
 
-use Rule::{Becomes, Ignored, Refused};
+use Rule::{Becomes, Ignored, Refused, Together};
 
 const FILES: &str = "apps have no files in the proxy; serve them from a container";
 
@@ -38,14 +42,14 @@ const RULES: &[(&str, Rule)] = &[
     ("proxyprotocol", Ignored("the node's proxies do this between them")),
     ("log", Ignored("there is one access log for all sites")),
     ("limits", Becomes(body::limits)),
-    ("rewrite", Becomes(redirect::rewrite)),
+    ("rewrite", Together(rewrite::rewrite)),
     ("ext", Refused(FILES)),
     ("gzip", Becomes(gzip)),
     ("header", Becomes(header::header)),
     ("errors", Ignored("there are no files for error pages")),
-    ("basicauth", Becomes(auth::basicauth)),
+    ("basicauth", Together(auth::basicauth)),
     ("redir", Becomes(redirect::redir)),
-    ("status", Becomes(redirect::status)),
+    ("status", Together(redirect::status)),
     ("mime", Becomes(body::mime)),
     ("internal", Becomes(redirect::internal)),
     ("push", Ignored("browsers no longer take pushed resources")),
@@ -94,11 +98,18 @@ pub(super) fn is_own(name: &str, args: &[String]) -> bool {
 }
 
 pub(super) fn site(directives: &[Directive], scope: &mut Scope<'_>) -> Result<(), CaddyfileError> {
-    for directive in directives {
+    for (at, directive) in directives.iter().enumerate() {
         let found = RULES.iter().position(|(name, _)| *name == directive.name);
         let rank = found.unwrap_or(RULES.len());
         match found.and_then(|rank| RULES.get(rank)) {
             Some((_, Becomes(translate))) => translate(directive, scope, rank as u8)?,
+            Some((_, Together(translate))) => {
+                let same = |other: &&Directive| other.name == directive.name;
+                if !directives[..at].iter().any(|earlier| same(&earlier)) {
+                    let all: Vec<_> = directives.iter().filter(same).collect();
+                    translate(&all, scope, rank as u8)?;
+                }
+            }
             Some((_, Ignored(why))) => scope.ignore(directive, why),
             Some((_, Refused(why))) => return Err(directive.error(*why)),
             None => return Err(directive.error("has no equivalent in Caddy 2")),

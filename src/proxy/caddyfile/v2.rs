@@ -96,13 +96,19 @@ pub(super) fn is_own(name: &str, args: &[String]) -> bool {
 }
 
 pub(super) fn site(directives: &[Directive], scope: &mut Scope<'_>) -> Result<(), CaddyfileError> {
-    if !directives.iter().any(|directive| directive.name == "encode") {
+    if !encodes(directives) {
         scope.lines.push((0, Line::new(["encode", "gzip"], 0)));
     }
     for line in nested(directives, scope)? {
         scope.lines.push((0, line));
     }
     Ok(())
+}
+
+/// Whether the site says itself what is compressed, be it for a part of it.
+fn encodes(directives: &[Directive]) -> bool {
+    let mut all = directives.iter();
+    all.any(|directive| directive.name == "encode" || encodes(directive.block()))
 }
 
 fn nested(directives: &[Directive], scope: &mut Scope<'_>) -> Result<Vec<Line>, CaddyfileError> {

@@ -1,5 +1,6 @@
 //! Each app's sites as a Caddyfile of its own, for the apps in whose pair this node is.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -60,20 +61,26 @@ pub(super) fn own(
         |host: &str, port| is_container(name, record, host) || policy.may_dial(host, port);
     let is_given = |host: &str| policy.certificate(host).is_some();
     let permits = Permits { may_dial: &may_dial, is_given: &is_given };
+    let wrong_there = |error: CaddyfileError| wrong(error.of(only_service(record)).to_string());
     let mut translation = match translate(&record.caddyfile, permits) {
         Ok(translation) => translation,
-        Err(error) => return wrong(error.to_string()),
+        Err(error) => return wrong_there(error),
     };
     translation.sites.retain(|site| !left_out.contains(site.url.host.as_str()));
     if translation.sites.is_empty() {
         return Ok(Own::None);
     }
-    let hosts = hosts(&translation);
+    let mut hosts = hosts(&translation);
     let given = given(policy, &hosts);
-    let bodies = match bodies(&translation) {
+    let mut bodies = match bodies(&translation) {
         Ok(bodies) => bodies,
-        Err(error) => return wrong(error.to_string()),
+        Err(error) => return wrong_there(error),
     };
+    let (dialect, redirects) = redirects(&translation);
+    hosts.extend(
+        redirects.iter().map(|(host, _)| ((Scheme::Http, host.clone()), TlsChoice::Default)),
+    );
+    bodies.extend(redirects.into_iter().map(|(_, site)| site));
     if bodies.iter().map(|site| site.body.len()).sum::<usize>() > MAX_TEXT {
         let what = "its sites are more than 512 KiB; have fewer addresses share a block";
         return wrong(what.to_owned());
@@ -84,7 +91,7 @@ pub(super) fn own(
     Ok(Own::Sites(Arc::new(AppSites {
         text,
         hosts,
-        dialect: translation.dialect,
+        dialect,
         containers: dialled(name, record),
         upstreams: policy.dials(),
         given,
@@ -119,6 +126,34 @@ pub(super) fn sites(
         }
     }
     Ok((served, standby))
+}
+
+/// The service, where there is only one.
+fn only_service(record: &AppRecord) -> Option<&str> {
+    let mut services = record.ct.keys();
+    services.next().filter(|_| services.next().is_none()).map(String::as_str)
+}
+
+/// The dialect of the redirects to HTTPS that Caddy's configuration has for hosts without a site by HTTP; and, where
+/// the app's services are written for both, the others' redirects as sites.
+fn redirects(translation: &Translation) -> (Dialect, Vec<(String, SiteContext)>) {
+    let by = |scheme| translation.sites.iter().filter(move |site| site.url.scheme == scheme);
+    let plain: BTreeSet<_> = by(Scheme::Http).map(|site| site.url.host.as_str()).collect();
+    let mut bare: Vec<_> =
+        by(Scheme::Https).filter(|site| !plain.contains(site.url.host.as_str())).collect();
+    // Of a host whose parts differ, the shortest path has the say: it comes last.
+    bare.sort_by_key(|site| Reverse(site.url.path.len()));
+    let of_hosts: BTreeMap<_, _> =
+        bare.into_iter().map(|site| (site.url.host.as_str(), site.dialect)).collect();
+    let first = translation.sites.first().map(|site| site.dialect);
+    let usual = of_hosts.values().next().copied().or(first).unwrap_or(Dialect::V2);
+    let others = of_hosts.into_iter().filter(|(_, dialect)| *dialect != usual);
+    let site = |(host, dialect): (&str, Dialect)| {
+        let status = dialect.redirect_status();
+        let body = format!("\tredir https://{{http.request.host}}{{http.request.uri}} {status}\n");
+        (host.to_owned(), SiteContext { address: format!("http://{host}"), tls: None, body })
+    };
+    (usual, others.map(site).collect())
 }
 
 fn hosts(translation: &Translation) -> BTreeMap<(Scheme, String), TlsChoice> {
@@ -161,17 +196,17 @@ fn bodies(translation: &Translation) -> Result<Vec<SiteContext>, CaddyfileError>
         bodies.push(SiteContext {
             address: format!("{scheme}://{host}"),
             tls,
-            body: body(&sites, translation.dialect)?,
+            body: body(&sites)?,
         });
     }
     Ok(bodies)
 }
 
-fn body(sites: &[&Site], dialect: Dialect) -> Result<String, CaddyfileError> {
+fn body(sites: &[&Site]) -> Result<String, CaddyfileError> {
     if let [site] = sites
         && site.url.path.is_empty()
     {
-        return match dialect {
+        return match site.dialect {
             Dialect::V1 => Ok(format!("\troute {{\n{}\t}}\n", site.text(2)?)),
             Dialect::V2 => site.text(1),
         };
@@ -182,7 +217,7 @@ fn body(sites: &[&Site], dialect: Dialect) -> Result<String, CaddyfileError> {
             "" => String::new(),
             path => format!("{path}* "),
         };
-        let inside = match dialect {
+        let inside = match site.dialect {
             Dialect::V1 => format!("\t\troute {{\n{}\t\t}}\n", site.text(3)?),
             Dialect::V2 => site.text(2)?,
         };

@@ -50,6 +50,7 @@ impl Conditions {
     /// to hold. So everything is said by `not`, if need be twice.
     pub(super) fn lines(&self) -> Vec<Line> {
         match (self.is_any, self.all.as_slice()) {
+            (_, []) => Vec::new(),
             (_, [single]) => vec![single.as_matcher()],
             (true, all) => {
                 let line = all.first().map_or(0, |first| first.line);
@@ -109,6 +110,10 @@ fn condition(
     if left.starts_with("{~") {
         // A cookie that is not there is its placeholder's text in Caddy 2.
         return Err(line.error("cookies can't be compared; compare {>Cookie}"));
+    }
+    if left == "{server_port}" {
+        // It is known beforehand, and no placeholder.
+        return Err(line.error("the port is the site's own; compare {scheme}"));
     }
     let (is_negative, operator) = match operator.strip_prefix("not_") {
         Some(operator) => (true, operator),

@@ -94,7 +94,7 @@ impl Parts {
         Ok(())
     }
 
-    fn option(&mut self, option: &Directive, scope: &Scope<'_>) -> Result<(), CaddyfileError> {
+    fn option(&mut self, option: &Directive, scope: &mut Scope<'_>) -> Result<(), CaddyfileError> {
         let args = option.args();
         if let Some((_, rule)) = RULES.iter().find(|(name, _)| *name == option.name) {
             let (word, value) = match (rule, args.as_slice()) {
@@ -118,10 +118,7 @@ impl Parts {
             ("header_upstream" | "header_downstream", [name, values @ ..]) => {
                 self.header(option, scope, name, values)?;
             }
-            ("health_check", [path]) => {
-                prefix(option, path)?;
-                self.lines.push(Line::new(["health_uri", path], option.line));
-            }
+            ("health_check", [path]) => self.health_check(option, path, scope)?,
             ("health_check_contains", [text]) => {
                 // Caddy 2 takes a regular expression.
                 let words = ["health_body", &literally(option, text)?];
@@ -150,8 +147,24 @@ impl Parts {
             ("except", paths) if !paths.is_empty() => {
                 self.except.extend(paths.iter().map(|path| (*path).to_owned()));
             }
+            ("ca_certificates" | "tls_client", _) => {
+                return Err(option.error("files of the node are not read"));
+            }
             _ => return Err(option.error("is not a subdirective of proxy that has a translation")),
         }
+        Ok(())
+    }
+
+    fn health_check(
+        &mut self,
+        option: &Directive,
+        path: &str,
+        scope: &mut Scope<'_>,
+    ) -> Result<(), CaddyfileError> {
+        prefix(option, path)?;
+        // Caddy 2 can be told one status, or one class of them.
+        scope.ignore(option, "healthy is what answers 2xx; in Caddy 1 3xx was healthy, too");
+        self.lines.push(Line::new(["health_uri", path], option.line));
         Ok(())
     }
 
