@@ -14,6 +14,7 @@ mod certificates;
 mod echo;
 mod given;
 mod hold;
+mod ipv6;
 mod maintenance;
 mod nodes;
 mod running;
@@ -57,7 +58,7 @@ fn files(dir: &str, extension: &str) -> Vec<PathBuf> {
 #[test]
 fn each_caddy_accepts_every_translation() {
     let texts = files("caddyfile", "out");
-    assert!(texts.len() >= 50, "{} texts", texts.len());
+    assert!(texts.len() >= 60, "{} texts", texts.len());
     for binary in binaries("caddy") {
         for text in &texts {
             let home = tempfile::tempdir().unwrap();
@@ -175,6 +176,18 @@ impl Expected {
         Self { lacks, ..self }
     }
 }
+
+/// The accounts of `v1-basicauth-users`.
+const FIRST: &str = "Authorization: Basic bWU6Zmlyc3Q=";
+const SECOND: &str = "Authorization: Basic eW91OnNlY29uZCBvbmU=";
+/// So long that Caddy compresses an answer that repeats it.
+const LONG: &str = "X-Long: \
+    aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\
+    aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\
+    aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\
+    aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\
+    aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\
+    aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 /// By golden file: the traps between Caddy 1 and Caddy 2.
 const BEHAVIOUR: &[(&str, &str, &[Expected])] = &[
@@ -329,6 +342,125 @@ const BEHAVIOUR: &[(&str, &str, &[Expected])] = &[
     ("v1-single-quotes", "h.test", &[of("GET /", 200, &["x-a: two words\r"])]),
     ("v1-nothing-serves", "a.test", &[of("GET /", 404, &[])]),
     ("v1-insecure-on-http", "h.test", &[of("GET /", 200, &["get / http"])]),
+    (
+        "v1-basicauth-users",
+        "h.test",
+        &[
+            of("GET /both", 401, &["www-authenticate: basic realm=\"second\"\r"]),
+            of("GET /both", 200, &[]).with(&[FIRST]),
+            of("GET /both", 200, &[]).with(&[SECOND]),
+            of("GET /yours", 401, &["realm=\"second\""]).with(&[FIRST]),
+            of("GET /yours", 200, &[]).with(&[SECOND]),
+            of("GET /both/mine", 200, &[]).with(&[FIRST]),
+            of("GET /both/mine", 200, &[]).with(&["Authorization: Basic bWU6dGhpcmQ="]),
+            of("GET /both", 401, &[]).with(&["Authorization: Basic bWU6dGhpcmQ="]),
+            of("GET /both/mine", 401, &["realm=\"restricted\""]),
+            of("OPTIONS /both", 200, &["options /both http"]),
+            of("GET /", 200, &["get / http"]).without(&["www-authenticate"]),
+        ],
+    ),
+    (
+        "v1-rewrite-once",
+        "h.test",
+        &[
+            of("GET /a/x", 200, &["get /b/x http"]),
+            of("GET /b/x", 200, &["get /c http"]),
+            of("GET /a/never", 200, &["get /b/never http"]),
+            of("GET /docs/x.txt", 200, &["get /text/docs/x.txt http"]),
+            of("GET /docs/x.php", 200, &["get /file/docs/x.php http"]),
+            of("GET /docs/new/x.txt", 200, &["get /newest http"]),
+            of("GET /docs/plain", 200, &["get /docs/plain http"]),
+            of("GET /file/x", 200, &["get /last http"]),
+        ],
+    ),
+    (
+        "v1-rewrite-simple",
+        "h.test",
+        &[
+            of("GET /blog/2026/a-b", 200, &["get /index.php?year=2026&name=a-b http"]),
+            of("GET /blog/x/a", 200, &["get /blog/x/a http"]),
+        ],
+    ),
+    (
+        "v1-rewrite-no-ending",
+        "h.test",
+        &[
+            of("GET /a/b", 200, &["get /page/a/b http"]),
+            of("GET /a.d/b/", 200, &["get /page/a.d/b/ http"]),
+            of("GET /a/b.css", 200, &["get /a/b.css http"]),
+        ],
+    ),
+    (
+        "v1-gzip",
+        "h.test",
+        &[
+            of("GET /", 200, &["content-encoding: gzip\r"]).with(&["Accept-Encoding: gzip"]),
+            of("GET /", 200, &["get / http"]).without(&["content-encoding: gzip"]),
+        ],
+    ),
+    (
+        "v2-encode-nested",
+        "h.test",
+        &[
+            of("GET /packed/x", 200, &["content-encoding: gzip\r"])
+                .with(&["Accept-Encoding: gzip"]),
+            of("GET /x", 200, &["get /x http"])
+                .with(&["Accept-Encoding: gzip", LONG])
+                .without(&["content-encoding"]),
+        ],
+    ),
+    (
+        "v1-path-in-address",
+        "h.test",
+        &[
+            of("GET /static/a", 200, &["x-part: static\r"]),
+            of("GET /static", 200, &["x-part: static\r"]),
+            of("GET /a", 200, &["x-part: whole\r"]),
+        ],
+    ),
+    ("v1-tls-of-one-scheme", "h.test", &[of("GET /x", 200, &["get /x http"])]),
+    ("v1-upstream-slash", "h.test", &[of("GET /a/b?c", 200, &["get /a/b?c http"])]),
+    (
+        "v1-status-block",
+        "h.test",
+        &[
+            of("GET /secret/x", 404, &[]),
+            of("GET /.git/config", 404, &[]),
+            of("GET /secret/ping", 204, &[]),
+            of("GET /", 200, &["get / http"]),
+        ],
+    ),
+    (
+        "v1-redirect-if-operators",
+        "h.test",
+        &[
+            of("GET /a1?q", 302, &["location: https://i.test/a1?q\r"]),
+            of("GET /ab", 200, &[]),
+            of("POST /a1 0", 200, &[]),
+            of("GET /x.old", 303, &["location: https://old.test/x.old\r"]),
+            of("GET /keep.old", 200, &[]),
+            of("GET /x.old", 200, &[]).with(&["X-Old: no"]),
+        ],
+    ),
+    (
+        "v1-request-placeholders",
+        "h.test",
+        &[of(
+            "GET /from/a.b?q=1",
+            200,
+            &[
+                "x-1: get http h.test h.test\r",
+                "x-2: /from/a.b q=1 /from/a.b?q=1 /to/a.b /to/a.b?q=1\r",
+                "x-3: /to/ a.b http/1.1 80\r",
+                "x-4: 127.0.0.1:",
+            ],
+        )
+        .without(&["{"])],
+    ),
+    ("services-of-both", "b.test", &[of("GET /x?q", 308, &["location: https://b.test/x?q\r"])]),
+    ("services-of-both", "www.a.test", &[of("GET /x", 301, &["location: https://a.test/x\r"])]),
+    ("services-of-one-host", "h.test", &[of("GET /x", 200, &["get /x http"])]),
+    ("services-of-one-host", "m.test", &[of("GET /x", 302, &["location: https://n.test/x\r"])]),
 ];
 
 #[test]
