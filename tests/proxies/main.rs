@@ -153,6 +153,33 @@ fn each_caddy_is_held_to_the_upstreams_of_the_policy() {
     }
 }
 
+/// What Caddy makes of each text has nothing in it that the list of what apps may have lacks.
+#[test]
+fn each_translation_passes_the_second_look() {
+    let container = "appmain12345_web_1";
+    let templates = Templates::built_in().unwrap();
+    let settings = ProxySettings::default();
+    for path in files("caddyfile", "caddyfile") {
+        let text = fs::read_to_string(&path).unwrap().replace("$CONTAINER", container);
+        let record = serde_json::json!({
+            "repo_url": "https://git.test/app", "branch": "main", "deploy_id": "1", "master": "node1",
+            "caddyfile": text, "ct": {"web": container},
+        });
+        let record = record.to_string().into_bytes();
+        let entries = [("app/app_main.12345", record.as_slice())];
+        let me = NodeName::parse("node1").unwrap();
+        let (view, _) = ClusterView::from_entries(me, BTreeMap::new(), entries);
+        let rendered = render(&view, &settings, &templates, &BTreeMap::new()).unwrap();
+        let sites = rendered.caddy_sites.values().next().unwrap();
+        for binary in binaries("caddy") {
+            let home = tempfile::tempdir().unwrap();
+            let adapted = maintenance::adapt(&binary, &sites.text, home.path());
+            let taken = AppRoutes::take(&adapted, sites);
+            assert!(taken.is_ok(), "{} {}: {taken:?}", binary.display(), path.display());
+        }
+    }
+}
+
 /// A request and what has to come of it. Upstream answers 200 with the request in its body.
 struct Expected {
     ask: &'static str,
