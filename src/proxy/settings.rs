@@ -135,6 +135,12 @@ impl ProxySettings {
         self.hold.as_secs() + 3
     }
 
+    /// How many clients may wait for one host at once: by TLS each takes two connections, and the other apps' clients need
+    /// some, too.
+    pub fn held_limit(&self) -> u32 {
+        self.max_connections / 4
+    }
+
     /// `caddy.json`, the last configuration that Caddy took.
     pub fn caddy_file(&self) -> PathBuf {
         self.data_dir.join("caddy").join("caddy.json")

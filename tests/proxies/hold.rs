@@ -53,6 +53,43 @@ fn every_held_request_goes_on_at_the_flip_however_busy_the_machine_is() {
     every_one_goes_on(&HTTP);
 }
 
+/// So many wait for one host at most, of as many as have come in all.
+const SHARE: usize = 20;
+const CROWD: usize = 30;
+
+#[test]
+fn one_hosts_clients_take_no_more_than_their_share_of_the_connections() {
+    for binary in binaries("haproxy") {
+        for kind in [&HTTP, &TLS] {
+            let place = Place::with(|settings| {
+                settings.hold = HOLD;
+                settings.max_connections = 4 * SHARE as u32;
+            });
+            let _haproxy = place.haproxy_with(&binary, |dir| {
+                fs::write(dir.join(kind.map), format!("{HOST} hold\n")).unwrap();
+            });
+            let port = (kind.port)(&place.settings);
+            let crowd = (0..CROWD).map(|_| knock(port, &(kind.asks)())).collect::<Vec<_>>();
+            let (began, of) = (Instant::now(), (kind.map, binary.display()));
+            // The others are shown the page, which is Caddy's by TLS, and not there.
+            let waiting = || crowd.iter().filter(|connection| !is_answered(connection)).count();
+            while waiting() > SHARE {
+                assert!(began.elapsed() < PATIENCE, "{of:?}: {} wait", waiting());
+            }
+            let looked = Instant::now();
+            while looked.elapsed() < Duration::from_secs(1) {
+                assert_eq!(waiting(), SHARE, "{of:?}");
+            }
+            let mut other =
+                knock((HTTP.port)(&place.settings), b"GET / HTTP/1.1\r\nHost: other.test\r\n\r\n");
+            let mut answer = [0; 12];
+            other.set_read_timeout(Some(PATIENCE)).unwrap();
+            other.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 404", "{of:?}");
+        }
+    }
+}
+
 fn every_one_goes_on(kind: &Kind) {
     for binary in binaries("haproxy") {
         let place = Place::with(|settings| {
