@@ -1,11 +1,12 @@
 //! Apps change masters and take their data along; volumes of one app go into another.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::deploy::body;
-use crate::support::{Lab, NODES, Repo, until};
+use crate::support::{Lab, NODES, Repo, Steady, tls_status, until};
 
 const HOST: &str = "guestbook.test";
 /// Volumes of other drivers have no copy and stay where they were; this app has none.
@@ -146,18 +147,36 @@ const SLOW_END: (&str, &str) = (
     concat!(
         "    stop_grace_period: 90s\n",
         "    entrypoint: [\"sh\", \"-c\", \"trap 'sleep 12; echo whole >/srv/pages/ended; exit 0' TERM; ",
-        "busybox httpd -f -p 80 -h /srv/pages & while :; do wait; done\"]\n",
+        "echo slow >/srv/pages/index.html; busybox httpd -f -p 80 -h /srv/pages & while :; do wait; done\"]\n",
     ),
 );
 
-/// What an app writes while it stops goes along: the time that its compose file gives it is waited for.
+/// What an app writes while it stops goes along: the time that its compose file gives it is waited for. That is longer than
+/// requests are held: they wait, then there is the maintenance page, then the new master.
 #[test]
 fn an_app_that_takes_its_time_to_stop_is_given_it() {
     let lab = Lab::get();
     let repo = Repo::publish_edited(&lab, "hello", "slow-end", &[SLOW_END]);
     lab.deploy(&repo, "node1", Some("node2"));
+    body(&lab, "node3", "hello.test", "/");
+    until("TLS", || tls_status(&lab.ip("node3"), "hello.test").ok());
+    let loads = ["http", "https"]
+        .map(|scheme| (scheme, Steady::start(&lab.ip("node3"), scheme, "hello.test", 2)));
     lab.deploy(&repo, "node2", Some("node1"));
     assert_eq!(body(&lab, "node3", "hello.test", "/ended").trim(), "whole");
+    until("TLS", || tls_status(&lab.ip("node3"), "hello.test").ok());
+    // As many as show that it lasts.
+    std::thread::sleep(Duration::from_secs(2));
+    for (scheme, load) in loads {
+        let (_, all) = load.end();
+        let mut seen: Vec<_> = all.iter().map(|one| one.status.clone()).collect();
+        seen.dedup();
+        assert_eq!(seen, [Ok(200), Ok(503), Ok(200)], "{scheme}: {all:?}");
+        let pages = all.iter().filter(|one| one.status == Ok(503));
+        assert!(pages.clone().all(|one| one.retry_after), "{scheme}: {all:?}");
+        let waited = pages.map(|one| one.took).max();
+        assert!(waited > Some(Duration::from_secs(5)), "{scheme}: none waited: {all:?}");
+    }
     lab.destroy(&repo);
     assert_eq!(lab.leftovers(&repo), Vec::<String>::new());
 }
