@@ -196,7 +196,8 @@ impl Proxies {
             None => None,
         };
         if let Some(wanted) = &mut wanted {
-            self.without_refused(&mut wanted.all, &mut applied);
+            self.forgive_refused(&wanted.all, &mut applied);
+            self.without_refused(&mut wanted.all);
         }
         self.forget_texts(view, is_adapted).await;
         let late =

@@ -258,10 +258,12 @@ impl Proxies {
     /// moment in which HAProxy follows: it may not follow.
     pub(super) async fn load_caddy(
         &mut self,
-        apps: Apps,
+        mut apps: Apps,
         pages: &Pages,
         applied: &mut Applied,
     ) -> Result<(), ProxyError> {
+        // Some may have been refused a moment ago, on the way to this.
+        self.without_refused(&mut apps);
         if self.is_served(&apps, pages) && self.runs_and_is_kept().await? {
             return Ok(());
         }
@@ -407,17 +409,25 @@ impl Proxies {
         within(&self.settings, apps, &text)
     }
 
-    /// Of what Caddy has refused, what was is served on, and nothing of what is new; for some time, or until it changes.
-    pub(super) fn without_refused(&mut self, apps: &mut Apps, applied: &mut Applied) {
+    /// What Caddy has refused is tried again after some time, or when it changes.
+    pub(super) fn forgive_refused(&mut self, apps: &Apps, applied: &mut Applied) {
         self.served.refused.retain(|name, refused| {
             refused.since.elapsed() < REFUSED && apps.get(name) == Some(&refused.app)
         });
-        for (name, refused) in &self.served.refused {
+        for refused in self.served.refused.values() {
             applied.wait(REFUSED.saturating_sub(refused.since.elapsed()));
-            apps.remove(name);
-            apps.extend(self.served.apps.get(name).map(|old| (name.clone(), old.clone())));
         }
         self.say_refused(applied);
+    }
+
+    /// Of what Caddy has refused, what was there before is served on, and nothing of what is new.
+    pub(super) fn without_refused(&self, apps: &mut Apps) {
+        for (name, refused) in &self.served.refused {
+            if apps.get(name) == Some(&refused.app) {
+                apps.remove(name);
+                apps.extend(self.served.apps.get(name).map(|old| (name.clone(), old.clone())));
+            }
+        }
     }
 
     fn say_refused(&self, applied: &mut Applied) {

@@ -53,6 +53,8 @@ pub struct FakeState {
     pub servers: BTreeMap<(String, String), bool>,
     /// What Caddy runs, and what it ran before.
     pub loads: Vec<Value>,
+    /// Loads that were refused.
+    pub refusals: usize,
     /// HAProxy began its connections to Caddy by a header that Caddy did not expect.
     pub is_misled: bool,
 }
@@ -245,6 +247,7 @@ impl ProxyControl for FakeControl {
             return Ok(Effect::Changed(0));
         }
         if let Err(CheckError::Refused(what)) = refuse(config.text(), &state.load_refuses) {
+            state.refusals += 1;
             return Err(ControlError::Refused { proxy: "Caddy", what });
         }
         state.loads.push(value);

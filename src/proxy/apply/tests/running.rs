@@ -87,11 +87,14 @@ async fn what_caddy_refuses_to_load_is_not_what_it_starts_with() {
     let applied = f.apply().await;
     assert_eq!(applied.problems.len(), 1, "{applied:?}");
     assert!(applied.problems[0].source.starts_with("app/b_"));
+    // All four, the half with it, and it alone.
+    assert_eq!(f.control.state().refusals, 3);
     f.control.state().start_caddy();
     assert!(["a", "c", "d", "e"].iter().all(|app| runs(&f, app)) && !runs(&f, "b"));
     // It is known, and asked again only after some time, or when it changes.
     let known = f.apply().await;
     assert!(!known.caddy_loaded && known.problems == applied.problems, "{known:?}");
+    assert_eq!(f.control.state().refusals, 3);
     f.control.state().load_refuses.clear();
     tokio::time::advance(known.later.unwrap()).await;
     assert!(f.apply().await.problems.is_empty() && runs(&f, "b"));
