@@ -1,16 +1,25 @@
 //! What the proxies of the nodes do with real connections: addresses, upgrades, the PROXY protocol, swarm keys, and a
 //! master whose Caddy is gone.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::deploy::body;
+use crate::deploy::{authority, body};
 use crate::support::http::{Ask, ask};
-use crate::support::{Lab, NODES, Repo, get, tls_status, told, until};
+use crate::support::{
+    Lab, NODES, Repo, get, get_tls, get_tls_of_anyone, tls_status, told, until, within,
+};
+
+/// How long a node may take to find another one's proxies gone.
+const DOWN: Duration = Duration::from_secs(15);
+/// The same of a node that says nothing any more: three checks in vain, each of which waits for an answer.
+const SILENT: Duration = Duration::from_secs(25);
+/// How long a key written by hand may take to be live.
+const LIVE: Duration = Duration::from_secs(10);
 
 const UPGRADE: &str =
     "GET /socket HTTP/1.1\r\nHost: echo.test\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
@@ -63,6 +72,10 @@ impl Lab {
             let file: Value = serde_json::from_str(&file).ok()?;
             (mark.is_some() && mark == running && caddy == file).then_some(())
         });
+        until(&format!("no difference to what is rendered on {node}"), || {
+            let output = self.try_node(node, &["tandem", "render", "--diff"]);
+            (output.status.success() && output.stdout.is_empty()).then_some(())
+        });
     }
 }
 
@@ -102,8 +115,14 @@ fn the_clients_address_and_upgraded_connections_pass_two_nodes() {
         let own = Ask { method: "GET", host: "any.test", path: "/own", body: "" };
         let own = until("port 8085", || ask(&lab.ip(node), 8085, own, Duration::from_secs(5)).ok());
         assert!(own.body.starts_with("GET /own"), "through {node}: {own:?}");
+        tls_of_its_own(&lab, node, outside.trim());
+        two_services_share_a_frontend(&lab, node);
         plain_upgrade(&lab, node);
         tls_upgrade(&lab, node);
+    }
+    an_upgraded_connection_ends_when_the_app_moves(&lab, &repo);
+    for node in NODES {
+        tls_of_its_own(&lab, node, outside.trim());
     }
     lab.destroy(&repo);
     for node in NODES {
@@ -111,12 +130,62 @@ fn the_clients_address_and_upgraded_connections_pass_two_nodes() {
     }
 }
 
-fn plain_upgrade(lab: &Lab, node: &str) {
+/// The containers end TLS themselves, and learn their client's address by `send_proxy`.
+fn tls_of_its_own(lab: &Lab, node: &str, client: &str) {
+    let through = |host: &str| {
+        until(&format!("https://{host} through {node}"), || {
+            get_tls_of_anyone(&lab.ip(node), host, "/own").ok().map(|reply| reply.body)
+        })
+    };
+    let text = through("tls.test");
+    assert!(text.starts_with("GET /own HTTP/1.1"), "through {node}: {text}");
+    assert_eq!(header(&text, "Host"), ["tls.test"], "through {node}");
+    assert!(header(&text, "Proxy").is_empty(), "through {node}: {text}");
+    let text = through("proxied.test");
+    assert_eq!(header(&text, "Host"), ["proxied.test"], "through {node}");
+    let said = header(&text, "Proxy").concat();
+    assert!(said.starts_with(&format!("PROXY TCP4 {client} ")), "through {node}: {text}");
+}
+
+/// Both ports are of the one frontend, and each service has its paths.
+fn two_services_share_a_frontend(lab: &Lab, node: &str) {
+    let served_by = |port, path| {
+        let asked = Ask { method: "GET", host: "any.test", path, body: "" };
+        let reply = until(&format!("port {port} through {node}"), || {
+            ask(&lab.ip(node), port, asked, Duration::from_secs(5)).ok()
+        });
+        assert!(reply.body.starts_with(&format!("GET {path} ")), "through {node}: {reply:?}");
+        header(&reply.body, "Served-By").concat()
+    };
+    let (web, second) = (served_by(8085, "/own"), served_by(8085, "/second"));
+    assert_ne!(web, second, "through {node}");
+    assert_eq!((served_by(8086, "/own"), served_by(8086, "/second")), (web, second));
+}
+
+/// The client comes back by itself, and finds the new master.
+fn an_upgraded_connection_ends_when_the_app_moves(lab: &Lab, repo: &Repo) {
+    let mut open = plain_upgrade(lab, "node3");
+    let before = header(&body(lab, "node3", "echo.test", "/"), "Served-By").concat();
+    lab.deploy(repo, "node2", Some("node1"));
+    let ended = open.read(&mut [0; 64]);
+    let is_late =
+        |error: &Error| [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind());
+    assert!(!ended.as_ref().is_err_and(is_late), "it is still open");
+    assert_eq!(ended.unwrap_or_default(), 0, "nothing more is said");
+    plain_upgrade(lab, "node3");
+    let after = header(&body(lab, "node3", "echo.test", "/"), "Served-By").concat();
+    let there = lab.containers("node2", repo).concat();
+    assert!(after != before && there.contains(&after), "{before}, {after}: {there}");
+}
+
+/// The connection, open.
+fn plain_upgrade(lab: &Lab, node: &str) -> TcpStream {
     let mut socket = TcpStream::connect((lab.ip(node), 80)).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
     socket.write_all(UPGRADE.as_bytes()).unwrap();
     let reader = socket.try_clone().unwrap();
-    echoes(BufReader::new(reader), socket, &format!("HTTP through {node}"));
+    echoes(BufReader::new(reader), &socket, &format!("HTTP through {node}"));
+    socket
 }
 
 fn tls_upgrade(lab: &Lab, node: &str) {
@@ -187,6 +256,7 @@ fn an_apps_own_maintenance_page_is_shown_by_every_node() {
         until("TLS", || tls_status(&lab.ip(node), "echo.test").ok());
         lab.in_place(node);
     }
+    let ca = authority(&lab, "node1");
     let key = format!("maintenance/{}", repo.app());
     let loads = |node: &str| lab.agent_log(node).matches("caddy_loaded=true").count();
     let before = NODES.map(loads);
@@ -197,16 +267,14 @@ fn an_apps_own_maintenance_page_is_shown_by_every_node() {
         });
         assert!(reply.body.contains("<p>echo rests {for now}"), "through {node}: {reply:?}");
         assert!(reply.headers.to_lowercase().contains("retry-after"), "through {node}: {reply:?}");
-        let to = format!("echo.test:443:{}", lab.ip(node));
-        let text = until("the page by TLS", || {
-            let output = Command::new("curl")
-                .args(["-sSki", "--http1.1", "-m", "10", "--resolve", &to, "https://echo.test/x"])
-                .output()
-                .unwrap();
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            text.starts_with("HTTP/1.1 503").then_some(text)
+        // With the host's own certificate, by the authority of the master's Caddy.
+        let reply = until("the page by TLS", || {
+            let reply = get_tls(&lab.ip(node), "echo.test", "/x", ca.path().to_str()?);
+            reply.ok().filter(|reply| reply.status == 503)
         });
-        assert!(text.contains("<p>echo rests {for now}"), "TLS through {node}: {text}");
+        assert!(reply.body.contains("<p>echo rests {for now}"), "TLS through {node}: {reply:?}");
+        let headers = reply.headers.to_lowercase();
+        assert!(headers.contains("retry-after"), "TLS through {node}: {reply:?}");
         // A frontend of its own goes by a reload, which may wait for other changes.
         until("its port to be closed", || {
             TcpStream::connect((lab.ip(node), 8085)).is_err().then_some(())
@@ -222,14 +290,71 @@ fn an_apps_own_maintenance_page_is_shown_by_every_node() {
     lab.destroy(&repo);
 }
 
-/// Stands in for the proxy of a swarm.
+/// What stands in for the proxy of a swarm, by HTTP and by TLS.
+const SWARM: &str = "{
+    admin off
+    skip_install_trust
+    auto_https disable_redirects
+}
+:80 {
+    respond swarm
+}
+https://swarm.test, https://*.swarm.test, https://alone.test, https://half.test, https://part.test {
+    tls internal
+    respond swarm
+}
+";
+
 fn start_swarm(lab: &Lab) {
-    let script = "mkdir /www && echo swarm >/www/index.html && exec busybox httpd -f -p 80 -h /www";
+    let script = format!("echo '{SWARM}' | exec caddy run --config - --adapter caddyfile");
     for node in NODES {
         lab.try_node(node, &["docker", "rm", "-f", "swarm_reverse"]);
         let run = ["docker", "run", "-d", "--init", "--name", "swarm_reverse"];
-        let image = ["--network", "cluster_default", "debian:bookworm", "sh", "-c", script];
+        let image = ["--network", "cluster_default", "debian:bookworm", "sh", "-c", &script];
         lab.node(node, &[&run[..], &image].concat());
+    }
+    for node in NODES {
+        let ask = ["curl", "-fsSk", "--resolve", "swarm.test:443:127.0.0.1", "https://swarm.test/"];
+        let ask = [&["docker", "exec", "swarm_reverse"][..], &ask].concat();
+        until("the swarm's own proxy", || lab.try_node(node, &ask).status.success().then_some(()));
+    }
+}
+
+/// Writes a key by hand, on any node.
+fn put(lab: &Lab, key: &str, value: &Value) {
+    lab.node("node2", &["consul", "kv", "put", key, &value.to_string()]);
+}
+
+/// A frontend of a swarm key's own, on that port.
+fn frontend(name: &str, port: u16) -> Value {
+    json!({name: {
+        "frontend": {"mode": "tcp", "bind": [format!("*:{port}")]},
+        "backends": [{"name": name, "port": 80, "ct": "swarm_reverse"}],
+    }})
+}
+
+/// By HTTP and by HTTPS the host leads to the swarm, through every node.
+fn leads_to_swarm(lab: &Lab, host: &str) {
+    for node in NODES {
+        let reply = within(LIVE, &format!("http://{host} through {node}"), || {
+            get(&lab.ip(node), host, "/").ok().filter(|reply| reply.status == 200)
+        });
+        assert_eq!(reply.body, "swarm", "http://{host} through {node}");
+        let reply = within(LIVE, &format!("https://{host} through {node}"), || {
+            get_tls_of_anyone(&lab.ip(node), host, "/").ok()
+        });
+        assert_eq!(reply.body, "swarm", "https://{host} through {node}");
+    }
+}
+
+/// A port of a swarm key's own may wait for a reload that other changes wait for too.
+fn port_leads_to_swarm(lab: &Lab, port: u16) {
+    let any = Ask { method: "GET", host: "any.test", path: "/", body: "" };
+    for node in NODES {
+        let reply = until(&format!("port {port} of {node}"), || {
+            ask(&lab.ip(node), port, any, Duration::from_secs(5)).ok()
+        });
+        assert_eq!(reply.body, "swarm", "port {port} of {node}");
     }
 }
 
@@ -237,26 +362,31 @@ fn start_swarm(lab: &Lab) {
 fn swarm_keys_edited_by_hand_are_live_on_every_node() {
     let lab = Lab::get();
     start_swarm(&lab);
-    let put = |key: &str, value: &str| {
-        lab.node("node2", &["consul", "kv", "put", key, value]);
-    };
-    let own = r#"{"service": {"frontend": {"mode": "tcp", "bind": ["*:2299"]},
-                  "backends": [{"name": "service", "port": 80, "ct": "swarm_reverse"}]}}"#;
-    put(
-        "swarm/both",
-        &format!(r#"{{"domains": ["swarm.test", "*.swarm.test"], "haproxy": {own}}}"#),
-    );
-    put("swarm/wrong", r#"{"domains": "none.test"}"#);
+    put(&lab, "swarm/hosts", &json!({"domains": ["alone.test"]}));
+    leads_to_swarm(&lab, "alone.test");
+    // A frontend alone, and both. Of what is half wrong the other half counts, and of what is wrong nothing.
+    for (key, value) in [
+        ("swarm/port", json!({"haproxy": frontend("port", 2298)})),
+        (
+            "swarm/both",
+            json!({"domains": ["swarm.test", "*.swarm.test"], "haproxy": frontend("service", 2299)}),
+        ),
+        (
+            "swarm/half",
+            json!({"domains": ["bad host", "half.test"], "haproxy": frontend("half", 2297)}),
+        ),
+        ("swarm/part", json!({"domains": ["part.test"], "haproxy": {"part": "x"}})),
+        ("swarm/wrong", json!({"domains": "none.test"})),
+    ] {
+        put(&lab, key, &value);
+    }
+    for host in ["swarm.test", "a.swarm.test", "half.test", "part.test"] {
+        leads_to_swarm(&lab, host);
+    }
+    for port in [2297, 2298, 2299] {
+        port_leads_to_swarm(&lab, port);
+    }
     for node in NODES {
-        for host in ["swarm.test", "a.swarm.test"] {
-            let reply =
-                until(host, || get(&lab.ip(node), host, "/").ok().filter(|r| r.status == 200));
-            assert_eq!(reply.body, "swarm\n", "{host} through {node}");
-        }
-        let any = Ask { method: "GET", host: "any.test", path: "/", body: "" };
-        let reply =
-            until("port 2299", || ask(&lab.ip(node), 2299, any, Duration::from_secs(5)).ok());
-        assert_eq!(reply.body, "swarm\n", "port 2299 of {node}");
         lab.in_place(node);
         let config = lab.node(node, &["cat", "/var/lib/tandem/haproxy/haproxy.cfg"]);
         for line in ["frontend swarm-front-service", "backend swarm-backend-service"] {
@@ -264,20 +394,28 @@ fn swarm_keys_edited_by_hand_are_live_on_every_node() {
         }
         assert!(config.contains("server swarm_service swarm_reverse:80"), "on {node}");
     }
-    until("the wrong key to be named", || {
+    let named = until("the wrong keys to be named", || {
         let text = lab.node("node3", &["tandem", "status"]);
-        (text.contains("swarm/wrong") && !text.contains("swarm/both")).then_some(())
+        let wrong = ["swarm/wrong", "swarm/half", "swarm/part", "bad host"];
+        wrong.iter().all(|words| text.contains(words)).then_some(text)
     });
-    for key in ["swarm/both", "swarm/wrong"] {
-        lab.node("node1", &["consul", "kv", "delete", key]);
+    for key in ["swarm/both", "swarm/hosts", "swarm/port"] {
+        assert!(!named.contains(key), "{named}");
+    }
+    for key in ["both", "hosts", "port", "half", "part", "wrong"] {
+        lab.node("node1", &["consul", "kv", "delete", &format!("swarm/{key}")]);
     }
     for node in NODES {
-        until("the domain to be gone", || {
-            (get(&lab.ip(node), "swarm.test", "/").ok()?.status == 404).then_some(())
-        });
-        until("the port to be closed", || {
-            TcpStream::connect((lab.ip(node), 2299)).is_err().then_some(())
-        });
+        for host in ["swarm.test", "alone.test", "half.test", "part.test"] {
+            within(LIVE, &format!("{host} to be gone from {node}"), || {
+                (get(&lab.ip(node), host, "/").ok()?.status == 404).then_some(())
+            });
+        }
+        for port in [2297, 2298, 2299] {
+            until(&format!("port {port} of {node} to be closed"), || {
+                TcpStream::connect((lab.ip(node), port)).is_err().then_some(())
+            });
+        }
         lab.node(node, &["docker", "rm", "-f", "swarm_reverse"]);
         lab.in_place(node);
     }
@@ -290,6 +428,7 @@ fn a_master_without_caddy_or_power_is_marked_down() {
     lab.deploy(&repo, "node1", Some("node2"));
     for node in NODES {
         body(&lab, node, "hello.test", "/");
+        until("TLS", || tls_status(&lab.ip(node), "hello.test").ok());
     }
     let is_down = |node: &str, backend: &str| {
         let stat = lab.haproxy(node, "show stat -1 4 -1");
@@ -298,18 +437,27 @@ fn a_master_without_caddy_or_power_is_marked_down() {
         (line.contains(",DOWN") || line.contains(",MAINT")).then_some(())
     };
     lab.node("node1", &["docker", "stop", "caddy"]);
-    until("node1 to find its Caddy down", || is_down("node1", "http-node1"));
+    for backend in ["http-node1", "https-node1"] {
+        within(DOWN, "node1 to find its Caddy down", || is_down("node1", backend));
+    }
     for node in NODES {
         assert_eq!(get(&lab.ip(node), "hello.test", "/").unwrap().status, 503, "through {node}");
+        assert!(tls_status(&lab.ip(node), "hello.test").is_err(), "TLS through {node}");
     }
     lab.node("node1", &["docker", "start", "caddy"]);
     for node in NODES {
         body(&lab, node, "hello.test", "/");
+        until("TLS", || tls_status(&lab.ip(node), "hello.test").ok());
     }
     lab.run(&["power-off", "node1"]);
+    let off = Instant::now();
     for node in ["node2", "node3"] {
-        until("node1 to be found down", || is_down(node, "http-node1"));
+        for backend in ["http-node1", "https-node1"] {
+            let left = SILENT.saturating_sub(off.elapsed());
+            within(left, &format!("{node} to find node1 down"), || is_down(node, backend));
+        }
         assert_eq!(get(&lab.ip(node), "hello.test", "/").unwrap().status, 503, "through {node}");
+        assert!(tls_status(&lab.ip(node), "hello.test").is_err(), "TLS through {node}");
     }
     lab.run(&["power-on", "node1"]);
     body(&lab, "node3", "hello.test", "/");

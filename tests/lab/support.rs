@@ -58,9 +58,9 @@ impl Lab {
         });
     }
 
-    /// Destroys whatever apps there are.
+    /// Destroys whatever apps there are, and removes what was written by hand.
     fn clear(&self) {
-        for key in self.kv_keys("maintenance/") {
+        for key in ["maintenance/", "swarm/"].iter().flat_map(|prefix| self.kv_keys(prefix)) {
             self.node("node1", &["consul", "kv", "delete", &key]);
         }
         for key in self.kv_keys("app/") {
