@@ -139,6 +139,19 @@ async fn services_are_looked_at_together() {
 }
 
 #[tokio::test]
+async fn services_may_be_written_for_different_caddys() {
+    let both = |line: &str| {
+        let api = format!("CADDYFILE: \"api.test {{\\n {line}\\n}}\"\n      HAPROXY: '");
+        GOOD.replace("HAPROXY: '", &api)
+    };
+    let (told, ended) = check(&both("reverse_proxy $CONTAINER:80"), &[]).await;
+    assert!(ended.is_ok() && told.contains("serves https://api.test\n"), "{told}");
+    let (told, ended) = check(&both("reverse_proxy other:80"), &[]).await;
+    let place = "docker-compose.yml, service ssh, CADDYFILE, line 2: reverse_proxy: ";
+    assert!(ended.is_err() && told.contains(place), "{told}");
+}
+
+#[tokio::test]
 async fn a_file_that_no_deployment_reads_is_told() {
     let (told, ended) = check("services: [", &[]).await;
     assert!(ended.is_err() && told.starts_with("error: "), "{told}");

@@ -166,7 +166,7 @@ pub struct Permits<'a> {
     pub is_given: &'a dyn Fn(&str) -> bool,
 }
 
-/// Translates a text: that of a service, or those of an app's services as [`parts::join`] joins them.
+/// Translates a text: that of a service, or those of several as [`join`](parts::join) makes them one.
 pub fn translate(text: &str, permits: Permits<'_>) -> Result<Translation, CaddyfileError> {
     let mut whole = Translation::default();
     let mut declared: BTreeMap<SiteUrl, Option<&str>> = BTreeMap::new();
