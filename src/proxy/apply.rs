@@ -9,6 +9,7 @@ mod candidate;
 mod gather;
 mod haproxy;
 mod held;
+mod refused;
 mod standby;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,19 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::adapted::Outcome;
+use super::refused::Refusals;
 use super::{Applied, Effect, Proxies, ProxyError};
 use crate::clock;
 use crate::error::chain;
 use crate::host::files::{read_optional, write_atomic};
 use crate::model::AppName;
 use crate::proxy::Problem;
-use crate::proxy::caddy::{AppRoutes, Apps, CaddyAbilities, CaddyConfig, whole, within};
+use crate::proxy::caddy::{AppRoutes, Apps, CaddyAbilities, CaddyConfig, whole};
 use crate::proxy::certificates::shared_hosts;
 use crate::proxy::control::{CheckError, ControlError};
 use crate::proxy::render::{AppSites, Pages, Rendered};
@@ -31,21 +31,8 @@ pub(super) struct Served {
     /// `caddy.json` when it was compared or written last.
     file: Option<Stamp>,
     /// What it did not take with the others.
-    refused: BTreeMap<AppName, Refused>,
+    pub(super) refused: Refusals,
 }
-
-/// An app that Caddy refused, as it was then.
-struct Refused {
-    app: (Arc<AppSites>, Arc<AppRoutes>),
-    /// Caddy's words.
-    what: String,
-    since: Instant,
-}
-
-/// What Caddy refused may have been so for what is around it: it is tried again after this.
-const REFUSED: Duration = Duration::from_secs(60);
-/// So many parts of a whole that is refused are tried at once, each by a load.
-const TRIALS: usize = 16;
 
 impl Served {
     /// Whether this process has told Caddy anything.
@@ -267,12 +254,11 @@ impl Proxies {
         if self.is_served(&apps, pages) && self.runs_and_is_kept().await? {
             return Ok(());
         }
-        let wanted = whole(&self.settings, &apps, pages);
-        match self.load(&wanted, applied).await {
-            Err(ControlError::Refused { what, .. }) => {
-                return self.load_without_new(apps, pages, &what, applied).await;
+        match self.load_as_is(&apps, pages, applied).await {
+            Err(ProxyError::Control(ControlError::Refused { what, .. })) => {
+                self.load_without_new(apps, pages, &what, applied).await
             }
-            effect => self.loaded(effect?, apps, pages, &wanted).await,
+            ended => ended,
         }
     }
 
@@ -327,67 +313,8 @@ impl Proxies {
         }
     }
 
-    /// The whole was refused although each part passed: what changed is taken up part by part, and what is refused alone
-    /// left out; what worked stays. Pages are only data, and never the reason.
-    async fn load_without_new(
-        &mut self,
-        apps: Apps,
-        pages: &Pages,
-        what: &str,
-        applied: &mut Applied,
-    ) -> Result<(), ProxyError> {
-        let (mut good, mut new) = (Apps::new(), Apps::new());
-        let mut names = Vec::new();
-        let in_file = self.in_file(&apps).await;
-        for (name, app) in apps {
-            let served = self.served.apps.get(&name);
-            if served == Some(&app) || in_file.contains(&name) {
-                good.insert(name, app);
-            } else {
-                good.extend(served.cloned().map(|old| (name.clone(), old)));
-                names.push(name.clone());
-                new.insert(name, app);
-            }
-        }
-        self.load_as_is(&good, pages, applied).await?;
-        let mut left = vec![(names, Some(what.to_owned()))];
-        let mut trials = 0;
-        while let Some((mut names, known)) = left.pop() {
-            let refused = match known {
-                Some(what) => Some(what),
-                None if trials == TRIALS => Some("it was not tried alone".to_owned()),
-                None => {
-                    trials += 1;
-                    let parts = names.iter().filter_map(|name| new.get_key_value(name));
-                    let mut more = good.clone();
-                    more.extend(parts.map(|(name, app)| (name.clone(), app.clone())));
-                    match self.load_as_is(&more, pages, applied).await {
-                        Ok(()) => {
-                            good = more;
-                            None
-                        }
-                        Err(ProxyError::Control(ControlError::Refused { what, .. })) => Some(what),
-                        Err(error) => return Err(error),
-                    }
-                }
-            };
-            let Some(what) = refused else { continue };
-            if names.len() > 1 && trials < TRIALS {
-                let half = names.split_off(names.len() / 2);
-                left.extend([(half, None), (names, None)]);
-            } else {
-                let since = Instant::now();
-                let parts = names.into_iter().filter_map(|name| new.remove_entry(&name));
-                let refused =
-                    parts.map(|(name, app)| (name, Refused { app, what: what.clone(), since }));
-                self.served.refused.extend(refused);
-            }
-        }
-        self.say_refused(applied);
-        Ok(())
-    }
-
-    async fn load_as_is(
+    /// Loads these and no others, or says that Caddy refuses them.
+    pub(super) async fn load_as_is(
         &mut self,
         apps: &Apps,
         pages: &Pages,
@@ -396,46 +323,6 @@ impl Proxies {
         let wanted = whole(&self.settings, apps, pages);
         let effect = self.load(&wanted, applied).await?;
         self.loaded(effect, apps.clone(), pages, &wanted).await
-    }
-
-    /// For a process that has not told Caddy anything yet: which apps Caddy serves already as they are to be, by the file
-    /// that holds what it took last.
-    async fn in_file(&self, apps: &Apps) -> BTreeSet<AppName> {
-        if self.served.is_known() {
-            return BTreeSet::new();
-        }
-        let text = read_optional(&self.settings.caddy_file()).await.ok().flatten();
-        let text = String::from_utf8(text.unwrap_or_default()).unwrap_or_default();
-        within(&self.settings, apps, &text)
-    }
-
-    /// What Caddy has refused is tried again after some time, or when it changes.
-    pub(super) fn forgive_refused(&mut self, apps: &Apps, applied: &mut Applied) {
-        self.served.refused.retain(|name, refused| {
-            refused.since.elapsed() < REFUSED && apps.get(name) == Some(&refused.app)
-        });
-        for refused in self.served.refused.values() {
-            applied.wait(REFUSED.saturating_sub(refused.since.elapsed()));
-        }
-        self.say_refused(applied);
-    }
-
-    /// Of what Caddy has refused, what was there before is served on, and nothing of what is new.
-    pub(super) fn without_refused(&self, apps: &mut Apps) {
-        for (name, refused) in &self.served.refused {
-            if apps.get(name) == Some(&refused.app) {
-                apps.remove(name);
-                apps.extend(self.served.apps.get(name).map(|old| (name.clone(), old.clone())));
-            }
-        }
-    }
-
-    fn say_refused(&self, applied: &mut Applied) {
-        let refused = self.served.refused.iter();
-        applied.problems.extend(refused.map(|(name, refused)| {
-            let what = format!("Caddy refuses the whole with it: {}", refused.what);
-            Problem::new(format!("app/{name}"), what)
-        }));
     }
 
     /// Keeps what Caddy is to start with; `apps` are in it, and those that are served as they are.
