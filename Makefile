@@ -13,7 +13,18 @@ help: ## What there is
 demo: build ## Three real nodes on this machine, an app deployed, its page fetched through each node (as root)
 	@fixtures/demo
 
-test: fmt lint test-unit test-fuzz test-docs test-scripts test-proxies sim test-lab-itself test-lab test-matrix ## Everything that has to pass (as root: it starts a lab)
+# Labs mostly wait; what computes takes what they leave of the processors.
+test: fmt test-scripts deps ## Everything that has to pass (as root: it starts labs)
+	@MAKE=$(MAKE) fixtures/side-by-side test-builds lab-cache
+	@MAKE=$(MAKE) fixtures/side-by-side test-lab test-matrix test-lab-quick test-host
+
+test-host: # What needs no lab, one after the other
+	@nice -n 19 $(MAKE) --no-print-directory test-unit test-docs test-proxies test-sim test-fuzz
+
+test-all: test ## `make test`, then more of each: the lab's own test, fuzzing, 100,000 seeds, a twelfth of the matrix (hours, as root)
+	$(MAKE) test-lab-itself fuzz
+	$(MAKE) sim SEEDS=100000
+	$(MAKE) matrix-part
 
 deps: ## Install what building takes (Debian packages; says which)
 	@fixtures/build-deps
@@ -24,11 +35,18 @@ build: deps ## The binary
 fmt: ## Formatting, checked
 	cargo fmt --check
 
+# With the same features everywhere, what it depends on is compiled once.
+FEATURES := --features lab
 lint: deps ## Clippy, warnings denied
-	cargo clippy --all-targets --features lab -- -D warnings
+	cargo clippy --all-targets $(FEATURES) -- -D warnings
+
+# Before what runs side by side, which so waits for no build.
+test-builds: lint
+	cargo test --no-run $(FEATURES) --lib --bins --tests
+	cargo build $(FEATURES) --bin tandem --example matrix
 
 test-unit: deps ## Unit, property and scenario tests
-	cargo test --lib --bins --test scenarios --test plans
+	cargo test $(FEATURES) --lib --bins --test scenarios --test plans
 
 FUZZ_SECONDS ?= 20
 test-fuzz: deps ## The fuzz targets, 20 s each, on what apps may write (FUZZ_SECONDS=20)
@@ -39,33 +57,54 @@ fuzz: deps ## The same for longer, 600 s each; what was found is kept in fuzz/co
 	@fixtures/fuzz $(FUZZ_SECONDS)
 
 SEEDS ?= 2000
-sim: deps ## Simulated clusters under faults drawn from seeds (SEEDS=2000; SEED=n tells one seed's story)
-	cargo test --release --test sim -- $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+SIM_ARGS = $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+test-sim: deps ## Simulated clusters under faults drawn from seeds, by what the other tests built (SEEDS=2000)
+	cargo test $(FEATURES) --test sim -- $(SIM_ARGS)
+
+sim: deps ## The same with all optimisations, for many seeds (SEEDS=2000; SEED=n tells one seed's story)
+	cargo test --release --test sim -- $(SIM_ARGS)
 
 test-docs: deps ## The documentation builds and its examples run
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib
-	cargo test --doc
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib $(FEATURES)
+	cargo test --doc $(FEATURES)
 
 test-scripts: ## Shell scripts, checked
 	@fixtures/check-scripts
 
 test-proxies: deps ## What is rendered, given to the real HAProxy and Caddy of two generations (as root: it fetches them)
-	@fixtures/with-proxies cargo test --features lab --test proxies -- --test-threads=1
+	@fixtures/with-proxies cargo test $(FEATURES) --test proxies -- --test-threads=1
 
 test-lab-itself: ## The lab's own test: every part and every fault, without Tandem (as root)
 	env -u TANDEM_BIN fixtures/lab/selftest
 
-test-lab: build ## The tests on a real cluster of three nodes (as root)
-	@fixtures/with-lab cargo test --features lab --test lab -- --test-threads=1
+test-lab-quick: ## The lab's own test in short; in full if the lab has changed since it last passed here (as root)
+	env -u TANDEM_BIN fixtures/lab/selftest --if-changed
 
-test-matrix matrix: export LAB := tandem-matrix
-test-matrix: build ## The fixed part of the matrix, under 20 minutes (as root)
-	cargo build --features lab --example matrix
-	@$(TARGET)/debug/examples/matrix --sample --evidence $(TARGET)/matrix/sample
+lab-cache: ## What the labs need and is made once: packages, images (as root)
+	@$(LAB) cache
 
-matrix: build ## Every case under every fault at every step, for hours; goes on where it was broken off (as root; ARGS=--help)
-	cargo build --features lab --example matrix
-	@$(TARGET)/debug/examples/matrix --resume docs/matrix.jsonl --output docs/matrix.md --evidence $(TARGET)/matrix $(ARGS)
+LABS ?= 2
+test-lab: export LABS := $(LABS)
+test-lab: export LAB_TIMES := $(TARGET)/test/lab-times
+test-lab: deps ## The tests on real clusters of three nodes, two side by side (LABS=2; as root)
+	@mkdir -p $(dir $(LAB_TIMES)) && rm -f $(LAB_TIMES)
+	cargo test --no-run $(FEATURES) --test lab
+	@fixtures/with-lab cargo test $(FEATURES) --test lab -- --test-threads=$(LABS)
+
+test-matrix matrix matrix-part: export LAB := tandem-matrix
+test-matrix matrix matrix-part: MATRIX = $(TARGET)/debug/examples/matrix --labs $(LABS)
+test-matrix: deps ## The fixed part of the matrix (LABS=2; as root)
+	cargo build $(FEATURES) --bin tandem --example matrix
+	@$(MATRIX) --sample --evidence $(TARGET)/matrix/sample
+
+matrix: deps ## Every case under every fault at every step, for hours; goes on where it was broken off (as root; ARGS=--help)
+	cargo build $(FEATURES) --bin tandem --example matrix
+	@$(MATRIX) --resume docs/matrix.jsonl --output docs/matrix.md --evidence $(TARGET)/matrix $(ARGS)
+
+PART ?= 1/12
+matrix-part: deps ## A part of the matrix, results kept nowhere (LABS=2 PART=1/12; as root)
+	cargo build $(FEATURES) --bin tandem --example matrix
+	@$(MATRIX) --shard $(PART) --evidence $(TARGET)/matrix/part
 
 bench: PROFILE := debug
 bench: export LAB := tandem-bench
@@ -80,6 +119,7 @@ deny: ## Licences, bans and sources of the dependencies (compiles cargo-deny the
 	cargo deny check licenses bans sources
 
 clean-lab: ## End the demo's and the tests' labs and remove what they left
-	@$(LAB) down; LAB=tandem-test $(LAB) down; LAB=tandem-bench $(LAB) down; LAB=tandem-matrix $(LAB) down
+	@for lab in tandem tandem-test tandem-test-2 tandem-bench tandem-matrix tandem-matrix-2; do LAB=$$lab $(LAB) down; done
 
-.PHONY: help demo test deps build fmt lint sim fuzz test-fuzz test-unit test-docs test-scripts test-proxies test-lab-itself test-lab test-matrix matrix bench deny clean-lab
+.PHONY: help demo test test-all test-builds lab-cache test-host deps build fmt lint sim fuzz test-fuzz test-sim test-unit test-docs test-scripts \
+	test-proxies test-lab-itself test-lab-quick test-lab test-matrix matrix matrix-part bench deny clean-lab

@@ -41,6 +41,8 @@ mod lab {
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use clap::Parser;
@@ -81,6 +83,9 @@ struct Args {
     /// Only each Nth run, from the Ith on: I/N
     #[arg(long, value_parser = shard)]
     shard: Option<(usize, usize)>,
+    /// So many labs side by side, which take the runs from one list
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    labs: u8,
     /// Print the names of the runs and end
     #[arg(long)]
     list: bool,
@@ -131,20 +136,15 @@ fn main() -> ExitCode {
     }
     let mut book = Book::open(args.resume.as_deref());
     let survived = book.survived();
-    let left: Vec<_> = runs.iter().filter(|run| !survived.contains(&run.to_string())).collect();
-    let commit = commit();
-    let lab = Lab::unchecked();
-    let mut bench = None;
-    for (place, run) in left.iter().enumerate() {
-        let entry = carry_out(&args, &mut bench, run, &commit);
-        if args.json {
-            println!("{}", serde_json::to_string(&entry).unwrap());
-        } else {
-            println!("{:>4}/{} {}", place + 1, left.len(), entry.line());
+    let left = runs.iter().filter(|run| !survived.contains(&run.to_string())).collect();
+    let work = Work { args: &args, commit: commit(), left, taken: AtomicUsize::new(0) };
+    let shared = Mutex::new(&mut book);
+    std::thread::scope(|scope| {
+        for number in 1..=args.labs {
+            let (work, shared) = (&work, &shared);
+            scope.spawn(move || work.on_lab(&lab_name(number), shared));
         }
-        book.add(entry);
-    }
-    lab.run(&["down"]);
+    });
     let newest: Vec<_> = book.newest().into_iter().cloned().collect();
     let text = report::report(&newest, &if args.sample { runs } else { list::all() });
     match &args.output {
@@ -153,6 +153,41 @@ fn main() -> ExitCode {
         None => {}
     }
     if newest.iter().all(|entry| entry.survived) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What the labs have before them.
+struct Work<'a> {
+    args: &'a Args,
+    commit: String,
+    left: Vec<&'a Run>,
+    /// How many of them were taken.
+    taken: AtomicUsize,
+}
+
+impl Work<'_> {
+    /// Runs what no other lab has taken, until nothing is left.
+    fn on_lab(&self, name: &str, book: &Mutex<&mut Book>) {
+        let (lab, mut bench) = (Lab::named(name), None);
+        loop {
+            let place = self.taken.fetch_add(1, Ordering::Relaxed);
+            let Some(run) = self.left.get(place) else { break };
+            let entry = carry_out(self.args, &lab, &mut bench, run, &self.commit);
+            let mut book = book.lock().unwrap();
+            if self.args.json {
+                println!("{}", serde_json::to_string(&entry).unwrap());
+            } else {
+                println!("{:>4}/{} {}", place + 1, self.left.len(), entry.line());
+            }
+            book.add(entry);
+        }
+        lab.run(&["down"]);
+    }
+}
+
+/// `LAB`, and its name with a number for those beside it.
+fn lab_name(number: u8) -> String {
+    let first = std::env::var("LAB").unwrap_or_else(|_| "tandem".to_owned());
+    if number == 1 { first } else { format!("{first}-{number}") }
 }
 
 /// What is checked out, with a `+` if something is changed.
@@ -170,12 +205,11 @@ fn commit() -> String {
 }
 
 /// One run; the lab is made anew before the first one and after one that did not survive.
-fn carry_out(args: &Args, bench: &mut Option<Bench>, run: &Run, commit: &str) -> Entry {
+fn carry_out(args: &Args, lab: &Lab, bench: &mut Option<Bench>, run: &Run, commit: &str) -> Entry {
     let (began, at) = (Instant::now(), chrono::Utc::now().to_rfc3339());
     let mut seen = Seen::default();
-    let lab = Lab::unchecked();
     let tried = catch_unwind(AssertUnwindSafe(|| {
-        bench.get_or_insert_with(|| fresh(&lab)).run(&lab, run, &mut seen);
+        bench.get_or_insert_with(|| fresh(lab)).run(lab, run, &mut seen);
     }));
     if let Err(panic) = tried {
         let text = panic.downcast_ref::<String>().cloned();
@@ -187,7 +221,7 @@ fn carry_out(args: &Args, bench: &mut Option<Bench>, run: &Run, commit: &str) ->
         && let Some(bench) = bench.take()
     {
         let kept = catch_unwind(AssertUnwindSafe(|| {
-            evidence::keep(&args.evidence, &lab, &bench, run, &seen)
+            evidence::keep(&args.evidence, lab, &bench, run, &seen)
         }));
         match kept {
             Ok(folder) => eprintln!("kept: {}", folder.display()),

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::process::{lab_name, pids};
+use crate::process::pids;
+use crate::support::Lab;
 
 const PACE: Duration = Duration::from_millis(500);
 
@@ -18,10 +19,11 @@ pub(crate) struct Overlap {
 
 impl Overlap {
     /// Watches the app of that compose project.
-    pub(crate) fn start(project: &str) -> Self {
+    pub(crate) fn start(lab: &Lab, project: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (flag, project) = (stop.clone(), project.to_owned());
-        Self { stop, worker: std::thread::spawn(move || look(&project, &flag)) }
+        let (flag, groups) = (stop.clone(), format!("/tandem-lab.{}.", lab.name));
+        let volume = format!("/{project}_database ");
+        Self { stop, worker: std::thread::spawn(move || look(&groups, &volume, &flag)) }
     }
 
     /// The times at which it ran on more than one node.
@@ -31,12 +33,12 @@ impl Overlap {
     }
 }
 
-fn look(project: &str, stop: &AtomicBool) -> Vec<String> {
+fn look(groups: &str, volume: &str, stop: &AtomicBool) -> Vec<String> {
     let started = Instant::now();
     let mut story = Vec::new();
     let mut twice: Option<(Duration, BTreeSet<String>)> = None;
     loop {
-        let (at, nodes) = (started.elapsed(), masters(project));
+        let (at, nodes) = (started.elapsed(), masters(groups, volume));
         let ended = stop.load(Ordering::Relaxed);
         if nodes.len() < 2 || ended {
             if let Some((since, nodes)) = twice.take() {
@@ -55,19 +57,17 @@ fn look(project: &str, stop: &AtomicBool) -> Vec<String> {
 }
 
 /// The nodes on which the app's database runs: by its volume, and by the cgroup that it is in.
-fn masters(project: &str) -> BTreeSet<String> {
-    let prefix = format!("/tandem-lab.{}.", lab_name());
-    let volume = format!("/{project}_database ");
+fn masters(prefix: &str, volume: &str) -> BTreeSet<String> {
     let read = |pid: i32, file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
     pids()
         .filter_map(|pid| {
             let command = read(pid, "cmdline")?;
             let is_server = command.contains("bin/postgres\0-D\0");
-            if !is_server || !read(pid, "mountinfo")?.contains(&volume) {
+            if !is_server || !read(pid, "mountinfo")?.contains(volume) {
                 return None;
             }
             let groups = read(pid, "cgroup")?;
-            let (_, rest) = groups.split_once(&prefix)?;
+            let (_, rest) = groups.split_once(prefix)?;
             Some(rest.split('/').next()?.trim().to_owned())
         })
         .collect()

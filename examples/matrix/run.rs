@@ -106,7 +106,7 @@ impl Bench {
         let before = self.main.ledger.acknowledged.clone();
         let ledger = std::mem::take(&mut self.main.ledger);
         let writer = Writer::start(&lab.ip(through(run)), app.host, ledger);
-        let overlap = Overlap::start(&app.project);
+        let overlap = Overlap::start(lab, &app.project);
         if run.moment == Moment::Before {
             strike.strike();
             seen.struck = Some("before".to_owned());

@@ -65,20 +65,20 @@ impl<'a> Strike<'a> {
             | Fault::UpdateFails => Blow::Nothing,
             Fault::DiskFull => Blow::Fill,
             Fault::SendCut | Fault::ReceiveKilled | Fault::RestoreFails => {
-                std::os::unix::fs::symlink("/opt/lab/btrfs", process::path(node, WRAPPER))
+                std::os::unix::fs::symlink("/opt/lab/btrfs", process::path(lab, node, WRAPPER))
                     .unwrap_or_else(|error| panic!("{WRAPPER} on {node}: {error}"));
                 Blow::Wrap
             }
-            Fault::SshdGone => Blow::KillSshd(process::part(node, "sshd")),
+            Fault::SshdGone => Blow::KillSshd(process::part(lab, node, "sshd")),
             Fault::AgentKilled | Fault::AgentAway | Fault::UndoAgentKilled => {
-                Blow::Kill(process::part(node, "agent"))
+                Blow::Kill(process::part(lab, node, "agent"))
             }
-            Fault::DockerKilled => Blow::Kill(process::part(node, "docker")),
-            Fault::PowerOff | Fault::UndoPowerOff => Blow::Kill(process::init(node)),
-            Fault::LeaderKilled => {
-                Blow::KillLeader(NODES.map(|node| (node, process::part(node, "consul"))).into())
-            }
-            Fault::Partition => Blow::Unplug(process::cable(node)),
+            Fault::DockerKilled => Blow::Kill(process::part(lab, node, "docker")),
+            Fault::PowerOff | Fault::UndoPowerOff => Blow::Kill(process::init(lab, node)),
+            Fault::LeaderKilled => Blow::KillLeader(
+                NODES.map(|node| (node, process::part(lab, node, "consul"))).into(),
+            ),
+            Fault::Partition => Blow::Unplug(process::cable(lab, node)),
             Fault::TwoEvents | Fault::Destroy | Fault::Migrate => {
                 second.map_or(Blow::Nothing, Blow::Fire)
             }
@@ -105,7 +105,8 @@ impl<'a> Strike<'a> {
             }
             Blow::Unplug(cable) => set_link(cable, "down"),
             Blow::Wrap => {
-                std::fs::write(process::path(self.node, FLAG), self.fault.name()).unwrap();
+                std::fs::write(process::path(self.lab, self.node, FLAG), self.fault.name())
+                    .unwrap();
             }
             Blow::Fill => self.fill(),
             Blow::CutGit => drop(self.lab.run(&["cut-git", self.node])),
@@ -180,7 +181,7 @@ impl<'a> Strike<'a> {
             Blow::Wrap => {
                 for file in [WRAPPER, FLAG] {
                     // The flag may have been used up.
-                    let _ = std::fs::remove_file(process::path(node, file));
+                    let _ = std::fs::remove_file(process::path(self.lab, node, file));
                 }
             }
             Blow::Fill => self.empty(),
@@ -194,7 +195,7 @@ impl Drop for Strike<'_> {
     /// A wrapper that was never needed is no part of the next run.
     fn drop(&mut self) {
         if matches!(self.blow, Blow::Wrap) && !self.mended {
-            let _ = std::fs::remove_file(process::path(self.node, WRAPPER));
+            let _ = std::fs::remove_file(process::path(self.lab, self.node, WRAPPER));
         }
     }
 }

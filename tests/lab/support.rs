@@ -2,6 +2,7 @@
 
 mod clients;
 pub(crate) mod http;
+mod pool;
 mod repos;
 mod state;
 mod steady;
@@ -11,6 +12,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use pool::Lease;
 
 pub(crate) use clients::{KeptTls, Repeat, Said, tls_status};
 pub(crate) use http::{Load, get, get_tls, get_tls_of_anyone, tcp_line};
@@ -24,38 +27,57 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// A running lab of three nodes.
 pub(crate) struct Lab {
     script: PathBuf,
+    pub(crate) name: String,
+    /// None of the others has it.
+    lease: Option<Lease>,
 }
 
 impl Lab {
-    /// The lab that `make test-lab` started, healthy and without apps.
+    /// A lab that `make test-lab` started, healthy, without apps, and nobody else's.
     pub(crate) fn get() -> Self {
-        let lab = Self::unchecked();
-        let status: Value = serde_json::from_str(&lab.run(&["status", "--json"])).unwrap();
-        assert_eq!(status["up"], true, "no lab is up: run these tests through `make test-lab`");
+        let lease = pool::lease();
+        let mut lab = Self::named(&lease.lab);
+        lab.lease = Some(lease);
         lab.repair();
         lab.clear();
         lab
     }
 
-    /// The lab's commands, whatever state it is in.
-    pub(crate) fn unchecked() -> Self {
+    /// The commands of a lab, whatever state it is in.
+    pub(crate) fn named(name: &str) -> Self {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-        Self { script: root.join("fixtures/lab/lab") }
+        Self { script: root.join("fixtures/lab/lab"), name: name.to_owned(), lease: None }
     }
 
     /// Undoes the faults that a failed test left behind.
     fn repair(&self) {
-        for node in NODES {
-            self.run(&["restore-git", node]);
-            self.run(&["heal", node]);
-            for part in ["docker", "consul", "buttervolume", "sshd", "agent"] {
-                self.run(&["start", node, part]);
-            }
+        let status: Value = serde_json::from_str(&self.run(&["status", "--json"])).unwrap();
+        assert_eq!(status["up"], true, "no lab is up: run these tests through `make test-lab`");
+        for node in status["nodes"].as_array().unwrap() {
+            self.repair_node(node);
         }
         until("a leader and three agents", || {
             let agents = self.kv_keys("tandem/nodes/");
             (agents.len() == NODES.len()).then_some(())
         });
+    }
+
+    fn repair_node(&self, status: &Value) {
+        let node = status["name"].as_str().unwrap();
+        if status["git_cut"] != false {
+            self.run(&["restore-git", node]);
+        }
+        if status["power"] != "on" {
+            self.run(&["power-on", node]);
+        }
+        if status["partitioned"] != false {
+            self.run(&["heal", node]);
+        }
+        for part in ["docker", "consul", "buttervolume", "sshd", "agent"] {
+            if status["parts"][part] != "running" {
+                self.run(&["start", node, part]);
+            }
+        }
     }
 
     /// Destroys whatever apps there are, and removes what was written by hand.
@@ -81,7 +103,13 @@ impl Lab {
     }
 
     pub(crate) fn try_run(&self, args: &[&str]) -> Output {
-        Command::new(&self.script).args(args).stdin(Stdio::null()).output().unwrap()
+        self.command(args).stdin(Stdio::null()).output().unwrap()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.script);
+        command.args(args).env("LAB", &self.name);
+        command
     }
 
     /// Runs a command in a node.
@@ -95,8 +123,7 @@ impl Lab {
 
     /// Starts a command in a node and goes on.
     pub(crate) fn spawn(&self, node: &str, argv: &[&str]) -> std::process::Child {
-        Command::new(&self.script)
-            .args([&["exec", node], argv].concat())
+        self.command(&[&["exec", node], argv].concat())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -107,8 +134,8 @@ impl Lab {
     /// Runs a command in a node with something on its standard input.
     pub(crate) fn node_with_stdin(&self, node: &str, argv: &[&str], stdin: &[u8]) -> Output {
         use std::io::Write;
-        let mut child = Command::new(&self.script)
-            .args([&["exec", node], argv].concat())
+        let mut child = self
+            .command(&[&["exec", node], argv].concat())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -173,6 +200,23 @@ impl Lab {
     /// The agent's log on a node.
     pub(crate) fn agent_log(&self, node: &str) -> String {
         self.run(&["logs", node, "agent"])
+    }
+}
+
+impl Drop for Lab {
+    /// What the agents of a test that failed said last goes with the test's own words.
+    #[expect(clippy::print_stdout, reason = "the harness keeps it, and shows it with the failure")]
+    fn drop(&mut self) {
+        if self.lease.is_none() || !std::thread::panicking() {
+            return;
+        }
+        for node in NODES {
+            let output = self.try_run(&["logs", node, "agent"]);
+            let log = String::from_utf8_lossy(&output.stdout);
+            let lines: Vec<_> = log.lines().collect();
+            let end = lines[lines.len().saturating_sub(40)..].join("\n");
+            println!("\n--- end of the agent log of {node} ---\n{end}");
+        }
     }
 }
 
