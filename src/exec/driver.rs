@@ -320,7 +320,7 @@ impl<'a> Driver<'a> {
                 undo::undo(self.ctx, &deployment, index).await
             };
             match undone {
-                Ok(()) => return self.mark(index, Mark::Undone).await.map(|_| ()),
+                Ok(warnings) => return self.record_undone(index, warnings).await,
                 Err(error) => last = error.to_string(),
             }
             warn!(%step, attempt, reason = last, "undo failed");
@@ -332,6 +332,16 @@ impl<'a> Driver<'a> {
         let at = now();
         store::update(self.ctx, self.app, self.id, |deployment| {
             deployment.leave_undoing(&self.ctx.me, &last, &at)
+        })
+        .await
+        .map(|_| ())
+    }
+
+    async fn record_undone(&self, index: usize, warnings: Vec<String>) -> Result<(), ExecError> {
+        let at = now();
+        store::update(self.ctx, self.app, self.id, |deployment| {
+            deployment.warnings.extend(warnings.iter().cloned());
+            deployment.mark(index, Mark::Undone, &at)
         })
         .await
         .map(|_| ())

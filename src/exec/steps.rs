@@ -3,6 +3,8 @@
 pub(super) mod check;
 pub(super) mod checkouts;
 pub(super) mod compare;
+mod copies;
+pub(super) mod data;
 pub(super) mod images;
 pub(super) mod keys;
 mod local;

@@ -14,6 +14,7 @@ mod heard;
 mod intake;
 mod interruptions;
 mod lease;
+mod lost;
 mod migrate;
 mod moves;
 mod pick;

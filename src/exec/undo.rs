@@ -5,30 +5,34 @@ use super::error::StepError;
 use super::steps::{StepContext, checkouts, images, keys, migrate, project, transfer, volumes};
 use crate::model::deployment::{Deployment, Step};
 
-/// Undoes the step with this index.
+/// Undoes the step with this index. Returns what is worth a warning.
 pub(super) async fn undo(
     ctx: &Context,
     deployment: &Deployment,
     index: usize,
-) -> Result<(), StepError> {
+) -> Result<Vec<String>, StepError> {
     let step = StepContext::new(ctx, deployment, index)?;
     match &step.record.step {
-        Step::Checkout => checkouts::discard(&step).await,
+        Step::Checkout => checkouts::discard(&step).await?,
         Step::KeepImages => {
             images::restore(&step).await?;
-            images::release(&step).await.map(|_| ())
+            images::release(&step).await?;
         }
-        Step::Build => images::discard(&step).await,
-        Step::BeginMaintenance => keys::end_maintenance(&step).await.map(|_| ()),
-        Step::Stop => project::start_former(&step).await,
-        Step::Snapshot => volumes::restore(&step).await,
+        Step::Build => images::discard(&step).await?,
+        Step::BeginMaintenance => {
+            keys::end_maintenance(&step).await?;
+        }
+        Step::Stop => project::start_former(&step).await?,
+        Step::Snapshot => return volumes::restore(&step).await,
         // update.sh may have started containers and made volumes, too.
-        Step::PostMigrate | Step::Update | Step::Up => project::take_down(&step).await,
-        Step::Restore => transfer::take_back(&step).await,
+        Step::PostMigrate | Step::Update | Step::Up => project::take_down(&step).await?,
+        Step::Restore => transfer::take_back(&step).await?,
         // Here, because what is sent to this node is none of the sender's: it may have arrived in part or whole.
-        Step::Match | Step::SnapshotSource => migrate::drop_copies(&step).await.map(drop),
+        Step::Match | Step::SnapshotSource => {
+            migrate::drop_copies(&step).await?;
+        }
         // A copy that arrived whole is worth keeping; a torn one is not.
-        Step::ReceiveSeed | Step::Receive => transfer::drop_torn(&step).await,
+        Step::ReceiveSeed | Step::Receive => transfer::drop_torn(&step).await?,
         // These leave nothing behind that another step's undo does not take away.
         Step::Check
         | Step::Probe { .. }
@@ -43,7 +47,7 @@ pub(super) async fn undo(
         | Step::Replace
         | Step::Compare
         | Step::Send { .. }
-        | Step::AwaitHealthy => Ok(()),
+        | Step::AwaitHealthy => {}
         // Behind the commit nothing is undone; before it these have not run, or their transaction failed.
         Step::Commit
         | Step::Forget
@@ -57,6 +61,7 @@ pub(super) async fn undo(
         | Step::Remove
         | Step::Leave
         | Step::RemoveCheckouts { .. }
-        | Step::ReleaseImages => Ok(()),
+        | Step::ReleaseImages => {}
     }
+    Ok(Vec::new())
 }

@@ -38,6 +38,10 @@ pub trait Containers: Send + Sync {
     /// The directory of a volume of the driver `local`; none for any other volume, and for one that is gone.
     async fn local_volume(&self, name: &str) -> Result<Option<PathBuf>, DockerError>;
 
+    /// The containers that run, or are about to, and mount a volume, wherever they come from: services, one-offs of
+    /// `docker compose run`, foreign ones.
+    async fn users_of_volume(&self, name: &str) -> Result<Vec<VolumeUser>, DockerError>;
+
     /// Removes a volume that no container uses; one that is gone already is fine.
     async fn remove_volume(&self, name: &str) -> Result<(), DockerError>;
 
@@ -119,6 +123,15 @@ pub struct Container {
     pub config_hash: Option<String>,
     /// Directories and files of the machine that are mounted into it.
     pub binds: Vec<String>,
+}
+
+/// A container that has a volume mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeUser {
+    /// Its name.
+    pub name: String,
+    /// Whether it may write there.
+    pub writes: bool,
 }
 
 /// What a container does.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use chrono::{DateTime, Utc};
 
 use super::compose::FakeCompose;
-use super::docker::{Container, FakeContainers};
+use super::docker::{Container, FakeContainers, VolumeUser};
 use super::repository::FakeRepositories;
 use super::resources::FakeResources;
 use super::volume::{FakeSnapshot, FakeVolumes, Schedule, SnapshotName, Verified};
@@ -50,6 +50,16 @@ pub struct MachineState {
     pub snapshots: BTreeMap<SnapshotName, FakeSnapshot>,
     /// What the file system is to say of snapshots, where that is not what their names and contents tell.
     pub facts: BTreeMap<SnapshotName, Verified>,
+    /// What the file system is to say of volumes; nothing otherwise but that they are there.
+    pub volume_facts: BTreeMap<String, Verified>,
+    /// The snapshot that each volume was restored from.
+    pub restored: BTreeMap<String, SnapshotName>,
+    /// Volumes that the list leaves out, as buttervolume does when it can't ask about them.
+    pub unlisted: BTreeSet<String>,
+    /// The subvolumes inside volumes.
+    pub nested: BTreeMap<String, Vec<String>>,
+    /// Containers of no service that run and mount a volume, by its name.
+    pub strangers: BTreeMap<String, Vec<VolumeUser>>,
     /// Snapshots that are kept from purges.
     pub kept: BTreeSet<SnapshotName>,
     /// When each transfer that arrives now began.

@@ -3,6 +3,7 @@
 mod action;
 mod btrfs;
 mod buttervolume;
+mod compare;
 mod name;
 mod receptions;
 mod shelf;
@@ -21,7 +22,7 @@ use super::command::CommandError;
 use super::unix_http::UnixHttpError;
 
 pub use action::{Action, Schedule};
-pub use btrfs::Verified;
+pub use btrfs::{FillError, Verified};
 pub use buttervolume::{Buttervolume, ButtervolumeSettings};
 #[cfg(any(test, feature = "testing"))]
 pub use fake::{FakeSnapshot, FakeVolumes, Wire};
@@ -32,6 +33,13 @@ pub use name::SnapshotName;
 pub trait Volumes: Send + Sync {
     /// The names of all volumes, sorted.
     async fn list(&self) -> Result<Vec<String>, VolumeError>;
+
+    /// What the file system says of that very volume; `None` only if there is nothing of that name. A volume that can't be
+    /// asked about is an error, never an absent one.
+    async fn find(&self, volume: &str) -> Result<Option<Verified>, VolumeError>;
+
+    /// The subvolumes inside a volume, by their paths in it. Snapshots don't hold what they hold.
+    async fn nested(&self, volume: &str) -> Result<Vec<String>, VolumeError>;
 
     /// Makes an empty volume; one of that name that is there already is left as it is.
     async fn create(&self, volume: &str) -> Result<(), VolumeError>;
@@ -177,13 +185,24 @@ pub enum VolumeError {
         /// The cause.
         source: CommandError,
     },
+    /// The file system could not be asked about a volume.
+    #[error("cannot inspect the volume {volume}")]
+    InspectVolume {
+        /// The volume.
+        volume: String,
+        /// The cause.
+        source: CommandError,
+    },
+    /// The directory of the volumes could not be read.
+    #[error("cannot look at the volumes")]
+    Volumes(#[source] std::io::Error),
     /// Files could not be copied into a volume, or the copy differs.
     #[error("cannot fill the volume {volume}")]
     Fill {
         /// The volume.
         volume: String,
         /// The cause.
-        source: CommandError,
+        source: FillError,
     },
     /// A volume's size could not be told.
     #[error("cannot measure the volume {volume}")]

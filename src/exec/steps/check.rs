@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tracing::info;
 
-use super::{StepContext, volumes};
+use super::{StepContext, data, volumes};
 use crate::clock;
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
@@ -20,6 +20,7 @@ use crate::proxy::Policies;
 /// Refuses what would break a rule, and prepares the entry of the new version.
 pub(in crate::exec) async fn check(step: &StepContext<'_>) -> Result<Done, StepError> {
     let manifest = step.manifest(&step.new_project()).await?;
+    data::require_idle(step).await?;
     let page = own_page(step)?;
     let policies = policies(step).await?;
     let policy = policies.of_repo(&step.deployment.request.app().repo);

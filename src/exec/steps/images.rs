@@ -6,8 +6,10 @@ use crate::exec::error::StepError;
 use crate::host::docker::Image;
 use crate::model::deployment::Step;
 
-/// Tags every image in use, so that a build can't leave it without a name, and notes which tag it had.
+/// Tags every image in use, so that a build can't leave it without a name, and notes which tag it had. Before that, the data
+/// of the version that is to make room has to be here.
 pub(in crate::exec) async fn keep(step: &StepContext<'_>) -> Result<Done, StepError> {
+    super::data::require_movable(step).await?;
     let docker = &step.ctx.host.containers;
     let containers =
         docker.of_project(&step.project).await.map_err(|e| StepError::from_error(&e))?;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use tokio::time::{Duration, Instant};
 
-use super::StepContext;
 use super::transfer::{self, Announced};
+use super::{StepContext, volumes};
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
 use crate::exec::queue::Queue;
@@ -149,7 +149,7 @@ pub(in crate::exec) async fn copy(
 pub(in crate::exec) async fn replace(step: &StepContext<'_>) -> Result<Done, StepError> {
     let targets = step.output_of(&Step::Match);
     let kept = step.output_of(&Step::Snapshot);
-    let mut output = BTreeMap::new();
+    let (mut output, mut warnings) = (BTreeMap::new(), Vec::new());
     for (volume, text) in step.output_of(&Step::ReceiveCopy) {
         let copy = Announced::parse(&text)
             .ok_or_else(|| StepError::Lost(format!("{text:?} names no snapshot")))?;
@@ -161,11 +161,10 @@ pub(in crate::exec) async fn replace(step: &StepContext<'_>) -> Result<Done, Ste
                 "volume {target} has no snapshot of this migration; it is not replaced"
             )));
         }
-        let restored = step.ctx.host.volumes.restore(&copy.snapshot, target).await;
-        restored.map_err(|e| StepError::from_error(&e))?;
+        warnings.extend(volumes::put(step, &copy.snapshot, target).await?);
         output.insert(target.clone(), copy.snapshot.to_string());
     }
-    Ok(Done { output, ..Done::default() })
+    Ok(Done { output, warnings, ..Done::default() })
 }
 
 /// Runs the target's `post_migrate.sh`, if it has one.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{StepContext, local, volumes};
+use super::{StepContext, data, local, volumes};
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
 use crate::exec::health;
@@ -36,6 +36,7 @@ pub(in crate::exec) async fn build(step: &StepContext<'_>) -> Result<Done, StepE
 /// here on its data may be on its way to another one.
 pub(in crate::exec) async fn stop(step: &StepContext<'_>) -> Result<Done, StepError> {
     let project = running_project(step);
+    data::require_plain(step).await?;
     never_restart(step).await?;
     drain(step).await;
     step.ctx
@@ -48,6 +49,7 @@ pub(in crate::exec) async fn stop(step: &StepContext<'_>) -> Result<Done, StepEr
     let running: Vec<_> =
         left.iter().filter(|c| c.state.is_alive()).map(|c| c.name.as_str()).collect();
     if running.is_empty() {
+        data::require_quiet(step).await?;
         return Ok(Done::default());
     }
     Err(StepError::Failed(format!("still running after the stop: {}", running.join(", "))))
@@ -86,6 +88,8 @@ pub(in crate::exec) async fn start_former(step: &StepContext<'_>) -> Result<(), 
     let Some(project) = step.former_project() else {
         return Ok(());
     };
+    // Started without one of them, it would begin with an empty one.
+    data::require_held(step).await?;
     super::images::restore(step).await?;
     let manifest = start(step, &project).await?;
     set_restarts(step, &manifest).await?;
@@ -108,6 +112,7 @@ pub(in crate::exec) async fn update(step: &StepContext<'_>) -> Result<Done, Step
 /// Creates and starts the containers of the new version. Where it may be given up for one that runs on another node, a
 /// node that boots must not start it: Docker does so only after [`keep_running`].
 pub(in crate::exec) async fn up(step: &StepContext<'_>) -> Result<Done, StepError> {
+    require_former_volumes(step).await?;
     let manifest = start(step, &step.new_project()).await?;
     let former = step.deployment.former.as_ref();
     if former.is_some_and(|former| former.master != step.ctx.me) {
@@ -117,6 +122,21 @@ pub(in crate::exec) async fn up(step: &StepContext<'_>) -> Result<Done, StepErro
         set_restarts(step, &manifest).await?;
     }
     Ok(Done::default())
+}
+
+/// A volume that the former version had and the new one has is here by now: restored, or as it was. Compose would make an
+/// empty one.
+async fn require_former_volumes(step: &StepContext<'_>) -> Result<(), StepError> {
+    let (Ok(former), Ok(prepared)) = (step.former(), step.prepared()) else { return Ok(()) };
+    for volume in former.volumes.iter().filter(|volume| prepared.volumes.contains(volume)) {
+        if !data::is_here(step, volume).await? {
+            return Err(StepError::Failed(format!(
+                "volume {volume} is gone from {}: it would begin empty",
+                step.ctx.me
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Lets Docker start the containers as the compose file says, and starts those that ended since the version was found

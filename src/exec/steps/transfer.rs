@@ -8,7 +8,7 @@ use tokio::time::{Duration, Instant};
 use tracing::{info, warn};
 
 pub(super) use self::announced::Announced;
-use super::{StepContext, volumes};
+use super::{StepContext, data, volumes};
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
 use crate::host::volume::{SnapshotName, VolumeError};
@@ -27,8 +27,10 @@ const SMALL: Duration = Duration::from_secs(2);
 /// Tries of a send: a connection breaks now and then.
 const TRIES: u32 = 2;
 
-/// Notes how large each volume is. One that can't be measured is left out: the send will tell.
+/// Notes how large each volume is. One that can't be measured is left out: the send will tell. One that is not here, or
+/// could not be moved whole, ends the deployment while the app serves.
 pub(in crate::exec) async fn measure(step: &StepContext<'_>) -> Result<Done, StepError> {
+    data::require_movable(step).await?;
     super::project::read_running(step).await;
     let mut done = Done::default();
     for volume in volumes::present(step).await? {
@@ -99,6 +101,7 @@ pub(in crate::exec) async fn seed(
     step: &StepContext<'_>,
     to: &NodeName,
 ) -> Result<Done, StepError> {
+    data::require_held(step).await?;
     let address = step.address_of(to).await?;
     let mut output = BTreeMap::new();
     for round in 1..=ROUNDS {
@@ -127,6 +130,7 @@ pub(in crate::exec) async fn send(
     step: &StepContext<'_>,
     to: &NodeName,
 ) -> Result<Done, StepError> {
+    data::require_quiet(step).await?;
     let address = step.address_of(to).await?;
     let mut output = BTreeMap::new();
     for (volume, snapshot) in step.output_of(&Step::Snapshot) {
@@ -247,20 +251,10 @@ pub(in crate::exec) async fn drop_torn_of_strangers(
 /// Makes volumes of the verified snapshots.
 pub(in crate::exec) async fn restore(step: &StepContext<'_>) -> Result<Done, StepError> {
     let mut done = Done::default();
-    let before = step.output_of(&Step::Check);
     for (volume, text) in step.output_of(&Step::Receive) {
         let announced = Announced::parse(&text)
             .ok_or_else(|| StepError::Lost(format!("{text:?} names no snapshot")))?;
-        let restored = step.ctx.host.volumes.restore(&announced.snapshot, &volume).await;
-        let backup = restored.map_err(|e| StepError::from_error(&e))?;
-        // What a resumed step replaces is what it restored itself.
-        let was_here = before.contains_key(&format!("volume {volume}"));
-        if let Some(backup) = backup.filter(|_| was_here) {
-            done.warnings.push(format!(
-                "volume {volume} was left on {}; what it held is in {backup}",
-                step.ctx.me
-            ));
-        }
+        done.warnings.extend(volumes::put(step, &announced.snapshot, &volume).await?);
         done.output.insert(volume, announced.snapshot.to_string());
     }
     Ok(done)

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::StepContext;
+use super::{StepContext, data};
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
-use crate::host::volume::{Action, SnapshotName};
+use crate::host::volume::{Action, SnapshotName, VolumeError};
 use crate::model::Role;
 use crate::model::deployment::Step;
 use crate::model::manifest::Manifest;
@@ -21,7 +21,10 @@ pub(in crate::exec) async fn existing(
     let mut found: BTreeSet<String> =
         labelled.map_err(|e| StepError::from_error(&e))?.into_iter().collect();
     for volume in manifest.volumes.iter().filter(|volume| !volume.external) {
-        if docker.volume_exists(&volume.name).await.map_err(|e| StepError::from_error(&e))? {
+        // Docker takes buttervolume's word, and that calls a volume unknown which it could not ask about.
+        if docker.volume_exists(&volume.name).await.map_err(|e| StepError::from_error(&e))?
+            || volume.replicated && data::is_here(step, &volume.name).await?
+        {
             found.insert(volume.name.clone());
         }
     }
@@ -36,6 +39,11 @@ pub(in crate::exec) async fn remove(
     for name in names {
         let removed = step.ctx.host.containers.remove_volume(&name).await;
         removed.map_err(|e| StepError::from_error(&e))?;
+        // Docker takes a volume that buttervolume could not ask about for one that is gone.
+        let seam = &step.ctx.host.volumes;
+        if seam.find(&name).await.map_err(|e| StepError::from_error(&e))?.is_some() {
+            seam.remove_volume(&name).await.map_err(|e| StepError::from_error(&e))?;
+        }
     }
     Ok(())
 }
@@ -45,13 +53,24 @@ pub(in crate::exec) async fn present(
     step: &StepContext<'_>,
 ) -> Result<BTreeSet<String>, StepError> {
     let all = step.ctx.host.volumes.list().await.map_err(|e| StepError::from_error(&e))?;
-    let named = &step.former()?.volumes;
     let own = step.project.volume("");
-    Ok(all.into_iter().filter(|name| named.contains(name) || name.starts_with(&own)).collect())
+    let mut found: BTreeSet<String> =
+        all.into_iter().filter(|name| name.starts_with(&own)).collect();
+    for volume in &step.former()?.volumes {
+        if data::is_here(step, volume).await? {
+            found.insert(volume.clone());
+        }
+    }
+    Ok(found)
 }
 
-/// Takes a snapshot of every BTRFS volume that the app has here, and notes its name.
+/// Takes a snapshot of every BTRFS volume that the app has here, and notes its name. Where the app goes on, it goes on with
+/// all of them; what is destroyed may have lost some.
 pub(in crate::exec) async fn snapshot(step: &StepContext<'_>) -> Result<Done, StepError> {
+    if step.deployment.placement.is_some() {
+        data::require_held(step).await?;
+    }
+    data::require_quiet(step).await?;
     let present = present(step).await?;
     let mut done = Done::default();
     for volume in &present {
@@ -67,21 +86,39 @@ pub(in crate::exec) async fn snapshot(step: &StepContext<'_>) -> Result<Done, St
 }
 
 /// Undo of [`snapshot`]: what the new version may have written is set aside, the volumes are as they were.
-pub(in crate::exec) async fn restore(step: &StepContext<'_>) -> Result<(), StepError> {
+pub(in crate::exec) async fn restore(step: &StepContext<'_>) -> Result<Vec<String>, StepError> {
     let writes = [Step::Up, Step::Update, Step::Replace, Step::PostMigrate];
     if !writes.iter().any(|writer| step.has_begun_here(writer)) {
-        return Ok(());
+        return Ok(Vec::new());
     }
+    let mut warnings = Vec::new();
     for (volume, snapshot) in &step.record.output {
         let snapshot = SnapshotName::parse(snapshot).map_err(|e| StepError::from_error(&e))?;
-        step.ctx
-            .host
-            .volumes
-            .restore(&snapshot, volume)
-            .await
-            .map_err(|e| StepError::from_error(&e))?;
+        warnings.extend(put(step, &snapshot, volume).await?);
     }
-    Ok(())
+    Ok(warnings)
+}
+
+/// Puts what a snapshot holds in the place of a volume that nothing uses; one that is just that already stays. What was there before is kept by buttervolume as
+/// a snapshot: that is worth a warning, whoever put it there.
+pub(in crate::exec) async fn put(
+    step: &StepContext<'_>,
+    snapshot: &SnapshotName,
+    volume: &str,
+) -> Result<Option<String>, StepError> {
+    data::require_unused(step, volume).await?;
+    let (seam, failed) = (&step.ctx.host.volumes, |e: VolumeError| StepError::from_error(&e));
+    let (there, from) =
+        (seam.find(volume).await.map_err(failed)?, seam.facts(snapshot).await.map_err(failed)?);
+    if there.zip(from).is_some_and(|(there, from)| there.is_untouched_copy_of(&from)) {
+        return Ok(None);
+    }
+    let backup = step.ctx.host.volumes.restore(snapshot, volume).await;
+    let backup = backup.map_err(|e| StepError::from_error(&e))?;
+    let me = &step.ctx.me;
+    Ok(backup.map(|backup| {
+        format!("volume {volume} on {me} was replaced by {snapshot}; what it held is in {backup}")
+    }))
 }
 
 /// Nothing is removed before its copy is there: every volume of the app that exists has the snapshot of this

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::host::compose::{Compose, ComposeError, FakeCompose, Project};
+use crate::host::docker::VolumeUser;
 use crate::host::fake::FakeMachine;
 
 /// Each version writes its name into the volumes when it starts, `last` before it stops, and `update.sh` its own.
@@ -17,11 +18,19 @@ pub(super) struct LiveCompose {
     fail_after: Mutex<BTreeMap<&'static str, u32>>,
     /// Whether `update.sh` starts a container and leaves it.
     pub(super) untidy_update: Mutex<bool>,
+    /// The volume that a foreign container begins to write to when the app is stopped.
+    pub(super) stranger: Mutex<Option<String>>,
 }
 
 impl LiveCompose {
     pub(super) fn new(inner: Arc<FakeCompose>, machine: FakeMachine) -> Self {
-        Self { inner, machine, fail_after: Mutex::default(), untidy_update: Mutex::default() }
+        Self {
+            inner,
+            machine,
+            fail_after: Mutex::default(),
+            untidy_update: Mutex::default(),
+            stranger: Mutex::default(),
+        }
     }
 
     /// Makes the next calls of a method do their work and fail all the same.
@@ -54,6 +63,11 @@ impl LiveCompose {
         let text = std::fs::read_to_string(project.dir.join("VERSION"));
         text.unwrap_or_else(|_| "unknown".to_owned())
     }
+}
+
+/// A container of `docker compose run`.
+pub(super) fn stranger() -> VolumeUser {
+    VolumeUser { name: "import-run-1".to_owned(), writes: true }
 }
 
 #[async_trait]
@@ -108,6 +122,9 @@ impl Compose for LiveCompose {
         self.inner.stop(project, stop_grace).await?;
         if runs {
             self.write(project, "last;");
+        }
+        if let Some(volume) = self.stranger.lock().unwrap().take() {
+            self.machine.state().strangers.insert(volume, vec![stranger()]);
         }
         self.outcome("stop", ())
     }

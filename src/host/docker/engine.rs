@@ -21,7 +21,7 @@ use futures_util::StreamExt;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
-use super::{Container, Containers, DockerError, ExecOutput, Image};
+use super::{Container, Containers, DockerError, ExecOutput, Image, VolumeUser};
 use crate::model::ProjectName;
 
 use streams::{append, collect, exec};
@@ -180,6 +180,19 @@ impl Containers for DockerEngine {
             Ok(_) | Err(DockerError::NoSuch { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    async fn users_of_volume(&self, name: &str) -> Result<Vec<VolumeUser>, DockerError> {
+        let alive = ["running", "paused", "restarting"].map(str::to_owned).to_vec();
+        let filters = HashMap::from([
+            ("volume".to_owned(), vec![name.to_owned()]),
+            ("status".to_owned(), alive),
+        ]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let listed = self
+            .ask("list containers", DEADLINE, |docker| docker.list_containers(Some(options)))
+            .await?;
+        Ok(listed.into_iter().map(|summary| facts::volume_user(summary, name)).collect())
     }
 
     async fn remove_volume(&self, name: &str) -> Result<(), DockerError> {

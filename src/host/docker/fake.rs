@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::{Container, Containers, DockerError, ExecOutput, Health, Image, State};
+use super::{Container, Containers, DockerError, ExecOutput, Health, Image, State, VolumeUser};
 use crate::host::fake::{Failures, FakeMachine, full_reference, lock};
 use crate::model::ProjectName;
 
@@ -103,6 +103,18 @@ impl Containers for FakeContainers {
         let made = state.project_volumes.values().any(|v| v.contains(name));
         let local = made && !state.volumes.contains_key(name);
         Ok(local.then(|| PathBuf::from("/var/lib/docker/volumes").join(name)))
+    }
+
+    async fn users_of_volume(&self, name: &str) -> Result<Vec<VolumeUser>, DockerError> {
+        self.failures.take("users_of_volume")?;
+        let state = self.machine.state();
+        let of_it = state.containers.iter().filter(|(project, _)| {
+            name.strip_prefix(project.as_str()).is_some_and(|rest| rest.starts_with('_'))
+        });
+        let alive = of_it.flat_map(|(_, own)| own).filter(|container| container.state.is_alive());
+        let services = alive.map(|own| VolumeUser { name: own.name.clone(), writes: true });
+        let strangers = state.strangers.get(name).into_iter().flatten().cloned();
+        Ok(services.chain(strangers).collect())
     }
 
     async fn remove_volume(&self, name: &str) -> Result<(), DockerError> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::compare;
 use crate::host::command::{Command, CommandError};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -28,6 +29,10 @@ pub struct Verified {
     pub received_at: Option<DateTime<Utc>>,
     /// Moves when it changes and the file system commits that (every 30 s).
     pub generation: Option<u64>,
+    /// The generation that it came to be in: the file system counts on, whatever the clock says.
+    pub created_generation: Option<u64>,
+    /// The number that it has in its file system: a later one has a higher one.
+    pub number: Option<u64>,
 }
 
 impl Verified {
@@ -39,6 +44,14 @@ impl Verified {
     /// Whether it is what a transfer left that broke off, or one that is still under way.
     pub fn is_torn(&self) -> bool {
         !self.read_only && self.received_uuid.is_none()
+    }
+
+    /// Whether it was made of that snapshot, and nothing was written to it since.
+    pub fn is_untouched_copy_of(&self, snapshot: &Self) -> bool {
+        self.parent_uuid.is_some()
+            && self.parent_uuid == snapshot.uuid
+            && self.generation.is_some()
+            && self.generation == self.created_generation
     }
 
     /// Since when this node has had what it holds: a snapshot of a copy holds nothing newer than the copy.
@@ -66,12 +79,51 @@ pub(super) async fn snapshot(from: &Path, to: &Path) -> Result<(), CommandError>
     command.arg(from).arg(to).run(DEADLINE).await.map(drop)
 }
 
-/// Copies what is below a directory, with owners, modes, links and attributes, and compares the copy by its content.
-pub(super) async fn fill(path: &Path, directory: &Path) -> Result<(), CommandError> {
+/// The subvolumes below one, by their paths in it.
+pub(super) async fn nested(path: &Path) -> Result<Vec<String>, CommandError> {
+    let command = Command::new("btrfs").args(["subvolume", "list", "-o", "--"]).arg(path);
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    Ok(parse_nested(&command.run(DEADLINE).await?.stdout, &name.unwrap_or_default()))
+}
+
+/// A line is `ID 262 gen 11 top level 258 path volumes/v/inner`: the path begins at the top of the file system or at what
+/// is mounted of it.
+fn parse_nested(text: &str, volume: &str) -> Vec<String> {
+    let inner = format!("/{volume}/");
+    let paths = text.lines().filter_map(|line| line.split_once(" path ")).map(|(_, path)| path);
+    let in_it = |path: &str| {
+        let rooted = format!("/{path}");
+        rooted.split_once(&inner).map_or(path.to_owned(), |(_, rest)| rest.to_owned())
+    };
+    paths.map(in_it).collect()
+}
+
+/// Why the files of a directory are not in a volume.
+#[derive(Debug, thiserror::Error)]
+pub enum FillError {
+    /// They could not be copied.
+    #[error(transparent)]
+    Copy(#[from] CommandError),
+    /// The copy could not be compared with them.
+    #[error("the copy can't be compared")]
+    Compare(#[source] std::io::Error),
+    /// The copy is another.
+    #[error("the copy differs: {0}")]
+    Differs(String),
+}
+
+/// Copies what is below a directory, with owners, modes, links and attributes, sockets and pipes as what they are, and
+/// compares the copy by its content.
+pub(super) async fn fill(path: &Path, directory: &Path) -> Result<(), FillError> {
     let copy = Command::new("cp").args(["--archive", "--reflink=auto", "--"]);
     copy.arg(directory.join(".")).arg(path).run(WALK).await?;
-    let compare = Command::new("diff").args(["--recursive", "--brief", "--no-dereference", "--"]);
-    compare.arg(directory).arg(path).run(WALK).await.map(drop)
+    let (original, copy) = (directory.to_owned(), path.to_owned());
+    let compared = tokio::task::spawn_blocking(move || compare::difference(&original, &copy));
+    let found = compared.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    match found.map_err(FillError::Compare)? {
+        None => Ok(()),
+        Some(difference) => Err(FillError::Differs(difference)),
+    }
 }
 
 /// What `du` counts, in bytes: a walk over every file. What can't be read is counted as nothing.
@@ -96,6 +148,8 @@ fn parse(text: &str) -> Verified {
         created_at: field("Creation time").and_then(|text| time(&text)),
         received_at: field("Receive time").and_then(|text| time(&text)),
         generation: field("Generation").and_then(|text| text.parse().ok()),
+        created_generation: field("Gen at creation").and_then(|text| text.parse().ok()),
+        number: field("Subvolume ID").and_then(|text| text.parse().ok()),
     }
 }
 
@@ -163,6 +217,14 @@ mod tests {
         assert_eq!(parse(&copy).held_since(), parse(&copy).created_at);
         let snapshot_of_it = line("Creation time", "11:00:00") + &line("Receive time", "10:00:05");
         assert_eq!(parse(&snapshot_of_it).held_since(), parse(&copy).received_at);
+    }
+
+    #[test]
+    fn subvolumes_in_a_volume_have_their_paths_in_it() {
+        let listed = "ID 262 gen 11 top level 258 path volumes/p_data/n\nID 263 gen 12 top level 258 path var/volumes/p_data/a b/c\n";
+        assert_eq!(parse_nested(listed, "p_data"), ["n", "a b/c"]);
+        assert_eq!(parse_nested("ID 262 gen 11 top level 5 path p_data/n", "p_data"), ["n"]);
+        assert!(parse_nested("", "p_data").is_empty());
     }
 
     #[test]

@@ -72,8 +72,40 @@ impl Volumes for Buttervolume {
     async fn list(&self) -> Result<Vec<String>, VolumeError> {
         let call = self.post("list", "volumes", "/VolumeDriver.List", json!({}));
         let mut names = self.call(call).await?.names("Volumes")?;
+        // buttervolume leaves out every volume that it could not ask the file system about.
+        let dir = self.settings.volumes.clone();
+        names.extend(blocking(move || subvolumes(&dir)).await.map_err(VolumeError::Volumes)?);
         names.sort();
+        names.dedup();
         Ok(names)
+    }
+
+    async fn find(&self, volume: &str) -> Result<Option<Verified>, VolumeError> {
+        check_volume(volume)?;
+        let path = self.settings.volumes.join(volume);
+        match tokio::fs::symlink_metadata(&path).await {
+            // The directory of the volumes itself has to be there: a disk that is not mounted is no empty one.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let dir = tokio::fs::metadata(&self.settings.volumes).await;
+                return dir.map(|_| None).map_err(VolumeError::Volumes);
+            }
+            Err(error) => return Err(VolumeError::Volumes(error)),
+            Ok(_) => {}
+        }
+        let shown = btrfs::show(&path).await.map_err(|source| {
+            let volume = volume.to_owned();
+            VolumeError::InspectVolume { volume, source }
+        })?;
+        Ok(Some(shown))
+    }
+
+    async fn nested(&self, volume: &str) -> Result<Vec<String>, VolumeError> {
+        check_volume(volume)?;
+        let path = self.settings.volumes.join(volume);
+        btrfs::nested(&path).await.map_err(|source| {
+            let volume = volume.to_owned();
+            VolumeError::InspectVolume { volume, source }
+        })
     }
 
     async fn create(&self, volume: &str) -> Result<(), VolumeError> {
@@ -268,6 +300,30 @@ impl Volumes for Buttervolume {
         let found = blocking(|| receptions(Path::new("/proc"))).await;
         found.map_err(VolumeError::Processes)
     }
+}
+
+/// The inode of a subvolume's root, in every btrfs.
+const ROOT_INODE: u64 = 256;
+
+/// The subvolumes in a directory, without asking the file system about each; none where there is no directory.
+fn subvolumes(dir: &Path) -> io::Result<Vec<String>> {
+    use std::os::unix::fs::MetadataExt;
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let facts = entry.metadata()?;
+        if facts.is_dir()
+            && facts.ino() == ROOT_INODE
+            && let Ok(name) = entry.file_name().into_string()
+        {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 /// Works on the directory of the snapshots, apart from the tasks that must not wait.

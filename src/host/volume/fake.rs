@@ -25,6 +25,15 @@ pub struct FakeSnapshot {
     pub torn: bool,
 }
 
+impl FakeSnapshot {
+    fn uuid(&self) -> Option<String> {
+        Some(match self.received {
+            true => format!("copy-of-{}", self.origin),
+            false => self.origin.clone(),
+        })
+    }
+}
+
 /// What connects machines in memory: those that can be sent to, by address, and the clock that they share. What is sent
 /// to another address arrives nowhere.
 #[derive(Debug, Default)]
@@ -107,7 +116,34 @@ fn refused(operation: &'static str, subject: &str, why: &str) -> VolumeError {
 impl Volumes for FakeVolumes {
     async fn list(&self) -> Result<Vec<String>, VolumeError> {
         self.failures.take("list")?;
-        Ok(self.machine.state().volumes.keys().cloned().collect())
+        let state = self.machine.state();
+        let listed = state.volumes.keys().filter(|name| !state.unlisted.contains(*name));
+        Ok(listed.cloned().collect())
+    }
+
+    async fn find(&self, volume: &str) -> Result<Option<Verified>, VolumeError> {
+        self.failures.take("find")?;
+        let state = self.machine.state();
+        if !state.volumes.contains_key(volume) {
+            return Ok(None);
+        }
+        if let Some(facts) = state.volume_facts.get(volume) {
+            return Ok(Some(facts.clone()));
+        }
+        let from = state.restored.get(volume).and_then(|from| state.snapshots.get(from));
+        let unchanged = from.filter(|from| Some(&from.content) == state.volumes.get(volume));
+        Ok(Some(unchanged.map_or_else(Verified::default, |from| Verified {
+            parent_uuid: from.uuid(),
+            generation: Some(1),
+            created_generation: Some(1),
+            ..Verified::default()
+        })))
+    }
+
+    async fn nested(&self, volume: &str) -> Result<Vec<String>, VolumeError> {
+        self.failures.take("nested")?;
+        let state = self.machine.state();
+        Ok(state.nested.get(volume).cloned().unwrap_or_default())
     }
 
     async fn create(&self, volume: &str) -> Result<(), VolumeError> {
@@ -206,6 +242,7 @@ impl Volumes for FakeVolumes {
         let backup = if there { Some(self.take_snapshot(target)?) } else { None };
         let mut state = self.machine.state();
         state.volumes.insert(target.to_owned(), found.content);
+        state.restored.insert(target.to_owned(), snapshot.clone());
         Ok(backup)
     }
 
@@ -269,10 +306,7 @@ impl Volumes for FakeVolumes {
         let found = state.snapshots.get(snapshot).cloned();
         Ok(found.map(|found| Verified {
             read_only: !found.torn,
-            uuid: Some(match found.received {
-                true => format!("copy-of-{}", found.origin),
-                false => found.origin.clone(),
-            }),
+            uuid: found.uuid(),
             parent_uuid: None,
             received_uuid: (found.received && !found.torn).then_some(found.origin),
             ..Verified::default()

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tandem::host::docker::{Container, Containers, DockerError, ExecOutput, FakeContainers, Image};
+use tandem::host::docker::{
+    Container, Containers, DockerError, ExecOutput, FakeContainers, Image, VolumeUser,
+};
 use tandem::model::ProjectName;
 
 use crate::checks;
@@ -66,6 +68,12 @@ impl Containers for SimContainers {
         let (inner, volume) = (self.inner.clone(), name.to_owned());
         let effect = async move { inner.local_volume(&volume).await };
         self.call(format!("local_volume {name}"), effect).await
+    }
+
+    async fn users_of_volume(&self, name: &str) -> Result<Vec<VolumeUser>, DockerError> {
+        let (inner, volume) = (self.inner.clone(), name.to_owned());
+        let effect = async move { inner.users_of_volume(&volume).await };
+        self.call(format!("users_of_volume {name}"), effect).await
     }
 
     async fn remove_volume(&self, name: &str) -> Result<(), DockerError> {

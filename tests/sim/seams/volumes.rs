@@ -45,6 +45,18 @@ impl Volumes for SimVolumes {
             .await
     }
 
+    async fn find(&self, volume: &str) -> Result<Option<Verified>, VolumeError> {
+        let (inner, name) = (self.inner.clone(), volume.to_owned());
+        let effect = async move { inner.find(&name).await };
+        self.call("find", volume.to_owned(), Pace::Short, effect).await
+    }
+
+    async fn nested(&self, volume: &str) -> Result<Vec<String>, VolumeError> {
+        let (inner, name) = (self.inner.clone(), volume.to_owned());
+        let effect = async move { inner.nested(&name).await };
+        self.call("nested", volume.to_owned(), Pace::Short, effect).await
+    }
+
     async fn create(&self, volume: &str) -> Result<(), VolumeError> {
         let (inner, name) = (self.inner.clone(), volume.to_owned());
         let effect = async move { inner.create(&name).await };

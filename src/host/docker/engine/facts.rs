@@ -8,7 +8,7 @@ use bollard::models::{
     Health as DockerHealth, HealthStatusEnum, MountPoint, RestartPolicy, RestartPolicyNameEnum,
 };
 
-use crate::host::docker::{Container, Health, State};
+use crate::host::docker::{Container, Health, State, VolumeUser};
 
 const MAX_PROBE: usize = 1000;
 
@@ -18,6 +18,17 @@ pub(super) fn is_one_off(summary: &ContainerSummary) -> bool {
     labels
         .and_then(|labels| labels.get("com.docker.compose.oneoff"))
         .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
+/// A container as the user of a volume that it mounts. Where the mount can't be told, it may write.
+pub(super) fn volume_user(summary: ContainerSummary, volume: &str) -> VolumeUser {
+    let names = summary.names.unwrap_or_default();
+    let name = names.first().map(|name| name.trim_start_matches('/').to_owned());
+    let mounts = summary.mounts.unwrap_or_default();
+    let mut of_it = mounts.iter().filter(|mount| mount.name.as_deref() == Some(volume)).peekable();
+    let unknown = of_it.peek().is_none();
+    let writes = unknown || of_it.any(|mount| mount.rw.unwrap_or(true));
+    VolumeUser { name: name.or(summary.id).unwrap_or_default(), writes }
 }
 
 pub(super) fn container(facts: ContainerInspectResponse) -> Container {

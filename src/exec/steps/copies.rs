@@ -1,0 +1,91 @@
+//! Where else an app's data is, for whoever finds it gone.
+
+use chrono::{DateTime, Utc};
+
+use super::StepContext;
+use crate::clock;
+use crate::consul::kv::Entry;
+use crate::model::{NodeName, keys};
+use crate::replication::{ReplicaState, age};
+
+/// A copy of a volume, by the word of the node that has it.
+struct Copy {
+    node: NodeName,
+    snapshot: String,
+    taken_at: Option<DateTime<Utc>>,
+}
+
+/// A line for each volume that is not where it should be, with its newest copy, and the ways on.
+pub(super) async fn tell(step: &StepContext<'_>, missing: &[&str]) -> Vec<String> {
+    let published = published(step).await;
+    let mut lines = Vec::new();
+    let mut from = None;
+    for volume in missing {
+        let me = &step.ctx.me;
+        let copy = newest_published(&published, volume);
+        let what = match (&copy, newest_here(step, volume).await) {
+            (Some(copy), _) => {
+                let old = copy.taken_at.map(|taken| age(clock::now() - taken));
+                let old = old.map(|old| format!(", {old} old")).unwrap_or_default();
+                format!("its newest verified copy is {} on {}{old}", copy.snapshot, copy.node)
+            }
+            (None, Some(snapshot)) => format!(
+                "no other node has told of a copy; the newest snapshot here is {snapshot} (buttervolume restore \
+                 {snapshot} {volume})"
+            ),
+            (None, None) => "no node has told of a copy".to_owned(),
+        };
+        from = from.or(copy.map(|copy| copy.node));
+        lines.push(format!("volume {volume} is gone from {me}: {what}"));
+    }
+    lines.push(ways(step, from.as_ref()));
+    lines
+}
+
+/// The commands that lead on.
+fn ways(step: &StepContext<'_>, from: Option<&NodeName>) -> String {
+    let empty = "to begin empty, destroy the app first (snapshots are kept)";
+    let Some(node) = from else { return empty.to_owned() };
+    let app = step.deployment.request.app();
+    let payload = serde_json::json!({
+        "repo": app.repo.as_str(), "branch": app.branch.as_str(), "master": node, "slave": step.ctx.me,
+        "from_replica": true,
+    });
+    format!("to go on with the copies, run: consul event -name=deploy '{payload}'; {empty}")
+}
+
+async fn published(step: &StepContext<'_>) -> Vec<(NodeName, ReplicaState)> {
+    let listing = step.ctx.cluster.kv.list(keys::REPLICAS).await;
+    // Without Consul the copies can't be named; that the volume is gone is the news.
+    let entries = listing.map(|listing| listing.entries).unwrap_or_default();
+    let read = |entry: &Entry| {
+        let (app, node) = keys::parse_replica(&entry.key)?;
+        let state = serde_json::from_slice(&entry.value).ok()?;
+        (app == step.app).then_some((node, state))
+    };
+    entries.iter().filter_map(read).collect()
+}
+
+fn newest_published(published: &[(NodeName, ReplicaState)], volume: &str) -> Option<Copy> {
+    let copies = published.iter().filter_map(|(node, state)| {
+        let copy = state.volumes.get(volume)?.as_ref()?;
+        let (snapshot, taken_at) = (copy.snapshot.clone(), Some(copy.taken_at));
+        Some(Copy { node: node.clone(), snapshot, taken_at })
+    });
+    copies.max_by_key(|copy| copy.taken_at)
+}
+
+/// The newest whole snapshot on this node itself.
+async fn newest_here(step: &StepContext<'_>, volume: &str) -> Option<String> {
+    let seam = &step.ctx.host.volumes;
+    let names = seam.snapshots(volume).await.unwrap_or_default();
+    let mut newest = None;
+    for name in names.into_iter().filter(|name| name.sent_to().is_none()) {
+        if let Ok(Some(facts)) = seam.facts(&name).await
+            && facts.read_only
+        {
+            newest = newest.max(Some((facts.number, name.to_string())));
+        }
+    }
+    newest.map(|(_, name)| name)
+}
