@@ -19,7 +19,7 @@ test: fmt test-scripts deps ## Everything that has to pass (as root: it starts l
 	@MAKE=$(MAKE) fixtures/side-by-side test-lab test-matrix test-lab-quick test-host
 
 test-host: # What needs no lab, one after the other
-	@nice -n 19 $(MAKE) --no-print-directory test-unit test-docs test-proxies test-sim test-fuzz
+	@nice -n 19 $(MAKE) --no-print-directory test-unit test-proxies test-sim test-docs test-fuzz
 
 test-all: test ## `make test`, then more of each: the lab's own test, fuzzing, 100,000 seeds, a twelfth of the matrix (hours, as root)
 	$(MAKE) test-lab-itself fuzz
@@ -64,8 +64,9 @@ test-sim: deps ## Simulated clusters under faults drawn from seeds, by what the 
 sim: deps ## The same with all optimisations, for many seeds (SEEDS=2000; SEED=n tells one seed's story)
 	cargo test --release --test sim -- $(SIM_ARGS)
 
-test-docs: deps ## The documentation builds and its examples run
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib $(FEATURES)
+test-docs: deps ## The documentation builds and its examples run; the binary compiles without what tests add
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib
+	cargo check --bin tandem
 	cargo test --doc $(FEATURES)
 
 test-scripts: ## Shell scripts, checked

@@ -131,7 +131,10 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let runs = args.runs();
     if args.list {
-        runs.iter().for_each(|run| println!("{run}"));
+        for run in &runs {
+            let adds = sample::adds(&run.to_string()).map(|what| format!("\t{what}"));
+            println!("{run}{}", adds.unwrap_or_default());
+        }
         return ExitCode::SUCCESS;
     }
     let mut book = Book::open(args.resume.as_deref());
@@ -146,13 +149,13 @@ fn main() -> ExitCode {
         }
     });
     let newest: Vec<_> = book.newest().into_iter().cloned().collect();
-    let text = report::report(&newest, &if args.sample { runs } else { list::all() });
-    match &args.output {
-        Some(path) => std::fs::write(path, text).unwrap(),
-        None if !args.json => print!("\n{text}"),
-        None => {}
+    let survived = newest.iter().filter(|entry| entry.survived).count();
+    if let Some(path) = &args.output {
+        std::fs::write(path, report::report(&newest, &list::all())).unwrap();
+    } else if !args.json {
+        println!("{survived} of {} runs survived", newest.len());
     }
-    if newest.iter().all(|entry| entry.survived) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if survived == newest.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// What the labs have before them.
