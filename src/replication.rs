@@ -4,14 +4,18 @@
 mod copies;
 mod keep;
 mod mend;
+mod stalled;
 mod state;
 mod torn;
+mod unsent;
 
 pub use copies::{Held, Survey};
 pub use keep::{OtherEnd, worth_keeping};
 pub use mend::{dead_marks, unheld_marks};
+pub use stalled::{Stall, Stalled};
 pub use state::{CopyState, ReplicaState, Standing, age};
 pub use torn::Sightings;
+pub use unsent::unsent;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,5 @@
 //! Looks after the copies of volumes on this node: verifies and publishes them where it is a slave, keeps what both ends
-//! of a pair have from purges, and removes what transfers left torn.
+//! of a pair have from purges, removes what transfers left torn, and replicates what the schedule did not.
 
 mod clear;
 mod duty;
@@ -7,6 +7,7 @@ mod looker;
 mod memory;
 mod mend;
 mod publish;
+mod resend;
 #[cfg(test)]
 mod tests;
 

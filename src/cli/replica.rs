@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::model::AppRecord;
-use crate::replication::{ReplicaState, Standing, age};
+use crate::replication::{ReplicaState, Stalled, Standing, age};
 
 /// What an app's slave holds, by its agent's last word and by this machine's clock: a slave that fell silent does not
 /// stay fresh.
@@ -36,6 +36,19 @@ pub(super) fn statuses(
         Some((app.clone(), ReplicaStatus::of(published.get(&format!("{app}/{slave}")), now)))
     };
     apps.iter().filter_map(status).collect()
+}
+
+/// What the masters of apps could not replicate. What a former master says does not count.
+pub(super) fn stalled(
+    apps: &BTreeMap<String, AppRecord>,
+    said: &BTreeMap<String, Stalled>,
+) -> Vec<String> {
+    let of_app = |(app, record): (&String, &AppRecord)| {
+        let said = said.get(&format!("{app}/{}", record.master))?;
+        let lines = said.describe().into_iter().map(|line| format!("replica of {app}: {line}"));
+        Some(lines.collect::<Vec<_>>())
+    };
+    apps.iter().filter_map(of_app).flatten().collect()
 }
 
 impl ReplicaStatus {
@@ -112,6 +125,20 @@ mod tests {
         let found = statuses(&apps.into(), &known, at(0));
         assert_eq!(found.keys().collect::<Vec<_>>(), ["a"]);
         assert_eq!(found["a"].to_string(), "unknown", "what a former slave says does not count");
+    }
+
+    #[test]
+    fn a_master_says_why_nothing_arrives() {
+        let apps = [("a".to_owned(), record(Some("node2"), &["v"]))].into();
+        let said =
+            serde_json::json!({"to": "node2", "volumes": {"v": {"since": at(0), "why": "no way"}}});
+        let said: Stalled = serde_json::from_value(said).unwrap();
+        let known = |node: &str| [(format!("a/{node}"), said.clone())].into();
+        assert_eq!(
+            stalled(&apps, &known("node1")),
+            ["replica of a: v: nothing has arrived on node2 since 2025-06-15T15:06:40Z: no way"]
+        );
+        assert_eq!(stalled(&apps, &known("node3")), [""; 0]);
     }
 
     #[test]

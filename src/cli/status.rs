@@ -16,7 +16,7 @@ use crate::exec::{NodeInfo, Queue, Rejection, node_facts};
 use crate::model::deployment::{Deployment, State};
 use crate::model::{Amount, AppRecord, keys};
 use crate::plan::NodeFacts;
-use crate::replication::ReplicaState;
+use crate::replication::{ReplicaState, Stalled};
 
 /// Outcomes shown: enough to see what just went wrong.
 const RECENT: usize = 5;
@@ -89,6 +89,7 @@ async fn gather(client: &Client) -> Result<Status, ConsulError> {
     let deployments = records::values::<Deployment>(client, keys::DEPLOYMENTS).await?;
     let rejections = records::values::<Rejection>(client, keys::REJECTED).await?;
     let replicas = records::values::<ReplicaState>(client, keys::REPLICAS).await?;
+    let stalled = records::values::<Stalled>(client, keys::STALLED).await?;
     let agents = records::agents(client).await?;
     let health = client.service_health().await?;
     let maintenance = records::keys(client, keys::MAINTENANCE).await?;
@@ -99,6 +100,8 @@ async fn gather(client: &Client) -> Result<Status, ConsulError> {
     let now = Utc::now();
     let replicas = replica::statuses(&apps.values, &replicas.values, now);
     problems.extend(replicas.iter().flat_map(|(app, replica)| replica.problems(app)));
+    problems.extend(stalled.unreadable);
+    problems.extend(replica::stalled(&apps.values, &stalled.values));
     for (node, info) in &agents {
         problems.extend(info.problems.iter().map(|problem| format!("{node}: {problem}")));
     }

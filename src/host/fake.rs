@@ -64,6 +64,8 @@ pub struct MachineState {
     pub kept: BTreeSet<SnapshotName>,
     /// When each transfer that arrives now began.
     pub receptions: Vec<DateTime<Utc>>,
+    /// The volumes of which a snapshot is being sent, by somebody else.
+    pub sending: BTreeSet<String>,
     /// Snapshots that were sent, as (host, snapshot).
     pub sent: Vec<(String, SnapshotName)>,
     /// The scheduler's table.

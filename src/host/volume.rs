@@ -6,6 +6,7 @@ mod buttervolume;
 mod compare;
 mod name;
 mod receptions;
+mod sent;
 mod shelf;
 
 #[cfg(any(test, feature = "testing"))]
@@ -27,6 +28,7 @@ pub use buttervolume::{Buttervolume, ButtervolumeSettings};
 #[cfg(any(test, feature = "testing"))]
 pub use fake::{FakeSnapshot, FakeVolumes, Wire};
 pub use name::SnapshotName;
+pub use sent::{RefusedBase, Sent};
 
 /// The BTRFS volumes of this node.
 #[async_trait]
@@ -60,13 +62,14 @@ pub trait Volumes: Send + Sync {
     /// Takes a snapshot, and makes sure that it is there and read-only.
     async fn snapshot(&self, volume: &str) -> Result<SnapshotName, VolumeError>;
 
-    /// Sends a snapshot to the node with that address, as changes to the last one sent there if both have it.
+    /// Sends a snapshot to the node with that address, as changes to the last one that is marked as being there; where
+    /// those are refused, as changes to the one before, and in the end all of it.
     ///
     /// Success means that the sender's side ended well; the receiver checks its copy with [`Volumes::facts`].
     ///
     /// What is marked as sent there is not sent again, because buttervolume would remove the copy first. **Never send to
     /// this node itself**: that removes the snapshot.
-    async fn send(&self, snapshot: &SnapshotName, host: &str) -> Result<(), VolumeError>;
+    async fn send(&self, snapshot: &SnapshotName, host: &str) -> Result<Sent, VolumeError>;
 
     /// Marks that the node with that address has this snapshot, as a send there does: the next send counts changes from
     /// it. A send back after a move would otherwise be of everything. Idempotent.
@@ -117,6 +120,9 @@ pub trait Volumes: Send + Sync {
 
     /// When each transfer that this node receives now began. Which snapshot it brings can't be told.
     async fn receptions(&self) -> Result<Vec<DateTime<Utc>>, VolumeError>;
+
+    /// Whether a snapshot of the volume is on its way from here, whoever sends it.
+    async fn is_sending(&self, volume: &str) -> Result<bool, VolumeError>;
 }
 
 /// Why something could not be done with a volume.
@@ -221,7 +227,7 @@ pub enum VolumeError {
         source: std::io::Error,
     },
     /// The processes of this node could not be looked through.
-    #[error("cannot tell what is being received")]
+    #[error("cannot tell what is being sent or received")]
     Processes(#[source] std::io::Error),
     /// The work was not done in time, whatever became of it.
     #[error("buttervolume did not {operation} {subject} within {after:?}")]

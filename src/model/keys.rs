@@ -24,6 +24,8 @@ pub const DRAINING: &str = "tandem/draining/";
 pub const NODES: &str = "tandem/nodes/";
 /// What each slave's agent has verified of its copies.
 pub const REPLICAS: &str = "tandem/replicas/";
+/// What each master's agent could not replicate.
+pub const STALLED: &str = "tandem/stalled/";
 /// Certificates that apps take along when they move, sealed.
 pub const CERTIFICATES: &str = "tandem/certificates/";
 /// Events that could not be decoded.
@@ -103,7 +105,21 @@ pub fn replica(app: &AppName, node: &NodeName) -> String {
 
 /// The app and the node of a key below [`REPLICAS`].
 pub fn parse_replica(key: &str) -> Option<(AppName, NodeName)> {
-    let (app, node) = key.strip_prefix(REPLICAS)?.rsplit_once('/')?;
+    app_and_node(key.strip_prefix(REPLICAS)?)
+}
+
+/// `tandem/stalled/{app}/{node}`.
+pub fn stalled(app: &AppName, node: &NodeName) -> String {
+    format!("{STALLED}{app}/{node}")
+}
+
+/// The app and the node of a key below [`STALLED`].
+pub fn parse_stalled(key: &str) -> Option<(AppName, NodeName)> {
+    app_and_node(key.strip_prefix(STALLED)?)
+}
+
+fn app_and_node(rest: &str) -> Option<(AppName, NodeName)> {
+    let (app, node) = rest.rsplit_once('/')?;
     Some((AppName::parse(app).ok()?, NodeName::parse(node).ok()?))
 }
 

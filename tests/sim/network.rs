@@ -44,7 +44,7 @@ pub(crate) fn scheduled(world: &World, node: usize) {
         if let Some(address) = to
             && before_send(world, node, address).is_ok()
         {
-            let sent = volumes.send(&snapshot, address).now_or_never().expect("it is in memory");
+            let sent = volumes.send_once(&snapshot, address);
             let end = if sent.is_ok() { "sent" } else { "sent in part" };
             let name = machine.name.as_str();
             world.trace.line(name, || format!("scheduler: {snapshot} {end} to {address}"));

@@ -10,6 +10,7 @@ use super::duty::{Duties, Duty};
 use super::memory::Memory;
 use super::mend::mend;
 use super::publish::{Publisher, published};
+use super::resend::Resender;
 use crate::consul::ConsulError;
 use crate::error::chain;
 use crate::exec::Context;
@@ -32,8 +33,26 @@ pub(super) struct Looker {
     ctx: Arc<Context>,
     memory: Memory,
     cleaner: Cleaner,
-    addresses: BTreeMap<NodeName, String>,
+    peers: Peers,
     publisher: Publisher,
+    resender: Resender,
+}
+
+/// The nodes, as Consul knew them last.
+#[derive(Debug, Default)]
+pub(super) struct Peers {
+    pub(super) addresses: BTreeMap<NodeName, String>,
+    alive: BTreeSet<NodeName>,
+}
+
+impl Peers {
+    pub(super) fn address(&self, node: &NodeName) -> Option<&str> {
+        self.addresses.get(node).map(String::as_str)
+    }
+
+    pub(super) fn is_alive(&self, node: &NodeName) -> bool {
+        self.alive.contains(node)
+    }
 }
 
 /// The volumes that could be looked at.
@@ -44,8 +63,9 @@ impl Looker {
         Self {
             memory: Memory::default(),
             cleaner: Cleaner::new(ctx.clone()),
-            addresses: BTreeMap::new(),
+            peers: Peers::default(),
             publisher: Publisher::new(ctx.clone()),
+            resender: Resender::new(ctx.clone()),
             ctx,
         }
     }
@@ -64,12 +84,15 @@ impl Looker {
         if let Err(error) = self.tell(&duties, &surveys).await {
             warn!(error = %chain(&error), "the replicas can't be published");
         }
+        if let Err(error) = self.resender.look(&duties, &surveys, &self.peers).await {
+            warn!(error = %chain(&error), "what is not replicated can't be told");
+        }
     }
 
     async fn tell(&mut self, duties: &Duties, surveys: &Surveys) -> Result<(), LookError> {
         let published = published(self.ctx.cluster.kv.as_ref()).await?;
         self.publisher.publish(duties, surveys, &published).await?;
-        mend(&self.ctx, &duties.own, surveys, &self.addresses, &published).await
+        mend(&self.ctx, &duties.own, surveys, &self.peers.addresses, &published).await
     }
 
     /// Looks at the volumes of this node's apps, and at what is here of the others'.
@@ -107,8 +130,10 @@ impl Looker {
     async fn learn_addresses(&mut self) {
         match self.ctx.cluster.catalog.members().await {
             Ok(members) => {
+                let alive = members.iter().filter(|member| member.alive);
+                self.peers.alive = alive.map(|member| member.name.clone()).collect();
                 let named = members.into_iter().map(|member| (member.name, member.address));
-                self.addresses = named.collect();
+                self.peers.addresses = named.collect();
             }
             Err(error) => debug!(error = %chain(&error), "the addresses known last are used"),
         }
@@ -117,8 +142,8 @@ impl Looker {
     fn other_end(&self, duty: &Duty) -> OtherEnd {
         match duty.other() {
             None => OtherEnd::None,
-            Some(node) => match self.addresses.get(node) {
-                Some(address) => OtherEnd::At(address.clone()),
+            Some(node) => match self.peers.address(node) {
+                Some(address) => OtherEnd::At(address.to_owned()),
                 None => OtherEnd::Unknown,
             },
         }

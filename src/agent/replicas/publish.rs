@@ -128,7 +128,8 @@ fn report_id(app: &AppName) -> String {
     format!("{SERVICE}-{}", app.project())
 }
 
-fn deployed_at(text: &str) -> Option<DateTime<Utc>> {
+/// When an app was deployed, as its entry says.
+pub(super) fn deployed_at(text: &str) -> Option<DateTime<Utc>> {
     let parsed = NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H%M%S%.f");
     parsed.ok().map(|time| time.and_utc())
 }

@@ -138,7 +138,8 @@ pub(in crate::exec) async fn copy(
             .ok_or_else(|| StepError::Lost(format!("{text:?} names no snapshot")))?;
         // A send to the node itself would remove the snapshot.
         if *to != step.ctx.me {
-            transfer::deliver(step, announced.snapshot, &address).await?;
+            let sent = transfer::deliver(step, announced.snapshot, to, &address).await?;
+            done.warnings.extend(sent.warning);
         }
         done.output.insert(volume, text);
     }

@@ -17,7 +17,7 @@ pub(in crate::exec) async fn send(
     let address = step.address_of(to).await?;
     let volume = volume_of(step);
     clear(step, &volume).await?;
-    let sent = send_to(step, &volume, &address).await;
+    let sent = send_to(step, &volume, to, &address).await;
     clear(step, &volume).await?;
     let snapshot = sent.map_err(|error| {
         StepError::Failed(format!("volumes can't be sent to {to} ({address}): {error}"))
@@ -29,12 +29,13 @@ pub(in crate::exec) async fn send(
 async fn send_to(
     step: &StepContext<'_>,
     volume: &str,
+    to: &NodeName,
     address: &str,
 ) -> Result<SnapshotName, StepError> {
     let volumes = &step.ctx.host.volumes;
     volumes.create(volume).await.map_err(|e| StepError::from_error(&e))?;
     let snapshot = volumes.snapshot(volume).await.map_err(|e| StepError::from_error(&e))?;
-    Ok(transfer::deliver(step, snapshot, address).await?.snapshot)
+    Ok(transfer::deliver(step, snapshot, to, address).await?.announced.snapshot)
 }
 
 /// Looks whether it arrived. It goes with the checkouts: a step that is resumed would not find what it removed.

@@ -11,7 +11,7 @@ pub(super) use self::announced::Announced;
 use super::{StepContext, data, volumes};
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
-use crate::host::volume::{SnapshotName, VolumeError};
+use crate::host::volume::{Sent, SnapshotName, VolumeError};
 use crate::model::deployment::Step;
 use crate::model::{NodeName, Placement, Role};
 
@@ -103,26 +103,30 @@ pub(in crate::exec) async fn seed(
 ) -> Result<Done, StepError> {
     data::require_held(step).await?;
     let address = step.address_of(to).await?;
-    let mut output = BTreeMap::new();
+    let mut done = Done::default();
     for round in 1..=ROUNDS {
         let started = Instant::now();
         let volumes = volumes::present(step).await?;
         if volumes.is_empty() {
             break;
         }
+        let told = done.warnings.len();
         for volume in volumes {
             let snapshot = step.ctx.host.volumes.snapshot(&volume).await;
             let snapshot = snapshot.map_err(|e| StepError::from_error(&e))?;
-            let announced = deliver(step, snapshot, &address).await?;
-            output.insert(volume, announced.to_string());
+            let delivered = deliver(step, snapshot, to, &address).await?;
+            done.output.insert(volume, delivered.announced.to_string());
+            done.warnings.extend(delivered.warning);
         }
         let seconds = started.elapsed().as_secs_f32();
         info!(round, seconds, to = %to, "volumes sent ahead");
-        if round >= ROUNDS_AT_LEAST && started.elapsed() < SMALL {
+        // The last send counts from what this round has sent, so that has to be something to count from.
+        let is_proven = done.warnings.len() == told;
+        if round >= ROUNDS_AT_LEAST && started.elapsed() < SMALL && is_proven {
             break;
         }
     }
-    Ok(Done { output, ..Done::default() })
+    Ok(done)
 }
 
 /// Sends the snapshots that were taken when the app had stopped.
@@ -132,12 +136,14 @@ pub(in crate::exec) async fn send(
 ) -> Result<Done, StepError> {
     data::require_quiet(step).await?;
     let address = step.address_of(to).await?;
-    let mut output = BTreeMap::new();
+    let mut done = Done::default();
     for (volume, snapshot) in step.output_of(&Step::Snapshot) {
         let snapshot = SnapshotName::parse(&snapshot).map_err(|e| StepError::from_error(&e))?;
-        output.insert(volume, deliver(step, snapshot, &address).await?.to_string());
+        let delivered = deliver(step, snapshot, to, &address).await?;
+        done.output.insert(volume, delivered.announced.to_string());
+        done.warnings.extend(delivered.warning);
     }
-    Ok(Done { output, ..Done::default() })
+    Ok(done)
 }
 
 /// A snapshot with the id that every copy of it will have.
@@ -152,19 +158,30 @@ pub(super) async fn announce(
     Ok(Announced { snapshot, origin })
 }
 
+/// A snapshot that was sent.
+pub(super) struct Delivered {
+    pub(super) announced: Announced,
+    /// That more had to go than the changes since the common snapshot.
+    pub(super) warning: Option<String>,
+}
+
 /// Sends a snapshot.
 pub(super) async fn deliver(
     step: &StepContext<'_>,
     snapshot: SnapshotName,
+    to: &NodeName,
     address: &str,
-) -> Result<Announced, StepError> {
+) -> Result<Delivered, StepError> {
     let announced = announce(step, snapshot).await?;
     let snapshot = &announced.snapshot;
     let mut tried = 0;
     loop {
         tried += 1;
         match step.ctx.host.volumes.send(snapshot, address).await {
-            Ok(()) => return Ok(announced),
+            Ok(sent) => {
+                let warning = more_than_changes(step, snapshot.volume(), to, &sent).await;
+                return Ok(Delivered { announced, warning });
+            }
             // A scheduled replication at the same moment removes the same old mark: that is told without sense.
             Err(error @ (VolumeError::Refused { .. } | VolumeError::Answer { .. }))
                 if tried < TRIES =>
@@ -174,6 +191,27 @@ pub(super) async fn deliver(
             Err(error) => return Err(StepError::from_error(&error)),
         }
     }
+}
+
+/// What there is to tell of a send that could not begin where it should have.
+async fn more_than_changes(
+    step: &StepContext<'_>,
+    volume: &str,
+    to: &NodeName,
+    sent: &Sent,
+) -> Option<String> {
+    let why = sent.refused.iter().map(|refused| format!("{} ({})", refused.base, refused.why));
+    let why: Vec<_> = why.collect();
+    if why.is_empty() {
+        return None;
+    }
+    let went = match (&sent.base, step.ctx.host.volumes.size(volume).await) {
+        (Some(base), _) => format!("the changes since {base} were sent"),
+        (None, Ok(bytes)) => format!("all of it was sent, {bytes} bytes"),
+        (None, Err(_)) => "all of it was sent".to_owned(),
+    };
+    let why = why.join(", nor to ");
+    Some(format!("volume {volume}: {to} could not apply changes to {why}; {went}"))
 }
 
 /// What the sender announced, by volume.

@@ -193,6 +193,7 @@ pub(super) struct Lab {
     pub(super) consul: MemoryConsul,
     pub(super) nodes: Vec<Node>,
     pub(super) app: AppName,
+    pub(super) wire: Arc<Wire>,
 }
 
 impl Lab {
@@ -206,7 +207,7 @@ impl Lab {
             node.fakes.volumes.connect(&wire, &node.context().address);
             nodes.push(node);
         }
-        let lab = Self { consul, nodes, app: apps::app().name() };
+        let lab = Self { consul, nodes, app: apps::app().name(), wire };
         lab.push("v1", V1);
         lab
     }

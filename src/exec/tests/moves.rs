@@ -79,6 +79,37 @@ async fn to_a_third_node_alone() {
     assert!(copy.unwrap().1.content.contains("scratch"));
 }
 
+/// Files that clone from the common snapshot: where the receiver took that itself, it finds nothing to clone from.
+#[tokio::test(start_paused = true)]
+async fn a_pair_whose_changes_are_refused_moves_again_and_again() {
+    let lab = Lab::new().await;
+    lab.wire.send_clones();
+    assert_eq!(lab.run(&id(1), &deploy(Some(2))).await, State::Completed);
+    let mut expected = "v1;".to_owned();
+    for round in 2..8 {
+        let (master, slave) = if round % 2 == 0 { (2, 1) } else { (1, 2) };
+        let version = format!("w{round}");
+        lab.push(&version, V2);
+        expected += &format!("last;{version};");
+        let calls = lab.node(slave).fakes.machine.calls().len();
+        assert_eq!(lab.run(&id(round), &to(master, Some(slave))).await, State::Completed);
+        assert_eq!(lab.node(master).volume(&lab, "data"), Some(expected.clone()));
+        let record = lab.record(&id(round)).await;
+        let told = record.warnings.iter().any(|text| text.contains("did not find source subvol"));
+        assert_eq!(told, round > 2, "{:?}", record.warnings);
+        // The app was never stopped for it.
+        let calls = lab.node(slave).fakes.machine.calls().split_off(calls);
+        for last in record.steps.iter().filter(|s| matches!(s.step, Step::Send { .. })) {
+            assert!(!last.output.is_empty());
+            for announced in last.output.values() {
+                let name = announced.split_whitespace().next().unwrap();
+                let sends = calls.iter().filter(|call| call.starts_with(&format!("send {name}")));
+                assert_eq!(sends.count(), 1, "{calls:#?}");
+            }
+        }
+    }
+}
+
 /// Every pair after every other: the data has seen each version once, in order.
 #[tokio::test(start_paused = true)]
 async fn round_and_round() {

@@ -15,7 +15,8 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::name::{check_host, check_volume};
-use super::receptions::receptions;
+use super::receptions::{receptions, sends};
+use super::sent::{Sent, Way, send_from};
 use super::shelf::Shelf;
 use super::{Action, Schedule, SnapshotName, Verified, VolumeError, Volumes, btrfs};
 
@@ -165,26 +166,15 @@ impl Volumes for Buttervolume {
         Err(VolumeError::Unverified { snapshot, why })
     }
 
-    async fn send(&self, snapshot: &SnapshotName, host: &str) -> Result<(), VolumeError> {
+    async fn send(&self, snapshot: &SnapshotName, host: &str) -> Result<Sent, VolumeError> {
         check_host(host)?;
         let hold = self.shelf.hold(snapshot.volume());
-        let file = hold.file(snapshot);
         let mut marks = self.snapshots(snapshot.volume()).await?;
         marks.retain(|name| name.sent_to() == Some(host));
         if marks.iter().any(|mark| mark.is_mark_of(snapshot)) {
-            return Ok(());
+            return Ok(Sent::default());
         }
-        match self.send_once(&file, host).await {
-            // buttervolume tries the same changes again where it means to send everything: without its marks it has to.
-            Err(VolumeError::Refused { why, .. }) if !marks.is_empty() && lacks_parent(&why) => {
-                tracing::warn!(%snapshot, host, why, "no common snapshot: sending all of it");
-                for mark in &marks {
-                    self.remove_snapshot(mark).await?;
-                }
-                self.send_once(&file, host).await
-            }
-            result => result,
-        }
+        send_from(&ToHost { seam: self, file: hold.file(snapshot), host }, marks).await
     }
 
     async fn mark(&self, snapshot: &SnapshotName, host: &str) -> Result<(), VolumeError> {
@@ -300,6 +290,12 @@ impl Volumes for Buttervolume {
         let found = blocking(|| receptions(Path::new("/proc"))).await;
         found.map_err(VolumeError::Processes)
     }
+
+    async fn is_sending(&self, volume: &str) -> Result<bool, VolumeError> {
+        let volume = volume.to_owned();
+        let found = blocking(move || sends(Path::new("/proc"), &volume)).await;
+        found.map_err(VolumeError::Processes)
+    }
 }
 
 /// The inode of a subvolume's root, in every btrfs.
@@ -369,11 +365,27 @@ impl Buttervolume {
     }
 }
 
-/// Whether a send failed because one side no longer has the snapshot that the changes are counted from.
-fn lacks_parent(why: &str) -> bool {
-    ["cannot find parent", "unable to resolve", "cannot resolve", "No such file"]
-        .iter()
-        .any(|text| why.contains(text))
+/// The snapshot that has this name on the disk, on its way to a host. buttervolume counts changes from what the newest
+/// mark names, and where it means to send everything it runs the same command again: marks decide.
+struct ToHost<'a> {
+    seam: &'a Buttervolume,
+    file: String,
+    host: &'a str,
+}
+
+#[async_trait]
+impl Way for ToHost<'_> {
+    async fn send(&self) -> Result<(), VolumeError> {
+        self.seam.send_once(&self.file, self.host).await
+    }
+
+    async fn unmark(&self, mark: &SnapshotName) -> Result<(), VolumeError> {
+        self.seam.remove_snapshot(mark).await
+    }
+
+    async fn mark_again(&self, base: &SnapshotName) -> Result<(), VolumeError> {
+        self.seam.mark(base, self.host).await
+    }
 }
 
 #[cfg(test)]

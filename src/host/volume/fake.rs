@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::name::{check_host, check_volume};
+use super::sent::{Sent, Way, send_from};
 use super::{Action, Schedule, SnapshotName, Verified, VolumeError, Volumes};
 use crate::host::fake::{Failures, FakeMachine, lock};
 
@@ -40,6 +41,15 @@ impl FakeSnapshot {
 pub struct Wire {
     machines: Mutex<BTreeMap<String, FakeMachine>>,
     clock: AtomicU64,
+    clones: AtomicBool,
+}
+
+impl Wire {
+    /// From now on changes say which parts to take over from their base, as those of preallocated files do, and every
+    /// receiver is a btrfs that does not find a base which it took itself.
+    pub fn send_clones(&self) {
+        self.clones.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Keeps volumes and snapshots as texts: a snapshot has the text that its volume had.
@@ -97,6 +107,52 @@ impl FakeVolumes {
         Ok(name)
     }
 
+    /// The marks that a host has snapshots of a volume, oldest first.
+    fn marks(&self, volume: &str, host: &str) -> Vec<SnapshotName> {
+        let state = self.machine.state();
+        let marks = state.snapshots.keys().filter(|s| s.sent_to() == Some(host));
+        marks.filter(|mark| mark.volume() == volume).cloned().collect()
+    }
+
+    /// Sends as buttervolume's scheduler does: from the newest mark, or else not at all.
+    ///
+    /// # Errors
+    /// As [`Volumes::send`].
+    pub fn send_once(&self, snapshot: &SnapshotName, host: &str) -> Result<(), VolumeError> {
+        self.machine.note(format!("send {snapshot} {host}"));
+        self.failures.take("send")?;
+        let former = self.marks(snapshot.volume(), host);
+        let sent = self.machine.state().snapshots.get(snapshot).cloned();
+        let sent = sent.ok_or_else(|| refused("send", snapshot.as_str(), "No such snapshot"))?;
+        let half = || {
+            let content = sent.content.chars().take(sent.content.len() / 2).collect();
+            FakeSnapshot { content, torn: true, ..sent.clone() }
+        };
+        if let Err(error) = self.failures.take("send torn") {
+            self.deliver(snapshot, half(), host);
+            return Err(error);
+        }
+        if former.last().is_some_and(|mark| self.is_lost_on_receivers(mark)) {
+            self.deliver(snapshot, half(), host);
+            let why = "ERROR: clone: did not find source subvol";
+            return Err(refused("send", snapshot.as_str(), why));
+        }
+        self.deliver(snapshot, sent.clone(), host);
+        let mark = SnapshotName::parse(&format!("{snapshot}@{host}"))?;
+        let mut state = self.machine.state();
+        state.snapshots.retain(|name, _| !former.contains(name));
+        state.snapshots.insert(mark, sent);
+        state.sent.push((host.to_owned(), snapshot.clone()));
+        Ok(())
+    }
+
+    /// Whether a receiver that clones from what this marks would not find it.
+    fn is_lost_on_receivers(&self, mark: &SnapshotName) -> bool {
+        let clones = lock(&self.wire).clones.load(Ordering::Relaxed);
+        let state = self.machine.state();
+        clones && state.snapshots.get(mark).is_some_and(|base| base.received)
+    }
+
     /// What the other end has after a send.
     fn deliver(&self, snapshot: &SnapshotName, sent: FakeSnapshot, host: &str) {
         let wire = lock(&self.wire).clone();
@@ -105,6 +161,28 @@ impl FakeVolumes {
             let arrived = FakeSnapshot { received: true, ..sent };
             machine.state().snapshots.insert(snapshot.clone(), arrived);
         }
+    }
+}
+
+struct ToHost<'a> {
+    seam: &'a FakeVolumes,
+    snapshot: &'a SnapshotName,
+    host: &'a str,
+}
+
+#[async_trait]
+impl Way for ToHost<'_> {
+    async fn send(&self) -> Result<(), VolumeError> {
+        self.seam.send_once(self.snapshot, self.host)
+    }
+
+    async fn unmark(&self, mark: &SnapshotName) -> Result<(), VolumeError> {
+        self.seam.machine.state().snapshots.remove(mark);
+        Ok(())
+    }
+
+    async fn mark_again(&self, base: &SnapshotName) -> Result<(), VolumeError> {
+        self.seam.mark(base, self.host).await
     }
 }
 
@@ -184,34 +262,15 @@ impl Volumes for FakeVolumes {
         self.take_snapshot(volume)
     }
 
-    async fn send(&self, snapshot: &SnapshotName, host: &str) -> Result<(), VolumeError> {
+    async fn send(&self, snapshot: &SnapshotName, host: &str) -> Result<Sent, VolumeError> {
         check_host(host)?;
-        self.machine.note(format!("send {snapshot} {host}"));
-        self.failures.take("send")?;
-        let mark = SnapshotName::parse(&format!("{snapshot}@{host}"))?;
-        let (sent, marked) = {
-            let state = self.machine.state();
-            (state.snapshots.get(snapshot).cloned(), state.snapshots.contains_key(&mark))
-        };
-        if marked {
-            return Ok(());
+        let marks = self.marks(snapshot.volume(), host);
+        if marks.iter().any(|mark| mark.is_mark_of(snapshot)) {
+            self.machine.note(format!("send {snapshot} {host}"));
+            self.failures.take("send")?;
+            return Ok(Sent::default());
         }
-        let Some(sent) = sent else {
-            return Err(refused("send", snapshot.as_str(), "No such snapshot"));
-        };
-        if let Err(error) = self.failures.take("send torn") {
-            let half = sent.content.chars().take(sent.content.len() / 2).collect();
-            self.deliver(snapshot, FakeSnapshot { content: half, torn: true, ..sent }, host);
-            return Err(error);
-        }
-        self.deliver(snapshot, sent.clone(), host);
-        let former =
-            |s: &SnapshotName| s.volume() == snapshot.volume() && s.sent_to() == Some(host);
-        let mut state = self.machine.state();
-        state.snapshots.retain(|s, _| !former(s));
-        state.snapshots.insert(mark, sent);
-        state.sent.push((host.to_owned(), snapshot.clone()));
-        Ok(())
+        send_from(&ToHost { seam: self, snapshot, host }, marks).await
     }
 
     async fn mark(&self, snapshot: &SnapshotName, host: &str) -> Result<(), VolumeError> {
@@ -329,5 +388,9 @@ impl Volumes for FakeVolumes {
 
     async fn receptions(&self) -> Result<Vec<DateTime<Utc>>, VolumeError> {
         Ok(self.machine.state().receptions.clone())
+    }
+
+    async fn is_sending(&self, volume: &str) -> Result<bool, VolumeError> {
+        Ok(self.machine.state().sending.contains(volume))
     }
 }

@@ -1,4 +1,4 @@
-//! The transfers that this node receives now, as its processes tell.
+//! The transfers that this node receives or sends now, as its processes tell.
 
 use std::io;
 use std::path::Path;
@@ -30,6 +30,19 @@ pub(super) fn receptions(proc: &Path) -> io::Result<Vec<DateTime<Utc>>> {
         }
     }
     Ok(began)
+}
+
+/// Whether a process sends a snapshot of a volume, or has one of its own do so: a shell has the whole command as a word.
+pub(super) fn sends(proc: &Path, volume: &str) -> io::Result<bool> {
+    let snapshot = format!("/{volume}@");
+    for entry in std::fs::read_dir(proc)? {
+        let Ok(argv) = std::fs::read(entry?.path().join("cmdline")) else { continue };
+        let argv = String::from_utf8_lossy(&argv).replace('\0', " ");
+        if argv.contains("btrfs send ") && argv.contains(&snapshot) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn is_receive(argv: &[u8]) -> bool {
@@ -81,6 +94,23 @@ mod tests {
         write("724/cmdline", "btrfs\0receive\0");
         write("724/stat", "724 (btrfs) S 1");
         assert!(receptions(proc.path()).unwrap().contains(&DateTime::UNIX_EPOCH));
+    }
+
+    #[test]
+    fn sends_of_a_volume_are_found_among_the_processes() {
+        let proc = tempfile::tempdir().unwrap();
+        let write = |process: &str, argv: &str| {
+            let dir = proc.path().join(process);
+            std::fs::create_dir_all(&dir).unwrap();
+            std::fs::write(dir.join("cmdline"), argv).unwrap();
+        };
+        let of = |volume| sends(proc.path(), volume).unwrap();
+        write("720", "btrfs\0receive\0/s\0");
+        write("721", "btrfs\0send\0-p\0/s/v@1\0/s/v@2\0");
+        write("722", "/bin/sh\0-c\0btrfs send \"/s/w@2\" | ssh -p 1122 h \"btrfs receive /s\"\0");
+        write("723", "btrfs\0subvolume\0show\0/s/x@1\0");
+        assert!(of("v") && of("w"));
+        assert!(!of("x") && !of("vv") && !of(""));
     }
 
     #[test]

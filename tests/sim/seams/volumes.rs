@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use tandem::host::volume::{
-    Action, FakeVolumes, Schedule, SnapshotName, Verified, VolumeError, Volumes,
+    Action, FakeVolumes, Schedule, Sent, SnapshotName, Verified, VolumeError, Volumes,
 };
 
 use crate::checks;
@@ -94,7 +94,7 @@ impl Volumes for SimVolumes {
         self.call("snapshot", volume.to_owned(), Pace::Long, effect).await
     }
 
-    async fn send(&self, snapshot: &SnapshotName, host: &str) -> Result<(), VolumeError> {
+    async fn send(&self, snapshot: &SnapshotName, host: &str) -> Result<Sent, VolumeError> {
         let (inner, name, to) = (self.inner.clone(), snapshot.clone(), host.to_owned());
         let gate = self.gate.clone();
         let effect = async move {
@@ -187,5 +187,11 @@ impl Volumes for SimVolumes {
         let inner = self.inner.clone();
         let effect = async move { inner.receptions().await };
         self.call("list receptions", String::new(), Pace::Short, effect).await
+    }
+
+    async fn is_sending(&self, volume: &str) -> Result<bool, VolumeError> {
+        let (inner, name) = (self.inner.clone(), volume.to_owned());
+        let effect = async move { inner.is_sending(&name).await };
+        self.call("look for sends", volume.to_owned(), Pace::Short, effect).await
     }
 }

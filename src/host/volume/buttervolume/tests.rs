@@ -295,12 +295,13 @@ async fn what_was_sent_there_is_not_sent_again() {
 #[tokio::test]
 async fn without_a_common_snapshot_all_of_it_is_sent() {
     let snapshots = r#"{"Err": "", "Snapshots": ["v@2025-01-01T0:0:0.0@10.0.0.2"]}"#;
-    let no_parent = r#"{"Err": "At subvol x\nERROR: cannot find parent subvolume\n"}"#;
+    let no_parent = r#"{"Err": "At subvol x\nERROR: clone: did not find source subvol\n"}"#;
     let no_host = r#"{"Err": "ssh: connect to host 10.0.0.2 port 1122: No route to host"}"#;
     let good = r#"{"Err": ""}"#;
     let fixture = Fixture::answering(&[snapshots, no_parent, good, good, snapshots, no_host]);
     let (client, snapshot) = (fixture.client(), name("v@2025-02-01T0:0:0.0"));
-    client.send(&snapshot, "10.0.0.2").await.unwrap();
+    let sent = client.send(&snapshot, "10.0.0.2").await.unwrap();
+    assert_eq!((sent.base, sent.refused.len()), (None, 1));
     let asked = fixture.asked();
     assert_eq!(
         asked[2],
