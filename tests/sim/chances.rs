@@ -31,6 +31,8 @@ pub(crate) struct Chances {
     pub(crate) flawed: u64,
     /// A send breaks off half-way.
     pub(crate) torn: u64,
+    /// Whether receivers refuse changes to what they took themselves: files that clone, and an old btrfs.
+    pub(crate) clones: u64,
     /// buttervolume's scheduler has a turn.
     pub(crate) scheduler: u64,
     /// The longest that a call usually takes.
@@ -57,6 +59,7 @@ impl Chances {
             torn: some(25, &[10, 40]),
             scheduler: some(40, &[50, 100]),
             slowest: Duration::from_millis(*rng.pick(&[2, 20, 20, 200])),
+            clones: some(30, &[100]),
         }
     }
 }

@@ -90,6 +90,9 @@ fn world(
     let consul = MemoryConsul::new();
     let machines = 3 + rng.below(100).saturating_sub(69).div_ceil(16) as usize;
     let wire = Arc::<Wire>::default();
+    if chances.clones > 0 {
+        wire.send_clones();
+    }
     let machine = |number: usize| {
         let name = NodeName::parse(&format!("node{number}")).expect("a name");
         consul.client(&name);
