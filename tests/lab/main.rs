@@ -9,6 +9,7 @@
     reason = "tests drive the lab's own command, one story each"
 )]
 
+mod blog;
 mod broken;
 mod bystander;
 mod check;

@@ -1,5 +1,6 @@
 //! The lab as the tests see it.
 
+pub(crate) mod blog;
 mod clients;
 pub(crate) mod http;
 mod pool;

@@ -39,6 +39,11 @@ pub(crate) fn ask(ip: &str, port: u16, ask: Ask<'_>, deadline: Duration) -> Resu
     exchange(&mut connection, ask, "close")
 }
 
+/// A whole request as it is put on the wire; it has to say `Connection: close`.
+pub(crate) fn raw(ip: &str, request: &str, deadline: Duration) -> Result<Reply, String> {
+    answer(&mut connect(ip, 80, deadline)?, request)
+}
+
 /// One request by HTTPS that trusts the authority in `ca` alone.
 pub(crate) fn get_tls(ip: &str, host: &str, path: &str, ca: &str) -> Result<Reply, String> {
     curl_tls(ip, host, path, &["--cacert", ca])
@@ -94,6 +99,10 @@ fn exchange(
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: {mode}\r\n{length}\r\n{content}"
     );
+    answer(connection, &request)
+}
+
+fn answer(connection: &mut BufReader<TcpStream>, request: &str) -> Result<Reply, String> {
     connection
         .get_mut()
         .write_all(request.as_bytes())
