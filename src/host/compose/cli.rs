@@ -63,12 +63,24 @@ impl Default for ComposeCli {
 }
 
 impl ComposeCli {
+    /// A command that acts. Compatibility: containers are called project_service_1.
     fn command(&self, project: &Project, args: &[&str]) -> Command {
-        // Compatibility: containers are called project_service_1.
+        self.compose(project, &["--compatibility"], args)
+    }
+
+    /// A command that only reads. Not for compatibility: with it `config` leaves out what `up` does all the same, such as
+    /// the default network, so it refused files that `up` takes, and its hashes were none that containers carry.
+    fn reading(&self, project: &Project, args: &[&str]) -> Command {
+        self.compose(project, &[], args)
+    }
+
+    fn compose(&self, project: &Project, options: &[&str], args: &[&str]) -> Command {
         let command = Command::new(&self.program)
             // Stays as it is where Compose fills in variables, also in a folder that has no `.env` of ours.
             .env("CONTAINER", "$CONTAINER")
-            .args(["compose", "--compatibility", "--ansi", "never", "--project-name"])
+            .arg("compose")
+            .args(options)
+            .args(["--ansi", "never", "--project-name"])
             .arg(project.name.as_str());
         // Without its checkout a project can still be stopped and removed: Compose finds it by its labels.
         let command = match project.dir.is_dir() {
@@ -99,13 +111,13 @@ impl ComposeCli {
 #[async_trait]
 impl Compose for ComposeCli {
     async fn config(&self, project: &Project) -> Result<Value, ComposeError> {
-        let command = self.command(project, &["config", "--format", "json"]);
+        let command = self.reading(project, &["config", "--format", "json"]);
         let output = command.secret().keep(MAX_CONFIG).run(self.timeouts.config).await;
         read_config(project, output)
     }
 
     async fn hashes(&self, project: &Project) -> Result<BTreeMap<String, String>, ComposeError> {
-        let output = self.command(project, &["config", "--hash", "*"]).run(self.timeouts.config);
+        let output = self.reading(project, &["config", "--hash", "*"]).run(self.timeouts.config);
         let printed = output.await.map_err(|source| ComposeError::Failed {
             operation: "config --hash",
             project: project.name.clone(),

@@ -66,6 +66,19 @@ async fn every_call_names_the_project_and_its_directory() {
     assert_eq!(calls, expected);
 }
 
+/// `docker compose --compatibility config` does not fill in what is the default: it is no picture of what `up` does.
+#[tokio::test]
+async fn what_is_read_is_what_up_does() {
+    let fixture = Fixture::new("echo \"$@\" >>../log; echo '{}'");
+    fixture.compose.config(&fixture.project).await.unwrap();
+    fixture.compose.hashes(&fixture.project).await.unwrap();
+    let log = fs::read_to_string(fixture.dir.path().join("log")).unwrap();
+    let dir = fixture.project.dir.display();
+    let start = format!("compose --ansi never --project-name p1 --project-directory {dir} config");
+    let calls: Vec<_> = log.lines().map(|line| line.strip_prefix(&start)).collect();
+    assert_eq!(calls, [Some(" --format json"), Some(" --hash *")], "{log}");
+}
+
 #[tokio::test]
 async fn config_is_read_and_a_refused_file_is_the_apps_fault() {
     let good = Fixture::new("echo a warning >&2; echo '{\"services\": {}}'");
