@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{AppName, AppRecord};
 use crate::proxy::caddyfile::SiteUrl;
-use crate::proxy::haproxy::{Declaration, Keyword, parse_all};
+use crate::proxy::haproxy::{Backend, Declaration, Keyword, parse_all};
 
 /// What a look at the other apps brought up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -133,10 +133,14 @@ fn taken(name: &AppName, own: &[Declaration], theirs: &[Declaration]) -> Vec<Str
                 }
             }
         }
-        let names = theirs.iter().flat_map(|other| &other.backends).map(|backend| &backend.name);
+        let names = theirs
+            .iter()
+            .flat_map(|other| other.backends.iter().map(|backend| other.backend_name(backend)));
         let names: BTreeSet<String> = names.map(|name| name.to_ascii_lowercase()).collect();
-        let is_taken = |name: &str| names.contains(&name.to_ascii_lowercase());
-        for backend in declaration.backends.iter().filter(|backend| is_taken(&backend.name)) {
+        let is_taken = |backend: &&Backend| {
+            names.contains(&declaration.backend_name(backend).to_ascii_lowercase())
+        };
+        for backend in declaration.backends.iter().filter(is_taken) {
             errors.push(format!("HAPROXY: the backend {:?} belongs to {name}", backend.name));
         }
     }

@@ -29,6 +29,7 @@ pub fn collect<'a>(
             }
         }
     }
+    merged.values_mut().for_each(conditions_first);
     let declarations = parse_all(&merged, policy.keywords())?;
     unique_backends(&declarations)?;
     for declaration in &declarations {
@@ -44,15 +45,18 @@ pub fn collect<'a>(
     Ok(merged)
 }
 
-/// Refuses two backends of one name: HAProxy would refuse everything.
+/// Refuses two backends of one name and kind: HAProxy would refuse everything.
 pub(in crate::proxy) fn unique_backends(all: &[Declaration]) -> Result<(), DeclarationError> {
     let mut seen = std::collections::BTreeSet::new();
     for declaration in all {
         for backend in &declaration.backends {
-            if !seen.insert(backend.name.to_ascii_lowercase()) {
+            if !seen.insert(declaration.backend_name(backend).to_ascii_lowercase()) {
                 return Err(DeclarationError {
                     config: declaration.name.clone(),
-                    what: format!("there is a second backend {:?}", backend.name),
+                    what: format!(
+                        "there is a second backend {:?}: give each its 'name'",
+                        backend.name
+                    ),
                 });
             }
         }
@@ -68,6 +72,17 @@ fn fill_in(config: &mut Value, container: &str, policy: &Policy) {
         {
             fields.insert("ct".to_owned(), Value::from(container));
         }
+    }
+}
+
+/// The order of services is not the one of the compose file, and a backend for everything else goes last in any.
+fn conditions_first(config: &mut Value) {
+    let is_for_the_rest = |backend: &Value| {
+        let condition = backend.get("use_backend_option").and_then(Value::as_str);
+        condition.unwrap_or_default().trim().is_empty()
+    };
+    if let Some(backends) = config.get_mut("backends").and_then(Value::as_array_mut) {
+        backends.sort_by_key(is_for_the_rest);
     }
 }
 
@@ -130,6 +145,60 @@ mod tests {
             collect([("x", &one), ("y", &one)], &Policy::DEFAULT).is_err(),
             "two backends of one name"
         );
+    }
+
+    #[test]
+    fn a_backend_without_a_name_has_its_containers() {
+        let value = json!({"ssh": {"frontend": {"mode": "tcp", "bind": ["*:2222"]},
+            "backends": [{"port": 22, "peer_port": 2222}]}});
+        let merged = collect([("x_git_1", &value)], &Policy::DEFAULT).unwrap();
+        let declared = parse_all(&merged, Policy::DEFAULT.keywords()).unwrap();
+        assert_eq!(declared[0].backends[0].name, "x_git_1");
+        let two = json!({"ssh": {"frontend": {"mode": "tcp", "bind": ["*:2222"]}, "backends": [
+            {"port": 22, "peer_port": 2222, "use_backend_option": "if { src 10.0.0.0/8 }"},
+            {"port": 23, "peer_port": 2222, "name": ""}]}});
+        let error = collect([("x_git_1", &two)], &Policy::DEFAULT).unwrap_err().to_string();
+        assert!(error.contains("second backend \"x_git_1\": give each its 'name'"), "{error}");
+    }
+
+    #[test]
+    fn a_name_may_stand_once_in_each_kind() {
+        let standard = |condition: &str| json!({"backends": [{"name": "h.test", "use_backend_option": condition, "port": 80, "peer_port": 80}]});
+        let value = json!({
+            "http-in": standard("if { hdr(host) -i h.test }"),
+            "https-in": standard("if { req_ssl_sni -i h.test }"),
+            "own": {"frontend": {"mode": "tcp", "bind": ["*:2222"]},
+                "backends": [{"name": "h.test", "port": 22, "peer_port": 2222}]},
+        });
+        let merged = collect([("x_web_1", &value)], &Policy::DEFAULT).unwrap();
+        let declared = parse_all(&merged, Policy::DEFAULT.keywords()).unwrap();
+        let names: Vec<_> = declared.iter().map(|d| d.backend_name(&d.backends[0])).collect();
+        assert_eq!(names, ["backend.http-in.h.test", "backend.https-in.h.test", "backend-h.test"]);
+    }
+
+    /// The service that comes first by its name may be the one that takes everything.
+    #[test]
+    fn conditions_come_before_what_takes_the_rest() {
+        let of = |condition: &str| {
+            json!({"mux": {"frontend": {"mode": "tcp", "bind": ["*:2222"]}, "backends": [
+                {"name": format!("n{}", condition.len()), "use_backend_option": condition, "port": 22, "peer_port": 2222}]}})
+        };
+        let (all, some, other) = (of(""), of("if { src 0.0.0.0/0 }"), of("if { src 10.0.0.0/8 } "));
+        let merged =
+            collect([("a_ssh_1", &all), ("b_web_1", &some), ("c_x_1", &other)], &Policy::DEFAULT)
+                .unwrap();
+        let cts: Vec<_> = merged["mux"]["backends"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|b| b["ct"].as_str().unwrap())
+            .collect();
+        assert_eq!(cts, ["b_web_1", "c_x_1", "a_ssh_1"]);
+        // Also where an entry has them otherwise.
+        let mut entry = merged;
+        entry["mux"]["backends"].as_array_mut().unwrap().reverse();
+        let declared = parse_all(&entry, Policy::DEFAULT.keywords()).unwrap();
+        assert_eq!(declared[0].backends.last().unwrap().ct, "a_ssh_1");
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub struct Frontend {
 /// A backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backend {
-    /// Its name, without prefix.
+    /// Its name, without prefix; its container's where none is given.
     pub name: String,
     /// When it is used.
     pub condition: Option<Condition>,
@@ -63,11 +63,23 @@ pub struct Declaration {
     pub name: String,
     /// A frontend of its own, or one of the two that exist.
     pub place: Result<Frontend, Standard>,
-    /// The backends, at least one.
+    /// The backends, at least one; those with a condition first.
     pub backends: Vec<Backend>,
 }
 
 impl Declaration {
+    /// What a backend is called in HAProxy's configuration, without the prefix of who asks. Names are of their kind: one
+    /// may stand in http-in, in https-in and in a frontend of the app's own. A node's own backends begin with `http` or
+    /// `https`, and no name of an own backend begins with a dot.
+    pub fn backend_name(&self, backend: &Backend) -> String {
+        let name = &backend.name;
+        match self.place {
+            Ok(_) => format!("backend-{name}"),
+            Err(Standard::Http) => format!("backend.http-in.{name}"),
+            Err(Standard::Https) => format!("backend.https-in.{name}"),
+        }
+    }
+
     /// The mode of the frontend, which its backends share.
     pub fn mode(&self) -> Mode {
         match &self.place {
@@ -110,10 +122,12 @@ fn declaration(config: &str, value: &Value, keywords: &Keywords) -> Result<Decla
         "https-in" => Err(Standard::Https),
         _ => Ok(frontend(fields.get("frontend").ok_or("lacks 'frontend'")?, keywords)?),
     };
-    let backends = list(fields.get("backends"), "backends")?
+    let mut backends = list(fields.get("backends"), "backends")?
         .iter()
         .map(|backend| self::backend(backend, place.is_err(), keywords))
         .collect::<Result<Vec<_>, _>>()?;
+    // What is for everything else would take it all if it stood before a condition.
+    backends.sort_by_key(|backend| backend.condition.is_none());
     if backends.is_empty() {
         return Err("lacks 'backends'".to_owned());
     }
@@ -143,7 +157,13 @@ fn backend(value: &Value, is_standard: bool, keywords: &Keywords) -> Result<Back
         None | Some(Value::Null) => Ok(""),
         Some(value) => value.as_str().ok_or(format!("{name:?} is not a text")),
     };
-    let name = config_name(text("name")?).map_err(|error| format!("backend's name {error}"))?;
+    // A backend without a name has its container's.
+    let ct = text("ct")?;
+    let name = match text("name")? {
+        "" => ct,
+        name => name,
+    };
+    let name = config_name(name).map_err(|error| format!("backend's name {error}"))?;
     let in_backend = |what: String| format!("backend {name:?}: {what}");
     let condition = Condition::parse(text("use_backend_option")?).map_err(in_backend)?;
     if is_standard && condition.as_ref().and_then(Condition::hosts).is_none() {
@@ -152,7 +172,7 @@ fn backend(value: &Value, is_standard: bool, keywords: &Keywords) -> Result<Back
                 .into(),
         ));
     }
-    let ct = config_name(text("ct")?).map_err(|error| in_backend(format!("'ct' {error}")))?;
+    let ct = config_name(ct).map_err(|error| in_backend(format!("'ct' {error}")))?;
     Ok(Backend {
         name: name.to_owned(),
         condition,

@@ -141,8 +141,8 @@ fn expected(prefix: &str, declared: &[Declaration]) -> BTreeSet<(&'static str, S
         if declaration.place.is_ok() {
             sections.insert(("frontend", format!("{prefix}front-{}", declaration.name)));
         }
-        let names = declaration.backends.iter().map(|backend| &backend.name);
-        sections.extend(names.map(|name| ("backend", format!("{prefix}backend-{name}"))));
+        let names = declaration.backends.iter().map(|backend| declaration.backend_name(backend));
+        sections.extend(names.map(|name| ("backend", format!("{prefix}{name}"))));
     }
     sections
 }
@@ -155,7 +155,7 @@ fn condition(line: &str, known: &str, prefix: &str) -> Result<(), Broken> {
     if prefix.is_empty() && is_wait(line.trim_start()) {
         return harmless(line);
     }
-    let start = format!("    use_backend {prefix}backend-");
+    let start = format!("    use_backend {prefix}backend.");
     // Without a condition it would take everybody's requests.
     if !is_place || !line.starts_with(&start) || !line.contains(" if ") {
         return broken(format!("the line {line:?} stands before {known:?}"));

@@ -239,7 +239,7 @@ impl Asker<'_> {
     ) -> Result<(), String> {
         let mut uses = Vec::new();
         for backend in &declaration.backends {
-            let name = format!("{}backend-{}", self.prefix, backend.name);
+            let name = format!("{}{}", self.prefix, declaration.backend_name(backend));
             claims.take_once("the backend", &name, &self.source)?;
             if declaration.place.is_err() {
                 let hosts = backend.condition.as_ref().and_then(Condition::hosts);

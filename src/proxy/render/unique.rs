@@ -184,6 +184,15 @@ fn a_name_is_one_apps_in_any_case() {
             "{config} {backend}"
         );
     }
+    // What stands in http-in is of another kind.
+    let standard = json!({"http-in": {"backends": [{
+        "name": "one", "use_backend_option": "if { hdr(host) -i h.test }", "port": 80, "peer_port": 80, "ct": "web",
+    }]}});
+    let both = rendered(&[
+        (FIRST, app("2026-01-01", "node1", "", tcp("ssh", "one", "*:2222"))),
+        (SECOND, app("2026-01-02", "node2", "", standard)),
+    ]);
+    assert_eq!(both.problems, []);
     // A key of the swarm has names of its own, and so have the nodes' own backends.
     let rendered = rendered(&[
         (FIRST, app("2026-01-01", "node1", "", tcp("http-node1", "http-node1", "*:2222"))),
