@@ -57,6 +57,37 @@ fn a_master_that_is_null_empty_or_absent_is_left_open() {
 }
 
 #[test]
+fn white_space_around_names_is_trimmed() {
+    let text =
+        r#"{"repo":" git://h/app.git\n","branch":"\tmain ","master":" node1\r\n","slave":" "}"#;
+    let Request::Deploy { app, master, replica, .. } = request("deploy", text) else { panic!() };
+    assert_eq!((app.repo.as_str(), app.branch.as_str()), ("git://h/app", "main"));
+    assert_eq!((master.unwrap().as_str(), replica), ("node1", Wanted::Nobody));
+    assert!(refusal("deploy", r#"{"repo":"git://h/a","branch":" "}"#).contains("`branch`"));
+}
+
+#[test]
+fn update_may_be_a_text() {
+    for (update, of_deploy, of_migrate) in [
+        (r#","update":true"#, true, true),
+        (r#","update":"true""#, true, true),
+        (r#","update":" True ""#, true, true),
+        (r#","update":"false""#, false, false),
+        (r#","update":"""#, false, false),
+        (r#","update":null"#, false, true),
+        ("", false, true),
+    ] {
+        let text = format!(
+            r#"{{"repo":"git://h/app","branch":"main"{update},"target":{{"branch":"x"}}}}"#
+        );
+        let (deploy, migrate) = (request("deploy", &text), request("migrate", &text));
+        let Request::Deploy { update: deploy, .. } = deploy else { panic!() };
+        let Request::Migrate { update: migrate, .. } = migrate else { panic!() };
+        assert_eq!((deploy, migrate), (of_deploy, of_migrate), "{update}");
+    }
+}
+
+#[test]
 fn a_migration_takes_what_is_missing_from_its_source() {
     let text = r#"{"repo":"git://h/app","branch":"main","target":{"branch":"test"}}"#;
     let Request::Migrate { app, target, update } = request("migrate", text) else { panic!() };

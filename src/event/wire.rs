@@ -108,7 +108,7 @@ fn optional<'a>(
 
 /// A node's name; null and the empty text name none.
 fn node(fields: &Map<String, Value>, field: &'static str) -> Result<Option<NodeName>, DecodeError> {
-    match optional(fields, field, field)? {
+    match optional(fields, field, field)?.map(str::trim) {
         None | Some("") => Ok(None),
         Some(text) => parse(field, text, NodeName::parse).map(Some),
     }
@@ -122,6 +122,10 @@ fn flag(
     match fields.get(field) {
         None | Some(Value::Null) => Ok(default),
         Some(Value::Bool(flag)) => Ok(*flag),
+        // As older clients write it.
+        Some(Value::String(text)) if text.trim().eq_ignore_ascii_case("true") => Ok(true),
+        Some(Value::String(text)) if text.trim().eq_ignore_ascii_case("false") => Ok(false),
+        Some(Value::String(text)) if text.trim().is_empty() => Ok(false),
         Some(_) => Err(DecodeError::Type { field, expected: "true or false" }),
     }
 }

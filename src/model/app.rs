@@ -31,7 +31,7 @@ pub struct Repo(String);
 impl Repo {
     /// Parses a URL (`https`, `http`, `ssh`, `git`, `file`) or the scp-like form `user@host:path`.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        let trimmed = text.trim_matches([' ', '\t']);
+        let trimmed = text.trim();
         let url = trimmed.strip_suffix(".git").unwrap_or(trimmed);
         if url.is_empty() || url.len() > MAX_REPO {
             return Err(NameError::new(format!("must have 1 to {MAX_REPO} characters")));
@@ -119,6 +119,7 @@ pub struct Branch(String);
 impl Branch {
     /// Parses a branch or tag name; git's own rules for refs, narrowed to a plain set of characters.
     pub fn parse(text: &str) -> Result<Self, NameError> {
+        let text = text.trim();
         if text.is_empty() || text.len() > MAX_BRANCH {
             return Err(NameError::new(format!("must have 1 to {MAX_BRANCH} characters")));
         }

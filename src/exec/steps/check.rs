@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use serde_json::Value;
 use tracing::info;
 
@@ -108,7 +109,7 @@ fn entry(
         branch: app.branch.to_string(),
         deploy_id: deployment.id.to_string(),
         previous_deploy_id: former.map(|former| former.deploy_id.clone()),
-        deploy_date: clock::now().format("%Y-%m-%dT%H%M%S%.6f").to_string(),
+        deploy_date: deploy_date(clock::now(), former.map(|former| former.deploy_date.as_str())),
         master: pair.master.clone(),
         slave: pair.replica.clone(),
         ip,
@@ -123,4 +124,38 @@ fn entry(
     };
     asked.fill(manifest, &mut entry);
     Ok(entry)
+}
+
+const DATE: &str = "%Y-%m-%dT%H%M%S%.6f";
+
+/// When it was deployed: later than what the former entry says, whoever's clock wrote that. Clients wait until it changes
+/// to something later.
+fn deploy_date(now: DateTime<Utc>, former: Option<&str>) -> String {
+    let former =
+        former.and_then(|former| NaiveDateTime::parse_from_str(former, "%Y-%m-%dT%H%M%S%.f").ok());
+    let after =
+        former.and_then(|former| former.and_utc().checked_add_signed(TimeDelta::microseconds(1)));
+    after.map_or(now, |after| now.max(after)).format(DATE).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_is_later_than_the_former_one() {
+        let now = DateTime::UNIX_EPOCH;
+        assert_eq!(deploy_date(now, None), "1970-01-01T000000.000000");
+        for (former, expected) in [
+            ("1969-12-31T235959.999999", "1970-01-01T000000.000000"),
+            ("1970-01-01T000000.000000", "1970-01-01T000000.000001"),
+            ("1970-01-01T020000.999999", "1970-01-01T020001.000000"),
+            ("1970-01-01T020000", "1970-01-01T020000.000001"),
+            ("", "1970-01-01T000000.000000"),
+            ("yesterday", "1970-01-01T000000.000000"),
+        ] {
+            let date = deploy_date(now, Some(former));
+            assert_eq!(date, expected, "{former}");
+        }
+    }
 }
