@@ -14,7 +14,7 @@ use crate::consul::kv::Kv;
 use crate::error::chain;
 use crate::exec::{Context, Queue};
 use crate::host::compose::Project;
-use crate::host::docker::Container;
+use crate::host::docker::{Container, State};
 use crate::host::files;
 use crate::model::{AppName, AppRecord, DeployId, keys};
 
@@ -59,7 +59,7 @@ pub(super) async fn keep(ctx: Arc<Context>) {
         }
         info!("Docker is back");
         for _ in 0..LOOKS {
-            bring_back(&ctx, Which::All).await;
+            bring_back(&ctx, all(&ctx).await).await;
             tokio::time::sleep(BETWEEN).await;
         }
         settle(&ctx).await;
@@ -69,11 +69,15 @@ pub(super) async fn keep(ctx: Arc<Context>) {
     }
 }
 
+async fn all(ctx: &Context) -> Which {
+    Which::All(ctx.host.containers.running_since().await)
+}
+
 /// Which of the apps that don't run are brought back.
 #[derive(Debug, Clone, Copy)]
 enum Which {
-    /// All: Docker was seen to go and to return.
-    All,
+    /// All but the jobs that are done: Docker was seen to go and to return. When it was started, if that can be told.
+    All(Option<DateTime<Utc>>),
     /// Those of which Docker, started at that time, ended a container that it would have kept running.
     EndedBy(DateTime<Utc>),
 }
@@ -83,7 +87,7 @@ impl Which {
     fn counts(self, container: &Container) -> bool {
         match self {
             _ if container.state.is_alive() => false,
-            Self::All => true,
+            Self::All(since) => !is_done(container, since),
             Self::EndedBy(since) => ended_by(container, since),
         }
     }
@@ -96,6 +100,23 @@ fn ended_by(container: &Container, since: DateTime<Utc>) -> bool {
     let Some(Ok(ended)) = ended else { return false };
     let is_kept = ["always", "unless-stopped"].contains(&container.restart.as_str());
     is_kept && (since..=since + STARTING).contains(&ended.to_utc())
+}
+
+/// Whether a container has done its work by itself: it ended well, nothing is to start it again, and the Docker that
+/// answers now did not end it. That one may have, if it found it running.
+fn is_done(container: &Container, since: Option<DateTime<Utc>>) -> bool {
+    let is_kept = ["always", "unless-stopped"].contains(&container.restart.as_str());
+    if container.state != State::Exited(0) || is_kept {
+        return false;
+    }
+    let is_before = |time: &Option<String>, since: DateTime<Utc>| {
+        let time = time.as_deref().map(DateTime::parse_from_rfc3339);
+        matches!(time, Some(Ok(time)) if time.to_utc() < since)
+    };
+    let was_found = |since| {
+        is_before(&container.started_at, since) && !is_before(&container.finished_at, since)
+    };
+    !since.is_some_and(was_found)
 }
 
 /// Brings back what a Docker ended that died and returned while no agent was there to see it.
@@ -132,7 +153,7 @@ enum Found {
 async fn settle(ctx: &Context) {
     let mut failures = 0;
     loop {
-        match bring_back(ctx, Which::All).await {
+        match bring_back(ctx, all(ctx).await).await {
             Found::Settled => return,
             Found::Failing if failures >= TRIES => {
                 warn!("not all apps could be started again after Docker's return");

@@ -57,8 +57,11 @@ pub(super) async fn run(
     let policy = args.policy.as_deref().map_or(Ok(Policy::DEFAULT), policy)?;
     let mut report = Report::new(&file);
     match compose.config(&project).await {
-        Ok(config) => match Manifest::parse(&config, &project.name, &args.volume_drivers) {
-            Ok(manifest) => report.look_at(&manifest, &app, &policy),
+        Ok(config) => match Manifest::parse(&config.value, &project.name, &args.volume_drivers) {
+            Ok(manifest) => {
+                report.unset(&config.unset);
+                report.look_at(&manifest, &app, &policy);
+            }
             Err(error) => report.refused(chain(&error)),
         },
         Err(ComposeError::Invalid { why }) => report.refused(why),

@@ -129,8 +129,9 @@ impl<'a> StepContext<'a> {
         let compose = &self.ctx.host.compose;
         let config = compose.config(project).await.map_err(|e| StepError::from_error(&e))?;
         let drivers = &self.ctx.config.volumes.drivers;
-        let manifest = Manifest::parse(&config, &project.name, drivers);
-        let manifest = manifest.map_err(|e| StepError::from_error(&e))?;
+        let manifest = Manifest::parse(&config.value, &project.name, drivers);
+        let mut manifest = manifest.map_err(|e| StepError::from_error(&e))?;
+        manifest.unset = config.unset;
         self.ctx.manifests.note(&project.dir, &manifest);
         Ok(manifest)
     }

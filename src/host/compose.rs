@@ -2,6 +2,7 @@
 
 mod cli;
 mod env;
+mod script;
 
 #[cfg(any(test, feature = "testing"))]
 mod fake;
@@ -16,6 +17,7 @@ use serde_json::Value;
 use super::command::CommandError;
 use super::files::FileError;
 use crate::model::ProjectName;
+use crate::model::manifest::Unset;
 
 pub use cli::{ComposeCli, ComposeTimeouts};
 pub use env::prepare_env;
@@ -31,13 +33,22 @@ pub struct Project {
     pub dir: PathBuf,
 }
 
+/// A compose file as Compose understands it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Config {
+    /// The file, with variables filled in. It may hold secrets.
+    ///
+    /// Dollars in it are doubled, as [`crate::model::manifest::Manifest::parse`] expects.
+    pub value: Value,
+    /// The variables that are not set.
+    pub unset: Vec<Unset>,
+}
+
 /// Runs compose projects. Every method is idempotent.
 #[async_trait]
 pub trait Compose: Send + Sync {
-    /// The compose file as compose understands it: checked, with variables filled in. It may hold secrets.
-    ///
-    /// Dollars in it are doubled, as [`crate::model::manifest::Manifest::parse`] expects.
-    async fn config(&self, project: &Project) -> Result<Value, ComposeError>;
+    /// The compose file, checked.
+    async fn config(&self, project: &Project) -> Result<Config, ComposeError>;
 
     /// The hash of each service's definition, by name, as containers carry it: another hash, another container.
     async fn hashes(&self, project: &Project) -> Result<BTreeMap<String, String>, ComposeError>;
@@ -71,13 +82,30 @@ pub trait Compose: Send + Sync {
     /// Starts the containers that [`Compose::stop`] kept.
     async fn start(&self, project: &Project) -> Result<(), ComposeError>;
 
-    /// Runs an executable of the checkout in the checkout; false if there is none of that name.
+    /// Runs a script of the checkout in the checkout, by `sh` if it is not executable; false if there is none of that
+    /// name.
     async fn script(
         &self,
         project: &Project,
         name: &str,
         args: &[String],
     ) -> Result<bool, ComposeError>;
+}
+
+/// Whether a project has a script of that name that can be run; it is not run.
+///
+/// # Errors
+/// [`ComposeError::NotRunnable`] if there is one that can't be.
+pub fn has_script(project: &Project, name: &str) -> Result<bool, ComposeError> {
+    script_of(project, name).map(|how| how.is_some())
+}
+
+fn script_of(project: &Project, name: &str) -> Result<Option<script::Run>, ComposeError> {
+    script::how(&project.dir.join(name)).map_err(|source| ComposeError::NotRunnable {
+        name: name.to_owned(),
+        project: project.name.clone(),
+        source,
+    })
 }
 
 /// Why compose did not do what it was asked to.
@@ -113,13 +141,15 @@ pub enum ComposeError {
         /// The project.
         project: ProjectName,
     },
-    /// A script is there, but can't be executed.
-    #[error("{name} of {project} is not executable (git update-index --chmod=+x {name})")]
-    NotExecutable {
+    /// A script is there, but can't be run.
+    #[error("{name} of {project} can't be run")]
+    NotRunnable {
         /// The script.
         name: String,
         /// The project.
         project: ProjectName,
+        /// Why not.
+        source: std::io::Error,
     },
     /// A script failed.
     #[error("{name} of {project} failed")]

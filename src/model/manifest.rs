@@ -2,6 +2,7 @@
 
 mod error;
 mod text;
+mod unset;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use serde_json::{Map, Value};
 use super::app::ProjectName;
 pub use error::ManifestError;
 use text::{list_of_urls, mapping, unescape};
+pub use unset::{Unset, named_unset};
 
 /// The largest CADDYFILE, HAPROXY or CONSUL_CHECK_URLS.
 pub const MAX_VARIABLE: usize = 64 * 1024;
@@ -25,6 +27,8 @@ pub struct Manifest {
     pub services: BTreeMap<String, Service>,
     /// The named volumes of the file, in the order of their keys.
     pub volumes: Vec<Volume>,
+    /// Variables that it asks for and that are not set.
+    pub unset: Vec<Unset>,
 }
 
 /// One service.
@@ -40,6 +44,8 @@ pub struct Service {
     pub check_urls: Vec<String>,
     /// Whether it is meant to end: another service waits for it to complete.
     pub completes: bool,
+    /// Whether a container that ended with 0 is meant to have ended.
+    pub ends: Ends,
     /// How long it may take to stop.
     pub stop_grace: Option<Duration>,
     /// Whether Docker starts it again by itself: `no`, `always`, `unless-stopped`, `on-failure`, `on-failure:3`.
@@ -52,6 +58,18 @@ pub struct Service {
     pub networks: Vec<String>,
     /// How many containers it has; 0 for a service that is switched off.
     pub replicas: u64,
+}
+
+/// What it means that a service's container has ended with 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ends {
+    /// Nobody says that it is to end: it may have been meant to, and is told.
+    #[default]
+    Maybe,
+    /// It has done its work: another service waits for that, or its restart policy, written out, is `no` or `on-failure`.
+    Done,
+    /// Docker starts it again: it is to run for ever.
+    Never,
 }
 
 /// One named volume.
@@ -89,7 +107,9 @@ impl Manifest {
         for (name, value) in &services {
             plain("service", name)?;
             let mut service = Service::parse(name, value, project)?;
-            service.completes = completing.contains(name.as_str());
+            if completing.contains(name.as_str()) {
+                (service.completes, service.ends) = (true, Ends::Done);
+            }
             service.networks = networks_of(value, &networks, project);
             read.insert(name.clone(), service);
         }
@@ -97,7 +117,7 @@ impl Manifest {
             .iter()
             .map(|(key, value)| Volume::parse(key, value, project, drivers))
             .collect::<Result<_, _>>()?;
-        Ok(Self { services: read, volumes })
+        Ok(Self { services: read, volumes, unset: Vec::new() })
     }
 
     /// The longest time that any service may take to stop.
@@ -128,6 +148,7 @@ impl Service {
             Some(text) => list_of_urls(name, "CONSUL_CHECK_URLS", &text)?,
             None => Vec::new(),
         };
+        let serves = caddyfile.is_some() || haproxy.is_some();
         let replicas = value
             .get("scale")
             .or_else(|| value.pointer("/deploy/replicas"))
@@ -138,6 +159,8 @@ impl Service {
             haproxy,
             check_urls,
             completes: false,
+            // What is to be reached is to run.
+            ends: if serves { Ends::Never } else { text::ends(value) },
             stop_grace: text("stop_grace_period").and_then(|text| text::duration(&text)),
             restart: text::restart(value),
             image: text("image"),

@@ -141,3 +141,31 @@ async fn a_new_keeper_looks_for_what_no_agent_saw() {
     }
     assert!(!context.config.data_dir.join(MARK).exists(), "Docker was not seen to go");
 }
+
+/// One that ended long before Docker went, and one that ended by itself after the keeper had started it once more.
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_done_is_not_run_again() {
+    let made = made().await;
+    let since = clock::now() - TimeDelta::hours(1);
+    made.fakes.containers.set_running_since(since);
+    let at = |seconds| Some((since + TimeDelta::seconds(seconds)).to_rfc3339());
+    for (code, restart, started, finished, is_started) in [
+        (0, "no", -100, -50, false),
+        (0, "on-failure", -100, -50, false),
+        (0, "on-failure:3", 2, 3, false),
+        // Docker found it running, and ended it.
+        (0, "no", -100, 1, true),
+        (0, "unless-stopped", -100, -50, true),
+        (1, "no", -100, -50, true),
+    ] {
+        {
+            let mut state = made.fakes.machine.state();
+            let container = &mut state.containers.get_mut(PROJECT).unwrap()[0];
+            container.state = State::Exited(code);
+            container.restart = restart.to_owned();
+            (container.started_at, container.finished_at) = (at(started), at(finished));
+        }
+        settle(&made.context).await;
+        assert_eq!(runs(&made), is_started, "{code} {restart} {started} {finished}");
+    }
+}

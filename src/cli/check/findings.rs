@@ -7,13 +7,18 @@ use serde::Serialize;
 use crate::cli::printer::Printer;
 use crate::error::{CommandFailure, ErrorKind, chain};
 use crate::host::files::FileError;
-use crate::model::manifest::{Manifest, Service, Volume};
+use crate::model::manifest::{Ends, Manifest, Service, Unset, Volume};
 use crate::model::{AppId, AppRecord, MaintenancePage, page};
 use crate::plan::candidate::Candidate;
 use crate::plan::check::conflicts;
 use crate::proxy::caddyfile::{self, CaddyfileError, Permits};
 use crate::proxy::render::{Templates, render};
 use crate::proxy::{ClusterView, Policies, Policy, ProxySettings, haproxy};
+
+/// A deployment takes a container of it that has ended for a job that is done, and warns.
+const NO_RESTART: &str = "has no restart policy: Docker does not start it again; write restart: unless-stopped, or \
+    \"no\" if it is to end";
+const DONE: &str = "is a job by its restart policy: it is done when it has ended with code 0";
 
 /// Where something is, and what.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -84,6 +89,13 @@ impl Report {
         }
     }
 
+    /// Variables that nobody has set.
+    pub(super) fn unset(&mut self, unset: &[Unset]) {
+        unset.iter().flat_map(Unset::errors).for_each(|what| self.refused(what));
+        let notes = unset.iter().filter_map(Unset::warning);
+        self.notes.extend(notes.map(|what| Finding { what, ..Finding::default() }));
+    }
+
     fn error(&mut self, finding: Finding) {
         self.accepted = false;
         self.errors.push(finding);
@@ -123,6 +135,16 @@ impl Report {
                 }
             }
         }
+        let end = match service.ends {
+            Ends::Maybe => Some(NO_RESTART),
+            Ends::Done if !service.completes => Some(DONE),
+            Ends::Done | Ends::Never => None,
+        };
+        self.notes.extend(end.map(|what| Finding {
+            service: Some(name.to_owned()),
+            what: what.to_owned(),
+            ..Finding::default()
+        }));
         if let Some(value) = &service.haproxy {
             match haproxy::collect([(service.container.as_str(), value)], policy) {
                 Ok(merged) => self.frontends.extend(merged.keys().cloned()),

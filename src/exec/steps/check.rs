@@ -8,11 +8,13 @@ use tracing::info;
 
 use super::{StepContext, data, volumes};
 use crate::clock;
+use crate::error::chain;
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
+use crate::host::compose;
 use crate::host::files::read_plain;
-use crate::model::deployment::Deployment;
-use crate::model::manifest::Manifest;
+use crate::model::deployment::{Deployment, Step};
+use crate::model::manifest::{Manifest, Unset};
 use crate::model::{AppName, AppRecord, MaintenancePage, keys, page};
 use crate::plan::candidate::Candidate;
 use crate::plan::check::{Findings, conflicts};
@@ -34,6 +36,9 @@ pub(in crate::exec) async fn check(step: &StepContext<'_>) -> Result<Done, StepE
     if step.deployment.former.is_none() {
         findings.errors.extend(existing.iter().map(|volume| unknown_volume(step, volume)));
     }
+    findings.errors.extend(manifest.unset.iter().flat_map(Unset::errors));
+    findings.errors.extend(unrunnable(step));
+    findings.warnings.extend(manifest.unset.iter().filter_map(Unset::warning));
     refuse(&findings)?;
     step.ctx.proxies.would_accept(&step.app, &candidate).await.map_err(StepError::Refused)?;
     info!(urls = candidate.urls, volumes = ?candidate.volumes, "checked");
@@ -53,6 +58,17 @@ fn own_page(step: &StepContext<'_>) -> Result<Option<MaintenancePage>, StepError
     let content = content.map_err(|error| StepError::from_error(&error))?;
     let page = content.map(|content| MaintenancePage::parse(&content)).transpose();
     page.map_err(|error| StepError::Refused(vec![error.to_string()]))
+}
+
+/// The scripts that this deployment would run and that can't be.
+pub(super) fn unrunnable(step: &StepContext<'_>) -> Vec<String> {
+    let project = step.new_project();
+    let scripts = [(Step::Update, "update.sh"), (Step::PostMigrate, "post_migrate.sh")];
+    let wanted = scripts
+        .iter()
+        .filter(|(wanted, _)| step.deployment.steps.iter().any(|record| record.step == *wanted));
+    let errors = wanted.filter_map(|(_, name)| compose::has_script(&project, name).err());
+    errors.map(|error| chain(&error)).collect()
 }
 
 fn refuse(findings: &Findings) -> Result<(), StepError> {

@@ -8,8 +8,8 @@ use tracing::info;
 use super::StepContext;
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
-use crate::host::docker::Container;
-use crate::model::manifest::{Manifest, Service};
+use crate::host::docker::{Container, State};
+use crate::model::manifest::{Ends, Manifest, Service};
 
 /// Notes each service that has to be made anew, and why. No note: the app can go on as it is.
 pub(in crate::exec) async fn compare(step: &StepContext<'_>) -> Result<Done, StepError> {
@@ -69,7 +69,7 @@ impl Candidate<'_> {
             Some("has another image")
         } else if container.binds.iter().any(|path| Path::new(path).starts_with(self.former)) {
             Some("uses files of the former checkout")
-        } else if !container.state.is_alive() && !service.completes {
+        } else if !container.state.is_alive() && !has_done(service, container) {
             Some("does not run")
         } else {
             None
@@ -77,10 +77,14 @@ impl Candidate<'_> {
     }
 }
 
+/// Whether a container has ended as it was meant to, or may have been: nobody has to start it.
+pub(super) fn has_done(service: &Service, container: &Container) -> bool {
+    container.state == State::Exited(0) && service.ends != Ends::Never
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::docker::State;
 
     fn running() -> Container {
         Container {
@@ -94,7 +98,7 @@ mod tests {
     fn differences(running: &[Container], services: &[&str]) -> BTreeMap<String, String> {
         let service = Service { replicas: 1, ..Service::default() };
         let services = services.iter().map(|name| ((*name).to_owned(), service.clone()));
-        let manifest = Manifest { services: services.collect(), volumes: Vec::new() };
+        let manifest = Manifest { services: services.collect(), ..Manifest::default() };
         let candidate = Candidate {
             manifest: &manifest,
             hashes: [("web".to_owned(), "hash".to_owned())].into(),
@@ -107,6 +111,12 @@ mod tests {
     #[test]
     fn what_runs_as_it_should_is_left_alone() {
         assert_eq!(differences(&[running()], &["web"]), BTreeMap::new());
+    }
+
+    #[test]
+    fn a_job_that_has_ended_well_is_left_alone() {
+        let job = Container { state: State::Exited(0), ..running() };
+        assert_eq!(differences(&[job], &["web"]), BTreeMap::new());
     }
 
     #[test]

@@ -47,6 +47,10 @@ pub(in crate::exec) async fn offer(step: &StepContext<'_>) -> Result<Done, StepE
 
 /// Notes which of them the target has too: the source's volume → the target's. They have to fit beside the target's.
 pub(in crate::exec) async fn match_volumes(step: &StepContext<'_>) -> Result<Done, StepError> {
+    let unrunnable = super::check::unrunnable(step);
+    if !unrunnable.is_empty() {
+        return Err(StepError::Refused(unrunnable));
+    }
     let offered = step.noted(|step| *step == Step::Offer);
     let manifest = step.manifest(&step.new_project()).await?;
     let (mut output, mut needed) = (BTreeMap::new(), 0_u64);

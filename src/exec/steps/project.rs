@@ -7,9 +7,9 @@ use crate::exec::apply::Done;
 use crate::exec::error::StepError;
 use crate::exec::health;
 use crate::host::compose::Project;
-use crate::host::docker::Container;
+use crate::host::docker::{Container, State};
 use crate::model::deployment::Step;
-use crate::model::manifest::Manifest;
+use crate::model::manifest::{Ends, Manifest};
 
 /// So long answers to what the app has been asked already are waited for before it is stopped: much less than requests wait.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -91,8 +91,10 @@ pub(in crate::exec) async fn start_former(step: &StepContext<'_>) -> Result<(), 
     // Started without one of them, it would begin with an empty one.
     data::require_held(step).await?;
     super::images::restore(step).await?;
-    let manifest = start(step, &project).await?;
+    let mut manifest = start(step, &project).await?;
     set_restarts(step, &manifest).await?;
+    // A job does its work once more; how that ends says nothing of whether the version serves.
+    manifest.services.retain(|_, service| service.ends != Ends::Done);
     health::await_healthy(step.ctx, &step.project, &manifest).await
 }
 
@@ -145,10 +147,12 @@ pub(in crate::exec) async fn keep_running(step: &StepContext<'_>) -> Result<Done
     let project = step.new_project();
     let manifest = step.known_manifest(&project).await?;
     set_restarts(step, &manifest).await?;
-    let lasts = |container: &&Container| {
-        manifest.services.get(&container.service).is_some_and(|service| !service.completes)
+    let has_ended = |container: &Container| {
+        let service = manifest.services.get(&container.service);
+        let is_meant_to = |service| super::compare::has_done(service, container);
+        !container.state.is_alive() && !service.is_some_and(is_meant_to)
     };
-    if containers(step).await?.iter().filter(lasts).any(|c| !c.state.is_alive()) {
+    if containers(step).await?.iter().any(has_ended) {
         start(step, &project).await?;
     }
     Ok(Done::default())
@@ -230,7 +234,19 @@ pub(in crate::exec) async fn take_down(step: &StepContext<'_>) -> Result<(), Ste
 pub(in crate::exec) async fn await_healthy(step: &StepContext<'_>) -> Result<Done, StepError> {
     let manifest = step.known_manifest(&step.new_project()).await?;
     health::await_healthy(step.ctx, &step.project, &manifest).await?;
-    Ok(Done::default())
+    let ended = containers(step).await?.into_iter().filter(|container| {
+        let service = manifest.services.get(&container.service);
+        container.state == State::Exited(0) && service.is_some_and(|s| s.ends == Ends::Maybe)
+    });
+    let warnings = ended.map(|container| maybe_meant(&container.service)).collect();
+    Ok(Done { warnings, ..Done::default() })
+}
+
+/// Said of a service that ended with 0 while nothing says that it is to.
+fn maybe_meant(service: &str) -> String {
+    format!(
+        "service {service} has ended with code 0: write restart: \"no\" or on-failure if it is to end, unless-stopped if it is to run"
+    )
 }
 
 /// Removes containers, networks, images built here and volumes: the BTRFS ones have snapshots by now.

@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::Value;
 
-use crate::host::compose::{Compose, ComposeError, FakeCompose, Project};
+use crate::host::compose::{Compose, ComposeError, Config, FakeCompose, Project};
 use crate::host::docker::VolumeUser;
 use crate::host::fake::FakeMachine;
 
@@ -72,7 +71,7 @@ pub(super) fn stranger() -> VolumeUser {
 
 #[async_trait]
 impl Compose for LiveCompose {
-    async fn config(&self, project: &Project) -> Result<Value, ComposeError> {
+    async fn config(&self, project: &Project) -> Result<Config, ComposeError> {
         self.inner.config(project).await
     }
 

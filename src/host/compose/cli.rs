@@ -1,17 +1,15 @@
 //! [`Compose`] by `docker compose`.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::{Compose, ComposeError, Project};
+use super::script::Run;
+use super::{Compose, ComposeError, Config, Project, script_of};
 use crate::host::command::{Command, CommandError, Output};
-use crate::host::files::FileError;
+use crate::model::manifest::{Unset, named_unset};
 
 /// The most that `config` may print.
 const MAX_CONFIG: usize = 8 * 1024 * 1024;
@@ -110,10 +108,20 @@ impl ComposeCli {
 
 #[async_trait]
 impl Compose for ComposeCli {
-    async fn config(&self, project: &Project) -> Result<Value, ComposeError> {
+    async fn config(&self, project: &Project) -> Result<Config, ComposeError> {
         let command = self.reading(project, &["config", "--format", "json"]);
         let output = command.secret().keep(MAX_CONFIG).run(self.timeouts.config).await;
-        read_config(project, output)
+        let names = output.as_ref().map(|output| named_unset(&output.stderr)).unwrap_or_default();
+        let value = read_config(project, output)?;
+        if names.is_empty() {
+            return Ok(Config { value, unset: Vec::new() });
+        }
+        // The file as it is written tells where they are asked for.
+        let args = ["config", "--format", "json", "--no-interpolate"];
+        let command = self.reading(project, &args);
+        let output = command.secret().keep(MAX_CONFIG).run(self.timeouts.config).await;
+        let raw = read_config(project, output).ok();
+        Ok(Config { value, unset: Unset::find(&names, raw.as_ref()) })
     }
 
     async fn hashes(&self, project: &Project) -> Result<BTreeMap<String, String>, ComposeError> {
@@ -175,23 +183,12 @@ impl Compose for ComposeCli {
         args: &[String],
     ) -> Result<bool, ComposeError> {
         let path = project.dir.join(name);
-        match is_executable(&path).await {
-            Ok(Some(true)) => {}
-            Ok(None) => return Ok(false),
-            Ok(Some(false)) => {
-                return Err(ComposeError::NotExecutable {
-                    name: name.to_owned(),
-                    project: project.name.clone(),
-                });
-            }
-            Err(source) => {
-                return Err(ComposeError::Checkout {
-                    project: project.name.clone(),
-                    source: FileError::Io { action: "read", path, source },
-                });
-            }
-        }
-        let command = Command::new(&path).args(args).cwd(&project.dir);
+        let command = match script_of(project, name)? {
+            None => return Ok(false),
+            Some(Run::Directly) => Command::new(&path),
+            Some(Run::BySh) => Command::new("sh").arg(&path),
+        };
+        let command = command.args(args).cwd(&project.dir);
         match command.progress(true).run(self.timeouts.script).await {
             Ok(_) => Ok(true),
             Err(source) => Err(ComposeError::Script {
@@ -200,15 +197,6 @@ impl Compose for ComposeCli {
                 source,
             }),
         }
-    }
-}
-
-/// Whether a file can be executed; `None` if it is not there.
-async fn is_executable(path: &Path) -> io::Result<Option<bool>> {
-    match tokio::fs::metadata(path).await {
-        Ok(facts) => Ok(Some(facts.is_file() && facts.permissions().mode() & 0o111 != 0)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::{Compose, ComposeError, Project};
+use super::{Compose, ComposeError, Config, Project};
 use crate::host::docker::{Container, Health, State};
 use crate::host::fake::{Failures, FakeMachine, MachineState, full_reference, lock};
 use crate::model::manifest::Manifest;
@@ -111,9 +111,9 @@ impl FakeCompose {
 
 #[async_trait]
 impl Compose for FakeCompose {
-    async fn config(&self, project: &Project) -> Result<Value, ComposeError> {
+    async fn config(&self, project: &Project) -> Result<Config, ComposeError> {
         self.begin("config", project)?;
-        Self::read(project)
+        Ok(Config { value: Self::read(project)?, unset: Vec::new() })
     }
 
     async fn hashes(&self, project: &Project) -> Result<BTreeMap<String, String>, ComposeError> {

@@ -168,7 +168,7 @@ mod tests {
                 project: AppName::parse("p").unwrap().project(),
                 manifest: Manifest {
                     services: [("web".to_owned(), service)].into(),
-                    volumes: Vec::new(),
+                    ..Manifest::default()
                 },
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{Container, Health, State};
-use crate::model::manifest::{Manifest, Service};
+use crate::model::manifest::{Ends, Manifest, Service};
 
 /// How often each container (by id) had been restarted when it was first seen.
 pub type Baseline = BTreeMap<String, u64>;
@@ -93,7 +93,7 @@ fn of_container(container: &Container, service: &Service, baseline: &Baseline) -
         (State::Running, Health::Unhealthy) => {
             Verdict::Failed(complaint(format!("is unhealthy{probe}")))
         }
-        (State::Exited(0), _) if service.completes => Verdict::Healthy,
+        (State::Exited(0), _) if service.ends != Ends::Never => Verdict::Healthy,
         (state @ (State::Created | State::Restarting | State::Removing), _) => {
             Verdict::Waiting(complaint(format!("is {state}")))
         }
@@ -117,13 +117,18 @@ mod tests {
     }
 
     fn manifest(services: &[(&str, bool)]) -> Manifest {
-        let service = |completes| Service { completes, replicas: 1, ..Service::default() };
+        let service = |completes| Service {
+            completes,
+            ends: if completes { Ends::Done } else { Ends::Never },
+            replicas: 1,
+            ..Service::default()
+        };
         Manifest {
             services: services
                 .iter()
                 .map(|(name, completes)| ((*name).to_owned(), service(*completes)))
                 .collect(),
-            volumes: Vec::new(),
+            ..Manifest::default()
         }
     }
 
@@ -170,6 +175,23 @@ mod tests {
         ] {
             let verdict = judge(&[container("db", state, health), done.clone()]);
             assert_eq!(says(&verdict), (kind, what), "{state}");
+        }
+    }
+
+    /// A job that nobody waits for, and a service that its policy is to keep running.
+    #[test]
+    fn who_has_done_its_work_is_no_failure() {
+        let ended = container("db", State::Exited(0), Health::None);
+        let failed = container("db", State::Exited(1), Health::None);
+        for (ends, kind) in
+            [(Ends::Done, "healthy"), (Ends::Maybe, "healthy"), (Ends::Never, "failed")]
+        {
+            let mut manifest = manifest(&[("db", false)]);
+            manifest.services.get_mut("db").unwrap().ends = ends;
+            let judge = |container: &Container| {
+                says(&health(std::slice::from_ref(container), &manifest, &Baseline::new())).0
+            };
+            assert_eq!((judge(&ended), judge(&failed)), (kind, "failed"), "{ends:?}");
         }
     }
 

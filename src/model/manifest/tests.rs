@@ -66,6 +66,18 @@ fn volumes_have_the_names_that_docker_gives_them() {
 }
 
 #[test]
+fn a_service_that_is_to_be_reached_is_to_run() {
+    let manifest = parse(&json!({"services": {
+        "web": {"restart": "no", "environment": {"CADDYFILE": "x"}},
+        "job": {"restart": "no"}, "db": {},
+        "awaits": {"restart": "always", "depends_on": {"db": {"condition": "service_completed_successfully"}}},
+    }}));
+    let ends: Vec<_> =
+        manifest.unwrap().services.into_values().map(|service| service.ends).collect();
+    assert_eq!(ends, [Ends::Never, Ends::Done, Ends::Done, Ends::Never]);
+}
+
+#[test]
 fn environment_may_be_a_list() {
     let manifest = parse(&json!({"services": {"web": {"environment": [
         "OTHER", "CADDYFILE=http://a {\n proxy / $$CONTAINER:80?x=y\n}", "HAPROXY= "

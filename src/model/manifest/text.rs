@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::ManifestError;
+use super::{Ends, ManifestError};
 
 /// Undoes what `docker compose config` does to dollars, so that its output can be read as input again.
 pub(super) fn unescape(text: &str) -> String {
@@ -105,6 +105,17 @@ pub(super) fn restart(service: &Value) -> String {
     }
 }
 
+/// What the restart policy says of a container that ended with 0. None that is written says nothing.
+pub(super) fn ends(service: &Value) -> Ends {
+    let is_said = service.get("restart").is_some_and(|restart| !restart.is_null())
+        || service.pointer("/deploy/restart_policy/condition").is_some();
+    match restart(service).split(':').next() {
+        Some("no" | "on-failure") if is_said => Ends::Done,
+        Some("no") => Ends::Maybe,
+        _ => Ends::Never,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +136,25 @@ mod tests {
             ("1x", None),
         ] {
             assert_eq!(duration(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_end_is_meant_where_it_is_written() {
+        use serde_json::json;
+        for (service, expected) in [
+            (json!({}), Ends::Maybe),
+            (json!({"restart": null}), Ends::Maybe),
+            (json!({"restart": "no"}), Ends::Done),
+            (json!({"restart": "on-failure"}), Ends::Done),
+            (json!({"restart": "on-failure:3"}), Ends::Done),
+            (json!({"restart": "always"}), Ends::Never),
+            (json!({"restart": "unless-stopped"}), Ends::Never),
+            (json!({"deploy": {"restart_policy": {"condition": "none"}}}), Ends::Done),
+            (json!({"deploy": {"restart_policy": {"condition": "any"}}}), Ends::Never),
+            (json!({"deploy": {"restart_policy": {"max_attempts": 3}}}), Ends::Maybe),
+        ] {
+            assert_eq!(ends(&service), expected, "{service}");
         }
     }
 

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::Value;
 use tandem::exec::Queue;
-use tandem::host::compose::{Compose, ComposeError, FakeCompose, Project};
+use tandem::host::compose::{Compose, ComposeError, Config, FakeCompose, Project};
 use tandem::host::docker::State;
 use tandem::model::deployment::{Deployment, State as Progress};
 use tandem::model::{AppRecord, DeployId, keys};
@@ -121,7 +120,7 @@ fn deployment(world: &World, app: &App, id: &DeployId) -> Option<Deployment> {
 
 #[async_trait]
 impl Compose for SimCompose {
-    async fn config(&self, project: &Project) -> Result<Value, ComposeError> {
+    async fn config(&self, project: &Project) -> Result<Config, ComposeError> {
         let (inner, own) = (self.inner.clone(), project.clone());
         let effect = async move { inner.config(&own).await };
         self.call("config", project, Pace::Short, effect).await

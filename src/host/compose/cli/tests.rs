@@ -1,6 +1,9 @@
 use super::*;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
+use crate::host::compose::has_script;
 use crate::model::AppName;
 
 /// A stand-in for docker that writes down how it was called, and a checkout to call it in.
@@ -83,7 +86,8 @@ async fn what_is_read_is_what_up_does() {
 async fn config_is_read_and_a_refused_file_is_the_apps_fault() {
     let good = Fixture::new("echo a warning >&2; echo '{\"services\": {}}'");
     let config = good.compose.config(&good.project).await.unwrap();
-    assert_eq!(config, serde_json::json!({"services": {}}));
+    assert_eq!(config.value, serde_json::json!({"services": {}}));
+    assert_eq!(config.unset, []);
     let bad = Fixture::new(
         "echo 'time=\"x\" level=warning msg=\"unset\"' >&2; echo 'yaml: line 4: oops' >&2; exit 15",
     );
@@ -95,6 +99,24 @@ async fn config_is_read_and_a_refused_file_is_the_apps_fault() {
     let huge = Fixture::new("head -c 9000000 /dev/zero");
     let error = huge.compose.config(&huge.project).await;
     assert!(matches!(error, Err(ComposeError::TooLarge { .. })));
+}
+
+#[tokio::test]
+async fn variables_that_are_not_set_are_told_with_their_places() {
+    let fixture = Fixture::new(
+        r#"case "$*" in
+        *--no-interpolate) echo '{"services": {"web": {"environment": {"CADDYFILE": "${DOMAIN} {"}}}}';;
+        *) echo 'time="x" level=warning msg="The \"DOMAIN\" variable is not set. Defaulting to a blank string."' >&2
+           echo '{"services": {"web": {"environment": {"CADDYFILE": " {"}}}}';;
+        esac"#,
+    );
+    let config = fixture.compose.config(&fixture.project).await.unwrap();
+    assert_eq!(config.value["services"]["web"]["environment"]["CADDYFILE"], " {");
+    let errors: Vec<_> = config.unset.iter().flat_map(Unset::errors).collect();
+    assert!(
+        errors.len() == 1 && errors[0].contains("the variable DOMAIN is not set"),
+        "{errors:?}"
+    );
 }
 
 #[tokio::test]
@@ -121,13 +143,18 @@ async fn a_script_runs_in_the_checkout_with_its_arguments() {
 }
 
 #[tokio::test]
-async fn a_script_that_is_missing_not_executable_or_failing_is_told_apart() {
+async fn a_script_that_is_missing_or_failing_is_told_apart() {
     let fixture = Fixture::new("");
     let run = || fixture.compose.script(&fixture.project, "update.sh", &[]);
     assert!(!run().await.unwrap());
-    fs::write(fixture.project.dir.join("update.sh"), "").unwrap();
+    // Not executable: by sh.
+    fs::write(fixture.project.dir.join("update.sh"), "#!/no/such\n>ran").unwrap();
+    assert!(run().await.unwrap() && fixture.project.dir.join("ran").exists());
+    fixture.put("update.sh", "");
+    fs::write(fixture.project.dir.join("update.sh"), "#!/no/such\n>ran").unwrap();
     let error = run().await.unwrap_err();
-    assert!(error.to_string().starts_with("update.sh of p1 is not executable"), "{error}");
+    assert_eq!(error.to_string(), "update.sh of p1 can't be run");
+    assert!(has_script(&fixture.project, "update.sh").is_err());
     fixture.put("update.sh", "echo broken >&2; exit 2");
     let Err(ComposeError::Script { source, .. }) = run().await else {
         panic!("it did not fail");
