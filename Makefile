@@ -16,10 +16,10 @@ demo: build ## Three real nodes on this machine, an app deployed, its page fetch
 # Labs mostly wait; what computes takes what they leave of the processors.
 test: fmt test-scripts deps ## Everything that has to pass (as root: it starts labs)
 	@MAKE=$(MAKE) fixtures/side-by-side test-builds lab-cache
-	@MAKE=$(MAKE) fixtures/side-by-side test-lab test-matrix test-lab-quick test-host
+	@MAKE=$(MAKE) fixtures/side-by-side test-lab test-matrix test-lab-quick test-proxies test-host
 
-test-host: # What needs no lab, one after the other
-	@nice -n 19 $(MAKE) --no-print-directory test-unit test-proxies test-sim test-docs test-fuzz
+test-host: # What computes, one after the other
+	@nice -n 10 $(MAKE) --no-print-directory test-unit test-sim test-docs test-fuzz
 
 test-all: test ## `make test`, then more of each: the lab's own test, fuzzing, 100,000 seeds, a twelfth of the matrix (hours, as root)
 	$(MAKE) test-lab-itself fuzz
