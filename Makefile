@@ -115,7 +115,7 @@ bench: deps ## Figures, taken in one run on a real cluster (as root; PROFILE=rel
 	@cargo build --features lab --example bench
 	@fixtures/with-lab $(TARGET)/debug/examples/bench $(ARGS)
 
-deny: ## Licences, bans and sources of the dependencies (compiles cargo-deny the first time)
+deny: deps ## Licences, bans and sources of the dependencies (compiles cargo-deny the first time)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny check licenses bans sources
 
