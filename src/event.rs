@@ -35,6 +35,9 @@ pub enum Request {
         replica: Wanted,
         /// Whether `update.sh` runs before the app starts.
         update: bool,
+        /// Whether the app begins from the copies that the new master holds: its master has lost its volumes.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        from_replica: bool,
     },
     /// Remove an app, keeping its volume snapshots.
     Destroy {
@@ -67,6 +70,11 @@ impl Request {
             Request::Migrate { app, .. } => Some(app),
             Request::Deploy { .. } | Request::Destroy { .. } => None,
         }
+    }
+
+    /// Whether the app is to begin from copies, because its master has lost its volumes.
+    pub fn is_from_replica(&self) -> bool {
+        matches!(self, Request::Deploy { from_replica: true, .. })
     }
 
     /// `deploy`, `destroy` or `migrate`.

@@ -17,6 +17,7 @@ mod nodes;
 mod owed;
 mod queue;
 mod records;
+mod standing;
 mod steps;
 mod store;
 mod undo;
@@ -31,7 +32,7 @@ pub use journal::{Journal, JournalError};
 pub use lease::SessionKeeper;
 pub use manifests::Manifests;
 pub use nodes::{Room, node_facts};
-pub use owed::settle;
+pub use owed::{Which, next_task, settle};
 pub use queue::{Acceptance, Queue, accept, promote};
 pub use records::Records;
 

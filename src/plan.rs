@@ -53,6 +53,21 @@ pub enum Refusal {
         "the app's newest data is on its master {0}, which Consul does not reach: bring {0} back first"
     )]
     MasterAway(NodeName),
+    /// The app is to begin from copies where there are none.
+    #[error(
+        "from_replica begins on a node with verified copies of all the app's volumes, and {master} has not told of any (who has: {known})"
+    )]
+    NoCopies {
+        /// The master to be.
+        master: NodeName,
+        /// Who has some.
+        known: String,
+    },
+    /// The app is to begin from copies on the node that has lost the volumes.
+    #[error(
+        "{0} is the app's master: from_replica begins on another node, from the copies there (who has: {1}); move it back afterwards"
+    )]
+    CopiesElsewhere(NodeName, String),
     /// Nothing to destroy.
     #[error("there is no such app: it has no entry in KV")]
     NoSuchApp,
@@ -70,9 +85,12 @@ pub fn plan(id: &DeployId, request: &Request, facts: &Facts) -> Result<Plan, Ref
         return Err(Refusal::Unreadable(problem.clone()));
     }
     match request {
-        Request::Deploy { master, replica, update, .. } => {
+        Request::Deploy { master, replica, update, from_replica, .. } => {
             let (placement, choice) = pick::pick(master.as_ref(), replica, facts)?;
-            let plan = deploy::plan(id, placement, *update, facts)?;
+            let plan = match from_replica {
+                true => deploy::from_replica(id, placement, *update, facts)?,
+                false => deploy::plan(id, placement, *update, facts)?,
+            };
             Ok(Plan { choice, ..plan })
         }
         Request::Destroy { .. } => destroy::plan(facts),

@@ -12,7 +12,7 @@ use super::records;
 use super::replica::{self, ReplicaStatus};
 use crate::consul::{Client, ConsulError};
 use crate::error::CommandFailure;
-use crate::exec::{NodeInfo, Queue, Rejection, node_facts};
+use crate::exec::{NodeInfo, Queue, Rejection, next_task, node_facts};
 use crate::model::deployment::{Deployment, State};
 use crate::model::{Amount, AppRecord, keys};
 use crate::plan::NodeFacts;
@@ -105,6 +105,12 @@ async fn gather(client: &Client) -> Result<Status, ConsulError> {
     for (node, info) in &agents {
         problems.extend(info.problems.iter().map(|problem| format!("{node}: {problem}")));
     }
+    let owed = records::values::<Deployment>(client, keys::OWED).await?;
+    problems.extend(owed.unreadable);
+    problems.extend(owed.values.iter().filter_map(|(name, note)| {
+        let app = note.request.app().name();
+        Some(format!("{app}: {}", next_task(&format!("{}{name}", keys::OWED), note)?))
+    }));
     let mut rejected: Vec<_> = rejections.values.iter().collect();
     rejected.sort_by_key(|(_, rejection)| std::cmp::Reverse(rejection.at.clone()));
     problems.extend(rejected.into_iter().take(RECENT).map(|(id, rejection)| {

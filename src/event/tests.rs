@@ -20,7 +20,7 @@ fn refusal(name: &str, payload: &str) -> String {
 fn a_deploy_with_a_pair() {
     let text =
         r#"{"master":"node1","slave":"node2","branch":"main","repo":"ssh://git@h/app.git","x":1}"#;
-    let Request::Deploy { app, master, replica, update } = request("deploy", text) else {
+    let Request::Deploy { app, master, replica, update, .. } = request("deploy", text) else {
         panic!()
     };
     assert_eq!(app.repo.as_str(), "ssh://git@h/app");
@@ -157,4 +157,24 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn beginning_from_copies_has_to_be_asked_for() {
+    let text = |more: &str| format!(r#"{{"repo": "https://h/a", "branch": "b"{more}}}"#);
+    for (more, expected) in [
+        ("", false),
+        (r#", "from_replica": null"#, false),
+        (r#", "from_replica": false"#, false),
+        (r#", "from_replica": true"#, true),
+    ] {
+        assert_eq!(request("deploy", &text(more)).is_from_replica(), expected, "{more}");
+    }
+    let wrong = decode("deploy", text(r#", "from_replica": 1"#).as_bytes()).unwrap_err();
+    assert!(wrong.to_string().contains("from_replica"), "{wrong}");
+    // Records of before can be read, and one that does not use it is written as before.
+    let plain = request("deploy", &text(""));
+    let written = serde_json::to_string(&plain).unwrap();
+    assert!(!written.contains("from_replica"), "{written}");
+    assert_eq!(serde_json::from_str::<Request>(&written).unwrap(), plain);
 }

@@ -49,7 +49,9 @@ fn deploy(app: AppId, fields: &Map<String, Value>) -> Result<Request, DecodeErro
         let problem = "is the master too; a pair has two nodes".to_owned();
         return Err(DecodeError::Value { field: "slave", problem });
     }
-    Ok(Request::Deploy { app, master, replica, update: flag(fields, "update", false)? })
+    let update = flag(fields, "update", false)?;
+    let from_replica = flag(fields, "from_replica", false)?;
+    Ok(Request::Deploy { app, master, replica, update, from_replica })
 }
 
 fn migrate(app: AppId, fields: &Map<String, Value>) -> Result<Request, DecodeError> {

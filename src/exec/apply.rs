@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::context::Context;
 use super::error::StepError;
+use super::standing;
 use super::steps::{
-    StepContext, check, checkouts, compare, images, keys, migrate, probe, project, services,
-    transfer, volumes,
+    StepContext, check, checkouts, compare, images, keys, migrate, probe, project, recall,
+    services, transfer, volumes,
 };
 use crate::model::AppRecord;
 use crate::model::deployment::{Deployment, Step};
@@ -24,6 +25,14 @@ pub(super) struct Done {
     pub(super) recorded: bool,
 }
 
+impl Done {
+    /// A step that is not due any more.
+    fn void(step: &StepContext<'_>, why: &str) -> Self {
+        let warning = format!("{} on {}: {why}", step.record.step, step.ctx.me);
+        Self { warnings: vec![warning], ..Self::default() }
+    }
+}
+
 /// Carries out the step with this index.
 pub(super) async fn apply(
     ctx: &Context,
@@ -31,11 +40,16 @@ pub(super) async fn apply(
     index: usize,
 ) -> Result<Done, StepError> {
     let step = StepContext::new(ctx, deployment, index)?;
+    if let Some(why) = standing::void(&step).await? {
+        return Ok(Done::void(&step, &why));
+    }
     match &step.record.step {
         Step::Checkout => checkouts::clone(&step).await,
         Step::Check => check::check(&step).await,
         Step::Probe { to } => probe::send(&step, to).await,
         Step::ReceiveProbe => probe::receive(&step).await,
+        Step::ConfirmLoss => recall::confirm_loss(&step).await,
+        Step::Recall => recall::recall(&step).await,
         Step::Measure => transfer::measure(&step).await,
         Step::Room => transfer::room(&step).await,
         Step::KeepImages => images::keep(&step).await,

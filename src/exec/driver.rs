@@ -247,7 +247,7 @@ impl<'a> Driver<'a> {
         deployment: &Deployment,
         index: usize,
     ) -> Result<apply::Done, StepError> {
-        let owed = owed::settle(self.ctx, self.app, Some(self.id)).await;
+        let owed = owed::settle_before(self.ctx, self.app, deployment, index).await;
         owed.map_err(|error| {
             StepError::Failed(format!("left from an earlier deployment: {error}"))
         })?;

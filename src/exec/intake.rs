@@ -1,16 +1,19 @@
 //! Facts for the planner, and the record of what could not be understood.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::context::{Context, now};
 use super::error::ExecError;
 use super::nodes::{Room, node_facts};
 use super::store::encode;
-use crate::consul::kv::Kv;
+use crate::consul::kv::{Entry, Kv};
 use crate::consul::txn::TxnOp;
 use crate::event::{RawEvent, Request};
 use crate::model::{AppName, AppRecord, NodeName, keys};
 use crate::plan::Facts;
+use crate::replication::ReplicaState;
 
 /// Rejections kept, all events together.
 const REJECTIONS_KEPT: usize = 50;
@@ -62,7 +65,27 @@ pub async fn gather(ctx: &Context, request: &Request) -> Result<Facts, ExecError
         (Ok(app), Ok(source)) => (facts.app, facts.source) = (app, source),
         (Err(error), _) | (_, Err(error)) => facts.unreadable = Some(error.to_string()),
     }
+    if request.is_from_replica() {
+        facts.copies = holders(kv, &app, facts.app.as_ref()).await?;
+    }
     Ok(facts)
+}
+
+/// The nodes that have told of verified copies of all the app's volumes.
+async fn holders(
+    kv: &dyn Kv,
+    app: &AppName,
+    entry: Option<&AppRecord>,
+) -> Result<BTreeSet<NodeName>, ExecError> {
+    let volumes = entry.map(|entry| entry.volumes.as_slice()).unwrap_or_default();
+    let listing = kv.list(keys::REPLICAS).await?;
+    let holder = |entry: &Entry| {
+        let (of, node) = keys::parse_replica(&entry.key)?;
+        let state: ReplicaState = serde_json::from_slice(&entry.value).ok()?;
+        let has = |volume: &String| state.volumes.get(volume).is_some_and(Option::is_some);
+        (of == *app && !volumes.is_empty() && volumes.iter().all(has)).then_some(node)
+    };
+    Ok(listing.entries.iter().filter_map(holder).collect())
 }
 
 async fn entry_of(

@@ -12,7 +12,7 @@ use super::error::{ExecError, StepError};
 use super::store::{self, Versioned, decode, encode};
 use super::{apply, undo};
 use crate::consul::txn::TxnOp;
-use crate::model::deployment::{Deployment, Mark, Status};
+use crate::model::deployment::{Deployment, Illegal, Mark, Status, StepRecord};
 use crate::model::{AppName, DeployId, NodeName, keys};
 
 /// The steps that are owed, by index.
@@ -39,28 +39,91 @@ pub(super) fn notes(
     nodes.into_iter().map(note).collect()
 }
 
-/// Does all that this node owes an app, the oldest first, but for a deployment that is still being worked on here.
+/// So often what is owed is tried before it is left to an operator.
+const TRIES: u32 = 10;
+
+/// Which of a node's debts are to be paid.
+#[derive(Debug, Clone, Copy)]
+pub enum Which<'a> {
+    /// Those that were not tried too often yet.
+    Due,
+    /// All: the agent has just started, and what stood in the way may be gone.
+    All,
+    /// Those that a step of this deployment can't do without: undos of deployments that were given up. What such a
+    /// deployment left would be taken for the app's data.
+    Before(&'a DeployId),
+}
+
+/// Does what this node owes an app, the oldest first.
 ///
 /// # Errors
 /// The first thing that can't be done; what is done is noted, and the rest stays owed.
-pub async fn settle(ctx: &Context, app: &AppName, but: Option<&DeployId>) -> Result<(), StepError> {
+pub async fn settle(ctx: &Context, app: &AppName, which: Which<'_>) -> Result<(), StepError> {
     let _busy = ctx.busy.with(app).await;
-    let kv = ctx.cluster.kv.as_ref();
+    let mut failed = None;
+    for (key, note) in notes_of(ctx, app, which).await? {
+        let committed = note.value.committed;
+        if let Err(error) = pay(ctx, app, &key, note).await {
+            let told =
+                StepError::Failed(format!("{error} (to give it up: consul kv delete {key})"));
+            failed.get_or_insert(told);
+            // What a given up deployment left comes first.
+            if !committed {
+                break;
+            }
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// Before this node's first step of a deployment what earlier ones owe behind their commit is tried once more; that it
+/// can't be done is in nobody's way.
+pub(super) async fn settle_before(
+    ctx: &Context,
+    app: &AppName,
+    deployment: &Deployment,
+    index: usize,
+) -> Result<(), StepError> {
+    let own = deployment.steps.iter().enumerate().filter(|(_, step)| step.node == ctx.me);
+    let is_first = !own.clone().any(|(other, step)| other != index && step.started_at.is_some());
+    if is_first && let Err(error) = settle(ctx, app, Which::Due).await {
+        warn!(app = %app, %error, "what earlier deployments left to this node can't be done yet");
+    }
+    settle(ctx, app, Which::Before(&deployment.id)).await
+}
+
+async fn notes_of(
+    ctx: &Context,
+    app: &AppName,
+    which: Which<'_>,
+) -> Result<Vec<(String, Versioned<Deployment>)>, StepError> {
     let prefix = keys::owed_to(&ctx.me, app);
-    let listing = kv.list(&prefix).await.map_err(|error| StepError::from_error(&error))?;
+    let listing = ctx.cluster.kv.list(&prefix).await.map_err(|e| StepError::from_error(&e))?;
     let mut notes = Vec::new();
     for entry in listing.entries {
         let note: Versioned<Deployment> =
             decode(&entry).map_err(|error| StepError::from_error(&error))?;
-        if but != Some(&note.value.id) {
+        if which.takes(&note.value, &ctx.me) {
             notes.push((entry.key, note));
         }
     }
     notes.sort_by_key(|(_, note)| note.value.epoch);
-    for (key, note) in notes {
-        pay(ctx, app, &key, note).await?;
+    Ok(notes)
+}
+
+impl Which<'_> {
+    fn takes(self, note: &Deployment, me: &NodeName) -> bool {
+        let next = next(note, me).and_then(|index| note.steps.get(index));
+        match self {
+            Self::Due => next.is_none_or(|step| step.tries.unwrap_or_default() < TRIES),
+            Self::All => true,
+            Self::Before(id) => {
+                let mine = debts(note).into_iter().filter_map(|index| note.steps.get(index));
+                let matters = |step: &StepRecord| step.node == *me && !step.step.is_harmless();
+                note.id != *id && !note.committed && mine.into_iter().any(matters)
+            }
+        }
     }
-    Ok(())
 }
 
 /// Does, or undoes, one deployment's owed steps of this node, and removes the note with the last one.
@@ -74,15 +137,17 @@ async fn pay(
     while let Some(step) = next(&deployment, &ctx.me) {
         let (id, label) = (deployment.id.clone(), deployment.steps[step].step.to_string());
         info!(app = %app, deployment = %id, step = label, "doing what was left to this node");
-        let mark = if deployment.committed {
-            Mark::Done(apply::apply(ctx, &deployment, step).await?.output)
-        } else {
-            undo::undo(ctx, &deployment, step).await?;
-            Mark::Undone
+        let (mark, warnings) = match act(ctx, &deployment, step).await {
+            Ok(done) => done,
+            Err(error) => {
+                note_try(ctx, app, key, Versioned { value: deployment, index }, step, &error).await;
+                return Err(StepError::Failed(format!("{label}: {error}")));
+            }
         };
         let at = now();
         deployment.mark(step, mark.clone(), &at).map_err(|e| StepError::from_error(&e))?;
-        note_in_record(ctx, app, &id, step, &mark, &at).await;
+        note_in_record(ctx, app, &id, &warnings, |record| record.mark(step, mark.clone(), &at))
+            .await;
         let op = match next(&deployment, &ctx.me) {
             Some(_) => TxnOp::Cas { key: key.to_owned(), value: encode(&deployment), index },
             None => TxnOp::DeleteCas { key: key.to_owned(), index },
@@ -100,6 +165,65 @@ async fn pay(
     Ok(())
 }
 
+async fn act(
+    ctx: &Context,
+    deployment: &Deployment,
+    step: usize,
+) -> Result<(Mark, Vec<String>), StepError> {
+    if deployment.committed {
+        let done = apply::apply(ctx, deployment, step).await?;
+        return Ok((Mark::Done(done.output), done.warnings));
+    }
+    Ok((Mark::Undone, undo::undo(ctx, deployment, step).await?))
+}
+
+/// Notes a try in vain, and in the record the last one that is made.
+async fn note_try(
+    ctx: &Context,
+    app: &AppName,
+    key: &str,
+    note: Versioned<Deployment>,
+    index: usize,
+    error: &StepError,
+) {
+    let Versioned { mut value, index: version } = note;
+    let Some(step) = value.steps.get_mut(index) else { return };
+    let tries = step.tries.unwrap_or_default().saturating_add(1);
+    step.tries = Some(tries);
+    step.error = Some(error.to_string());
+    let given_up = tries == TRIES;
+    let id = value.id.clone();
+    let told = task(key, &value, index);
+    let op = TxnOp::Cas { key: key.to_owned(), value: encode(&value), index: version };
+    // What can't be noted is counted at the next try.
+    let noted = ctx.cluster.kv.transact(vec![op]).await.is_ok();
+    if let Some(told) = told.filter(|_| noted && given_up) {
+        note_in_record(ctx, app, &id, &[told], |_| Ok(())).await;
+    }
+}
+
+/// What is owed under a key, for whoever looks: the step that is next, and the command that gives it up.
+fn task(key: &str, note: &Deployment, index: usize) -> Option<String> {
+    let step = note.steps.get(index)?;
+    let what = if note.committed { "" } else { "undoing " };
+    let why = step.error.as_deref().unwrap_or("it was away");
+    let tried = match step.tries.unwrap_or_default() {
+        0 => String::new(),
+        tries if tries < TRIES => format!(", tried {tries} times"),
+        tries => format!(
+            ", tried {tries} times and left to you: do it by hand, then run: consul kv delete {key}"
+        ),
+    };
+    Some(format!("{} owes {what}{} of {}: {why}{tried}", step.node, step.step, note.id))
+}
+
+/// The same for the next debt of a node's note.
+pub fn next_task(key: &str, note: &Deployment) -> Option<String> {
+    let node = key.strip_prefix(keys::OWED)?.split('/').next()?;
+    let node = NodeName::parse(node).ok()?;
+    task(key, note, next(note, &node)?)
+}
+
 /// After the commit the steps' own order, before it the order of an undo.
 fn next(deployment: &Deployment, me: &NodeName) -> Option<usize> {
     let is_mine = |index: &usize| deployment.steps.get(*index).is_some_and(|step| step.node == *me);
@@ -112,15 +236,17 @@ async fn note_in_record(
     ctx: &Context,
     app: &AppName,
     id: &DeployId,
-    index: usize,
-    mark: &Mark,
-    at: &str,
+    warnings: &[String],
+    change: impl Fn(&mut Deployment) -> Result<(), Illegal>,
 ) {
-    let noted = store::update(ctx, app, id, |record| record.mark(index, mark.clone(), at)).await;
-    match noted {
+    let noted = store::update(ctx, app, id, |record| {
+        record.warnings.extend(warnings.iter().cloned());
+        change(record)
+    });
+    match noted.await {
         Ok(_) | Err(ExecError::Gone(_)) => {}
         Err(error) => {
-            warn!(app = %app, deployment = %id, error = %crate::error::chain(&error), "the record does not tell that a debt was paid");
+            warn!(app = %app, deployment = %id, error = %crate::error::chain(&error), "the record does not tell what became of a debt");
         }
     }
 }

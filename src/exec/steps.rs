@@ -11,6 +11,7 @@ mod local;
 pub(super) mod migrate;
 pub(super) mod probe;
 pub(super) mod project;
+pub(super) mod recall;
 pub(super) mod services;
 pub(super) mod transfer;
 pub(super) mod volumes;

@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::error::StepError;
+use super::standing;
 use super::steps::{StepContext, checkouts, images, keys, migrate, project, transfer, volumes};
 use crate::model::deployment::{Deployment, Step};
 
@@ -12,6 +13,9 @@ pub(super) async fn undo(
     index: usize,
 ) -> Result<Vec<String>, StepError> {
     let step = StepContext::new(ctx, deployment, index)?;
+    if let Some(why) = standing::void_undo(&step).await? {
+        return Ok(vec![format!("undoing {} on {}: {why}", step.record.step, step.ctx.me)]);
+    }
     match &step.record.step {
         Step::Checkout => checkouts::discard(&step).await?,
         Step::KeepImages => {
@@ -37,6 +41,8 @@ pub(super) async fn undo(
         Step::Check
         | Step::Probe { .. }
         | Step::ReceiveProbe
+        | Step::ConfirmLoss
+        | Step::Recall
         | Step::Measure
         | Step::Room
         | Step::Pull

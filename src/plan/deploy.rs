@@ -43,16 +43,59 @@ pub(super) fn plan(
     })
 }
 
+/// The app begins on a node that holds copies, because its master has lost its volumes: nothing stops, for nothing runs.
+pub(super) fn from_replica(
+    id: &DeployId,
+    new: Placement,
+    update: bool,
+    facts: &Facts,
+) -> Result<Plan, Refusal> {
+    let old = facts.app.as_ref().ok_or(Refusal::NoSuchApp)?.placement();
+    let known = || match facts.copies.is_empty() {
+        true => "nobody".to_owned(),
+        false => facts.copies.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", "),
+    };
+    let master = new.master.clone();
+    if old.master == master {
+        return Err(Refusal::CopiesElsewhere(master, known()));
+    }
+    if !facts.copies.contains(&master) {
+        return Err(Refusal::NoCopies { master, known: known() });
+    }
+    facts.require(&old.master).map_err(|_| Refusal::MasterAway(old.master.clone()))?;
+    new.nodes().try_for_each(|node| facts.require(node))?;
+    let mut steps = Steps::default();
+    steps.stage(new.nodes().map(|node| (node.clone(), Step::Checkout)));
+    steps.one(&master, Step::Check);
+    probe(&mut steps, &new, Some(&old));
+    steps.one(&old.master, Step::ConfirmLoss);
+    for step in [Step::Recall, Step::Pull, Step::Build, Step::BeginMaintenance, Step::Restore] {
+        steps.one(&master, step);
+    }
+    start(&mut steps, &master, update);
+    clean(&mut steps, id, &new, Some(&old));
+    Ok(Plan {
+        transitions: transitions(Some(&old), Some(&new)),
+        placement: Some(new),
+        steps: steps.steps,
+        choice: Choice::default(),
+    })
+}
+
+/// Copies have gone this way before where the pair is the same.
+fn probe(steps: &mut Steps, new: &Placement, old: Option<&Placement>) {
+    if let Some(to) = new.replica.clone().filter(|_| old != Some(new)) {
+        steps.one(&new.master, Step::Probe { to: to.clone() });
+        steps.one(&to, Step::ReceiveProbe);
+    }
+}
+
 /// Everything that can fail while the former version serves.
 fn prepare(steps: &mut Steps, new: &Placement, old: Option<&Placement>) {
     let master = &new.master;
     steps.stage(new.nodes().map(|node| (node.clone(), Step::Checkout)));
     steps.one(master, Step::Check);
-    // Copies have gone this way before where the pair is the same.
-    if let Some(to) = new.replica.clone().filter(|_| old != Some(new)) {
-        steps.one(master, Step::Probe { to: to.clone() });
-        steps.one(&to, Step::ReceiveProbe);
-    }
+    probe(steps, new, old);
     let leaves = old.map(|old| &old.master).filter(|from| *from != master);
     match leaves {
         Some(from) => {

@@ -1,6 +1,6 @@
 //! The read-only facts that the planner works from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,9 @@ pub struct Facts {
     /// The KV entry of the app that a migration takes its volumes from.
     #[serde(default)]
     pub source: Option<AppRecord>,
+    /// The nodes whose agents have told of verified copies of all the app's volumes.
+    #[serde(default)]
+    pub copies: BTreeSet<NodeName>,
     /// Why the app's KV entry can't be read, if there is one that can't.
     #[serde(default)]
     pub unreadable: Option<String>,

@@ -21,11 +21,11 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// The whole copy that arrived last. A name says nothing: its time is that of another node's clock and zone, and
-    /// what carries it may be torn.
+    /// The whole copy that arrived last, as the file system counts. A name says nothing: its time is that of another node's
+    /// clock and zone, and what carries it may be torn; and this node's clock may have been wrong.
     pub fn newest_copy(&self) -> Option<&Held> {
         let whole = self.held.iter().filter(|held| held.facts.is_whole_copy());
-        whole.max_by_key(|held| (held.facts.held_since(), &held.name))
+        whole.max_by_key(|held| (held.facts.order(), &held.name))
     }
 
     /// What the transfer of a copy began from: the changes that it brought were counted from there.

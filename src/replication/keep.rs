@@ -48,10 +48,9 @@ pub fn worth_keeping(role: Role, other: &OtherEnd, survey: &Survey) -> BTreeSet<
         }
         // A slave that has received nothing since was the master before: what it sent last is what both have.
         (Role::Replica, _) => {
-            let since = newest.map(|copy| copy.facts.held_since());
+            let since = newest.map(|copy| copy.facts.order());
             let basis = newest.and_then(|copy| survey.basis_of(copy));
-            let sent =
-                sent.filter(|held| since.is_none_or(|since| held.facts.held_since() > since));
+            let sent = sent.filter(|held| since.is_none_or(|since| held.facts.order() > since));
             sent.chain(newest).chain(basis).collect()
         }
     };

@@ -10,6 +10,8 @@ use super::copies::Survey;
 
 /// A copy may be as old as so many periods.
 const PERIODS: i32 = 2;
+/// Clocks of nodes may differ by so much; a time later than that is wrong, and says nothing of a copy's age.
+const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
 /// The copies that a slave has of an app's volumes, as its agent has verified them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +87,7 @@ impl ReplicaState {
         let newest = self.volumes.get(volume).and_then(Option::as_ref).map(|copy| copy.taken_at);
         let oldest_allowed = now - self.tolerance();
         match newest {
+            Some(taken) if taken > now + AHEAD => Standing::Late,
             Some(taken) if taken >= oldest_allowed => Standing::Fresh,
             Some(_) | None if self.since >= oldest_allowed => Standing::Waiting,
             Some(_) | None => Standing::Late,
@@ -122,6 +125,10 @@ impl ReplicaState {
                 "{volume}: no copy since the deployment of {}; due by {}",
                 utc(self.since),
                 utc(self.since + self.tolerance())
+            ),
+            (Standing::Late, Some(taken)) if taken > now => format!(
+                "{volume}: the newest verified copy is of {}, which is to come: a clock is or was wrong, and how old it is can't be told",
+                utc(taken)
             ),
             (Standing::Late, Some(taken)) => format!(
                 "{volume}: the newest verified copy is {} old (of {}), more than twice the period of {period} min",

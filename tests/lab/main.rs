@@ -19,6 +19,7 @@ mod faults;
 mod hold;
 mod hostile;
 mod load;
+mod lost;
 mod moves;
 mod parallel;
 mod proxies;

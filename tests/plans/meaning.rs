@@ -33,6 +33,11 @@ impl<'a> Act<'a> {
             Step::Checkout => self.check_out(),
             Step::Probe { to } => self.world.node(to).probe = true,
             Step::ReceiveProbe => self.prove()?,
+            Step::ConfirmLoss => need(self.node().volume.is_none(), || "it is there".to_owned())?,
+            Step::Recall => {
+                let any = self.node().snapshots.values().any(|copy| copy.verified);
+                need(any, || "no copy to begin from".to_owned())?;
+            }
             Step::Measure => need(self.node().volume.is_some(), || "no volume".to_owned())?,
             Step::Room => need(self.has_done(&Step::Measure), || "not measured".to_owned())?,
             Step::KeepImages => self.node().kept = self.node().image,
@@ -106,6 +111,8 @@ impl<'a> Act<'a> {
             Step::Check
             | Step::Probe { .. }
             | Step::ReceiveProbe
+            | Step::ConfirmLoss
+            | Step::Recall
             | Step::Measure
             | Step::Room
             | Step::Pull

@@ -84,7 +84,7 @@ async fn newest_here(step: &StepContext<'_>, volume: &str) -> Option<String> {
         if let Ok(Some(facts)) = seam.facts(&name).await
             && facts.read_only
         {
-            newest = newest.max(Some((facts.number, name.to_string())));
+            newest = newest.max(Some((facts.order(), name.to_string())));
         }
     }
     newest.map(|(_, name)| name)

@@ -9,7 +9,7 @@ use super::{StepContext, volumes};
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
 use crate::exec::queue::Queue;
-use crate::exec::store;
+use crate::exec::{standing, store};
 use crate::host::compose::Project;
 use crate::host::volume::SnapshotName;
 use crate::model::deployment::{Deployment, Step, StepRecord};
@@ -152,6 +152,7 @@ pub(in crate::exec) async fn copy(
 
 /// Puts the verified copies in place of the target's volumes; those have their snapshots.
 pub(in crate::exec) async fn replace(step: &StepContext<'_>) -> Result<Done, StepError> {
+    standing::require_planned(step).await?;
     let targets = step.output_of(&Step::Match);
     let kept = step.output_of(&Step::Snapshot);
     let (mut output, mut warnings) = (BTreeMap::new(), Vec::new());

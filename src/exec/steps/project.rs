@@ -256,6 +256,8 @@ pub(in crate::exec) async fn remove(step: &StepContext<'_>) -> Result<Done, Step
     let grace = stop_grace(step, &project).await;
     let compose = &step.ctx.host.compose;
     compose.down(&project, false, grace).await.map_err(|e| StepError::from_error(&e))?;
+    let present = volumes::present(step).await?;
+    let warnings = volumes::keep_late_writes(step, &present).await?;
     let output = local::keep_aside(step, &project).await?;
     compose.down(&project, true, grace).await.map_err(|e| StepError::from_error(&e))?;
     super::images::remove_built(step).await?;
@@ -263,21 +265,26 @@ pub(in crate::exec) async fn remove(step: &StepContext<'_>) -> Result<Done, Step
     let mut left = volumes::existing(step, &manifest).await?;
     left.extend(step.former()?.volumes.iter().cloned());
     volumes::remove(step, left).await?;
-    Ok(Done { output, ..Done::default() })
+    Ok(Done { output, warnings, ..Done::default() })
 }
 
 /// Removes what the old master has of an app that now serves elsewhere. Its BTRFS volumes go where the new master has
 /// verified their last snapshot, which stays here too; local ones go when a snapshot of their files is there. Volumes of
 /// other drivers can't be copied, and stay.
 pub(in crate::exec) async fn leave(step: &StepContext<'_>) -> Result<Done, StepError> {
-    volumes::require_snapshots(step).await?;
-    super::transfer::require_received(step)?;
+    // Of an app that went on from copies, what its former master has left of its volumes has no copy: it stays.
+    let recalled = step.deployment.request.is_from_replica();
+    if !recalled {
+        volumes::require_snapshots(step).await?;
+        super::transfer::require_received(step)?;
+    }
     let project = running_project(step);
     let grace = stop_grace(step, &project).await;
     let compose = &step.ctx.host.compose;
     compose.down(&project, false, grace).await.map_err(|e| StepError::from_error(&e))?;
     super::images::remove_built(step).await?;
-    let replicated = volumes::present(step).await?;
+    let replicated = if recalled { Default::default() } else { volumes::present(step).await? };
+    let mut warnings = volumes::keep_late_writes(step, &replicated).await?;
     let output = local::keep_aside(step, &project).await?;
     volumes::remove(step, replicated.into_iter().chain(output.keys().cloned())).await?;
     let manifest = step.manifest(&project).await.unwrap_or_default();
@@ -289,7 +296,7 @@ pub(in crate::exec) async fn leave(step: &StepContext<'_>) -> Result<Done, StepE
     let stays = left
         .iter()
         .map(|volume| format!("volume {volume} can't be copied and began empty; it stays on {me}"));
-    let warnings = gone.chain(stays).collect();
+    warnings.extend(gone.chain(stays));
     Ok(Done { output, warnings, ..Done::default() })
 }
 

@@ -11,6 +11,7 @@ pub(super) use self::announced::Announced;
 use super::{StepContext, data, volumes};
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
+use crate::exec::standing;
 use crate::host::volume::{Sent, SnapshotName, VolumeError};
 use crate::model::deployment::Step;
 use crate::model::{NodeName, Placement, Role};
@@ -286,10 +287,18 @@ pub(in crate::exec) async fn drop_torn_of_strangers(
     Ok(())
 }
 
+/// What this node has verified to begin from: what was sent, or the copies that it held.
+fn verified(step: &StepContext<'_>) -> BTreeMap<String, String> {
+    let mut verified = step.output_of(&Step::Receive);
+    verified.extend(step.output_of(&Step::Recall));
+    verified
+}
+
 /// Makes volumes of the verified snapshots.
 pub(in crate::exec) async fn restore(step: &StepContext<'_>) -> Result<Done, StepError> {
+    standing::require_planned(step).await?;
     let mut done = Done::default();
-    for (volume, text) in step.output_of(&Step::Receive) {
+    for (volume, text) in verified(step) {
         let announced = Announced::parse(&text)
             .ok_or_else(|| StepError::Lost(format!("{text:?} names no snapshot")))?;
         done.warnings.extend(volumes::put(step, &announced.snapshot, &volume).await?);
@@ -319,7 +328,7 @@ pub(super) async fn mark_common(step: &StepContext<'_>) -> Result<Vec<String>, S
 /// Undo of [`restore`]: no volume is left that was not here before. The old master has the data.
 pub(in crate::exec) async fn take_back(step: &StepContext<'_>) -> Result<(), StepError> {
     let before = step.output_of(&Step::Check);
-    let restored = step.output_of(&Step::Receive).into_keys();
+    let restored = verified(step).into_keys();
     let new = restored.filter(|volume| !before.contains_key(&format!("volume {volume}")));
     volumes::remove(step, new).await
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{StepContext, data};
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
-use crate::host::volume::{Action, SnapshotName, VolumeError};
+use crate::host::volume::{Action, SnapshotName, Verified, VolumeError};
 use crate::model::Role;
 use crate::model::deployment::Step;
 use crate::model::manifest::Manifest;
@@ -129,11 +129,55 @@ pub(in crate::exec) async fn require_snapshots(step: &StepContext<'_>) -> Result
         let snapshot = noted.get(&volume).ok_or_else(|| missing(&volume))?;
         let there = step.ctx.host.volumes.snapshots(&volume).await;
         let there = there.map_err(|e| StepError::from_error(&e))?;
-        if !there.iter().any(|name| name.to_string() == *snapshot) {
-            return Err(missing(&volume));
+        let name = there.iter().find(|name| name.to_string() == *snapshot);
+        let name = name.ok_or_else(|| missing(&volume))?;
+        let (found, taken) = origins(step, &volume, name).await?;
+        if found.uuid.is_some() && taken.parent_uuid.is_some() && found.uuid != taken.parent_uuid {
+            return Err(StepError::Failed(format!(
+                "volume {volume} on {} is not the one that {name} was taken of: it is not removed; if nobody needs it: \
+                 docker volume rm {volume}",
+                step.ctx.me
+            )));
         }
     }
     Ok(())
+}
+
+/// What was written after the last snapshot was taken is in a snapshot, too, before its volume goes. Nothing uses it now.
+pub(in crate::exec) async fn keep_late_writes(
+    step: &StepContext<'_>,
+    volumes: &BTreeSet<String>,
+) -> Result<Vec<String>, StepError> {
+    let noted = step.output_of(&Step::Snapshot);
+    let mut warnings = Vec::new();
+    for volume in volumes {
+        data::require_unused(step, volume).await?;
+        let Some(snapshot) = noted.get(volume) else { continue };
+        let name = SnapshotName::parse(snapshot).map_err(|e| StepError::from_error(&e))?;
+        let (found, taken) = origins(step, volume, &name).await?;
+        if found.generation <= taken.created_generation {
+            continue;
+        }
+        let late = step.ctx.host.volumes.snapshot(volume).await;
+        let late = late.map_err(|e| StepError::from_error(&e))?;
+        warnings.push(format!(
+            "volume {volume} on {} may have been written to after {name}: what it held is in {late}",
+            step.ctx.me
+        ));
+    }
+    Ok(warnings)
+}
+
+/// What the file system says of a volume and of a snapshot of it; nothing of what is gone.
+async fn origins(
+    step: &StepContext<'_>,
+    volume: &str,
+    snapshot: &SnapshotName,
+) -> Result<(Verified, Verified), StepError> {
+    let seam = &step.ctx.host.volumes;
+    let found = seam.find(volume).await.map_err(|e| StepError::from_error(&e))?;
+    let taken = seam.facts(snapshot).await.map_err(|e| StepError::from_error(&e))?;
+    Ok((found.unwrap_or_default(), taken.unwrap_or_default()))
 }
 
 fn missing(volume: &str) -> StepError {

@@ -56,7 +56,7 @@ pub(super) fn deploy(replica: Option<usize>) -> Request {
 /// A deploy on another pair.
 pub(super) fn to(master: usize, replica: Option<usize>) -> Request {
     let (master, replica) = (Some(node(master)), replica.map(node).into());
-    Request::Deploy { app: app(), master, replica, update: false }
+    Request::Deploy { app: app(), master, replica, update: false, from_replica: false }
 }
 
 /// A deploy on node1 and node2 with `update.sh`.
@@ -66,6 +66,7 @@ pub(super) fn update() -> Request {
         master: Some(node(1)),
         replica: Some(node(2)).into(),
         update: true,
+        from_replica: false,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::consul::session::Sessions;
 use crate::consul::txn::TxnOp;
 use crate::event::Request;
 use crate::exec::{
-    Acceptance, Cluster, Context, ExecError, Fence, Journal, Queue, accept, drive, settle,
+    Acceptance, Cluster, Context, ExecError, Fence, Journal, Queue, Which, accept, drive, settle,
 };
 use crate::host::Host;
 use crate::host::fake::FakeHost;
@@ -252,7 +252,7 @@ impl Lab {
     /// Every node does what it owes.
     pub(super) async fn settle(&self) {
         for node in &self.nodes {
-            settle(&node.context(), &self.app, None).await.unwrap();
+            settle(&node.context(), &self.app, Which::All).await.unwrap();
         }
     }
 

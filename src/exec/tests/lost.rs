@@ -5,12 +5,14 @@ use chrono::{TimeDelta, Utc};
 use super::apps::{V2, deploy, destroy, id, to};
 use super::compose::stranger;
 use super::lab::Lab;
+use super::scenarios::When;
 use crate::consul::kv::Kv;
 use crate::consul::txn::TxnOp;
 use crate::event::Request;
+use crate::exec::{Which, settle};
 use crate::host::docker::{Container, VolumeUser};
-use crate::host::volume::{SnapshotName, VolumeError};
-use crate::model::deployment::{Deployment, State};
+use crate::host::volume::{SnapshotName, Verified, VolumeError};
+use crate::model::deployment::{Deployment, State, Status, Step};
 use crate::model::keys;
 
 /// The app's first version on node1 with a slave on node2, and a second one in its repository.
@@ -167,4 +169,134 @@ async fn what_runs_on_another_node_than_the_master_is_not_restored_over() {
     let backup = SnapshotName::parse(held.rsplit_once(' ').unwrap().1).unwrap();
     let state = lab.node(2).fakes.machine.state();
     assert_eq!(state.snapshots[&backup].content, "written by hand;");
+}
+
+/// The deploy event that the refusal names.
+fn from_replica(master: usize, slave: Option<usize>) -> Request {
+    match to(master, slave) {
+        Request::Deploy { app, master, replica, update, .. } => {
+            Request::Deploy { app, master, replica, update, from_replica: true }
+        }
+        other => other,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_app_whose_master_lost_its_volumes_begins_from_the_slaves_copies() {
+    let lab = deployed().await;
+    let copy = lab.copy(2, "v1;").await;
+    let before = lab.run(&id(2), &from_replica(2, Some(1))).await;
+    assert_eq!(before, State::Refused, "the master has its volumes");
+    let reason = lab.record(&id(2)).await.reason.unwrap();
+    assert!(reason.contains("still has every volume"), "{reason}");
+    // A reinstalled node: no volumes, no containers, no checkouts.
+    lab.lose(1);
+    lab.node(1).fakes.machine.state().containers.clear();
+    for (number, request) in [(3, from_replica(1, Some(2))), (4, from_replica(3, Some(1)))] {
+        assert_eq!(lab.run(&id(number), &request).await, State::Refused);
+        let reason = lab.record(&id(number)).await.reason.unwrap();
+        assert!(reason.contains("who has: node2"), "{reason}");
+    }
+    assert_eq!(lab.run(&id(5), &from_replica(2, Some(1))).await, State::Completed);
+    assert_eq!(lab.node(2).volume(&lab, "data").as_deref(), Some("v1;v2;"));
+    let record = lab.record(&id(5)).await;
+    assert!(record.warnings.iter().any(|w| w.contains("what was written since is lost")));
+    assert_eq!(lab.entry().await.unwrap().master, super::apps::node(2));
+    assert!(lab.node(2).fakes.machine.state().snapshots.contains_key(&copy));
+    // From there it goes back as it always does.
+    assert_eq!(lab.run(&id(6), &to(1, Some(2))).await, State::Completed);
+    assert_eq!(lab.node(1).volume(&lab, "data").as_deref(), Some("v1;v2;last;v2;"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_is_not_what_was_told_is_not_begun_from() {
+    let lab = deployed().await;
+    let copy = lab.copy(2, "v1;").await;
+    lab.lose(1);
+    lab.node(1).fakes.machine.state().containers.clear();
+    let other = |snapshot: &mut crate::host::volume::FakeSnapshot| snapshot.origin = "x".to_owned();
+    other(lab.node(2).fakes.machine.state().snapshots.get_mut(&copy).unwrap());
+    assert_eq!(lab.run(&id(2), &from_replica(2, Some(1))).await, State::Refused);
+    let reason = lab.record(&id(2)).await.reason.unwrap();
+    assert!(reason.contains("is not the copy that was told of"), "{reason}");
+    assert_eq!(lab.node(2).volume(&lab, "data"), None);
+}
+
+/// The steps that a node owes, with how often they were tried.
+async fn owed(lab: &Lab, number: usize) -> Vec<(Step, Option<u32>)> {
+    let prefix = keys::owed_to(&super::apps::node(number), &lab.app);
+    let notes = lab.consul.list(&prefix).await.unwrap().entries;
+    let notes = notes.into_iter().map(|e| serde_json::from_slice::<Deployment>(&e.value).unwrap());
+    let steps = notes.flat_map(|note| note.steps).filter(|step| step.status == Status::Owed);
+    steps.map(|step| (step.step, step.tries)).collect()
+}
+
+/// A move to node2 whose *leave* on node1 fails, as often as it likes.
+async fn moved_with_a_debt() -> Lab {
+    let lab = deployed().await;
+    lab.accept(&id(2), &to(2, Some(3))).await;
+    let record = lab.record(&id(2)).await;
+    let leave = record.steps.iter().find(|step| step.step == Step::Leave).unwrap();
+    lab.fail(leave, 3, When::Before);
+    assert_eq!(lab.work(&id(2)).await, State::Completed);
+    assert_eq!(owed(&lab, 1).await, [(Step::Leave, None)]);
+    lab
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_leave_does_not_remove_what_an_operator_restored() {
+    let lab = moved_with_a_debt().await;
+    // By hand: the app is back on node1, with its data, after node2 was lost.
+    let mut entry = lab.entry().await.unwrap();
+    (entry.master, entry.slave) = (super::apps::node(1), None);
+    let op = TxnOp::Set { key: keys::app(&lab.app), value: serde_json::to_vec(&entry).unwrap() };
+    lab.consul.transact(vec![op]).await.unwrap();
+    lab.node(1).fakes.machine.state().volumes.insert(lab.data(), "restored by hand;".to_owned());
+    lab.settle().await;
+    assert_eq!(lab.node(1).volume(&lab, "data").as_deref(), Some("restored by hand;"));
+    assert_eq!(owed(&lab, 1).await, []);
+    let warnings = lab.record(&id(2)).await.warnings;
+    assert!(warnings.iter().any(|w| w.contains("leave on node1: no longer due")), "{warnings:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_is_not_the_one_that_was_sent_is_not_removed() {
+    let lab = moved_with_a_debt().await;
+    let facts = |uuid: &str, generation| Verified {
+        uuid: Some(uuid.to_owned()),
+        generation: Some(generation),
+        ..Verified::default()
+    };
+    let taken = {
+        let mut state = lab.node(1).fakes.machine.state();
+        let record = state.snapshots.keys().filter(|s| s.sent_to().is_none());
+        let taken = record.filter(|s| s.volume() == lab.data()).max().unwrap().clone();
+        let of_it = Verified {
+            read_only: true,
+            parent_uuid: Some("volume".to_owned()),
+            created_generation: Some(7),
+            ..facts("snapshot", 7)
+        };
+        state.facts.insert(taken.clone(), of_it);
+        state.volume_facts.insert(lab.data(), facts("another", 7));
+        taken
+    };
+    let context = lab.node(1).context();
+    for tries in 1..=10 {
+        let error = settle(&context, &lab.app, Which::Due).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("is not the one that {taken} was taken of")), "{error}");
+        assert!(error.contains("consul kv delete tandem/owed/node1/"), "{error}");
+        assert_eq!(owed(&lab, 1).await, [(Step::Leave, Some(tries))]);
+    }
+    settle(&context, &lab.app, Which::Due).await.unwrap();
+    let warnings = lab.record(&id(2)).await.warnings;
+    assert!(warnings.iter().any(|w| w.contains("tried 10 times and left to you")), "{warnings:?}");
+    assert!(lab.node(1).volume(&lab, "data").is_some());
+    // It is in nobody's way, and what was written after the snapshot is kept.
+    assert_eq!(lab.run(&id(3), &to(2, Some(1))).await, State::Completed);
+    lab.node(1).fakes.machine.state().volume_facts.insert(lab.data(), facts("volume", 9));
+    settle(&context, &lab.app, Which::All).await.unwrap();
+    assert_eq!((owed(&lab, 1).await, lab.node(1).volume(&lab, "data")), (Vec::new(), None));
+    let warnings = lab.record(&id(2)).await.warnings;
+    assert!(warnings.iter().any(|w| w.contains("may have been written to after")), "{warnings:?}");
 }

@@ -65,6 +65,7 @@ async fn lab(source_on: usize, target_on: usize) -> Lab {
         master,
         replica: Some(super::apps::node(2)).filter(|_| source_on != 2).into(),
         update: false,
+        from_replica: false,
     };
     assert_eq!(lab.run(&id(1), &request).await, State::Completed);
     lab.app = target;

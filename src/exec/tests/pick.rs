@@ -48,7 +48,13 @@ fn app(number: u32) -> AppId {
 }
 
 fn open(app: AppId) -> Request {
-    Request::Deploy { app, master: None, replica: Wanted::Unsaid, update: false }
+    Request::Deploy {
+        app,
+        master: None,
+        replica: Wanted::Unsaid,
+        update: false,
+        from_replica: false,
+    }
 }
 
 /// Takes in the nth event, about an app of its own that leaves the pair open, and reads the record.

@@ -128,6 +128,8 @@ impl Lab {
             Step::ReceiveProbe | Step::ReceiveSeed | Step::Receive => {
                 node.fail_volumes(step, "facts", times);
             }
+            Step::ConfirmLoss => node.fail_volumes(step, "find", times),
+            Step::Recall => node.fail_volumes(step, "facts", times),
             Step::Measure => node.fail_volumes(step, "list", times),
             Step::Room => node.fail_volumes(step, "snapshots", times),
             Step::Offer => node.fail_compose("config", times, When::Before),

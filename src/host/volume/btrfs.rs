@@ -31,8 +31,8 @@ pub struct Verified {
     pub generation: Option<u64>,
     /// The generation that it came to be in: the file system counts on, whatever the clock says.
     pub created_generation: Option<u64>,
-    /// The number that it has in its file system: a later one has a higher one.
-    pub number: Option<u64>,
+    /// The generation in which it had arrived, or in which that had what it is a snapshot of.
+    pub received_generation: Option<u64>,
 }
 
 impl Verified {
@@ -60,6 +60,12 @@ impl Verified {
             (Some(created), Some(received)) => Some(created.min(received)),
             (created, _) => created,
         }
+    }
+
+    /// What orders the snapshots of a file system by how new what they hold is: what the file system counts, and the time,
+    /// which any clock may have put there, only where it does not say.
+    pub fn order(&self) -> (Option<u64>, Option<DateTime<Utc>>) {
+        (self.received_generation.or(self.created_generation), self.held_since())
     }
 
     /// The id by which copies of the same snapshot on other nodes know it.
@@ -149,7 +155,9 @@ fn parse(text: &str) -> Verified {
         received_at: field("Receive time").and_then(|text| time(&text)),
         generation: field("Generation").and_then(|text| text.parse().ok()),
         created_generation: field("Gen at creation").and_then(|text| text.parse().ok()),
-        number: field("Subvolume ID").and_then(|text| text.parse().ok()),
+        received_generation: field("Receive transid")
+            .and_then(|text| text.parse().ok())
+            .filter(|generation| *generation > 0),
     }
 }
 

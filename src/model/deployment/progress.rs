@@ -29,6 +29,9 @@ pub struct StepRecord {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// How often it was tried in vain since it is owed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tries: Option<u32>,
     /// What it noted for later steps or its undo (volume → snapshot, image → id).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub output: BTreeMap<String, String>,
@@ -140,6 +143,7 @@ impl StepRecord {
             started_at: None,
             ended_at: None,
             error: None,
+            tries: None,
             output: BTreeMap::new(),
         }
     }

@@ -22,6 +22,10 @@ pub enum Step {
     },
     /// Verifies that what [`Step::Probe`] sent has arrived whole. Undo: nothing.
     ReceiveProbe,
+    /// Makes sure that the master has lost volumes of the app, and that nothing of it runs there. Undo: nothing.
+    ConfirmLoss,
+    /// Verifies the copies that this node holds of the app's volumes: the app is to begin from them. Undo: nothing.
+    Recall,
     /// Measures the volumes of the running version. Undo: nothing.
     Measure,
     /// Makes sure that the volumes to come have room here. Undo: nothing.
@@ -69,7 +73,7 @@ pub enum Step {
     },
     /// Verifies that what [`Step::Send`] announced has arrived whole. Undo: nothing.
     Receive,
-    /// Makes volumes of the snapshots that [`Step::Receive`] verified. Undo: removes those volumes.
+    /// Makes volumes of the snapshots that [`Step::Receive`] or [`Step::Recall`] verified. Undo: removes those volumes.
     Restore,
     /// Puts copies of the source's volumes in place of the target's. Undo: the snapshots' undo restores those.
     Replace,
@@ -122,6 +126,8 @@ impl Step {
             | Step::Check
             | Step::Probe { .. }
             | Step::ReceiveProbe
+            | Step::ConfirmLoss
+            | Step::Recall
             | Step::Measure
             | Step::Room
             | Step::KeepImages
@@ -191,6 +197,8 @@ impl fmt::Display for Step {
             Step::Check => "check",
             Step::Probe { to } => return write!(f, "probe {to}"),
             Step::ReceiveProbe => "receive probe",
+            Step::ConfirmLoss => "confirm loss",
+            Step::Recall => "recall copies",
             Step::Measure => "measure",
             Step::Room => "room",
             Step::Seed { to } => return write!(f, "seed {to}"),

@@ -29,6 +29,7 @@ fn deployment(old: Option<Option<usize>>, new: Option<Option<usize>>, update: bo
             master: Some(node("node1")),
             replica: replica.map(|n| node(NODES[n])).into(),
             update,
+            from_replica: false,
         },
         None => Request::Destroy { app },
     };

@@ -29,7 +29,7 @@ impl Announced {
     }
 
     /// Whether these are the facts of a whole copy of just this snapshot.
-    pub(super) fn verify(&self, found: Option<&Verified>) -> Result<(), String> {
+    pub(in crate::exec) fn verify(&self, found: Option<&Verified>) -> Result<(), String> {
         let found = found.ok_or("it did not arrive")?;
         if !found.is_whole_copy() {
             return Err("it arrived in part only".to_owned());
