@@ -84,17 +84,18 @@ test-lab-quick: ## The lab's own test in short; in full if the lab has changed s
 lab-cache: ## What the labs need and is made once: packages, images (as root)
 	@$(LAB) cache
 
-LABS ?= 2
+LABS ?= 3
+MATRIX_LABS ?= 2
 test-lab: export LABS := $(LABS)
 test-lab: export LAB_TIMES := $(TARGET)/test/lab-times
-test-lab: deps ## The tests on real clusters of three nodes, two side by side (LABS=2; as root)
+test-lab: deps ## The tests on real clusters of three nodes, three clusters side by side (LABS=3; as root)
 	@mkdir -p $(dir $(LAB_TIMES)) && rm -f $(LAB_TIMES)
 	cargo test --no-run $(FEATURES) --test lab
 	@fixtures/with-lab cargo test $(FEATURES) --test lab -- --test-threads=$(LABS)
 
 test-matrix matrix matrix-part: export LAB := tandem-matrix
-test-matrix matrix matrix-part: MATRIX = $(TARGET)/debug/examples/matrix --labs $(LABS)
-test-matrix: deps ## The fixed part of the matrix (LABS=2; as root)
+test-matrix matrix matrix-part: MATRIX = $(TARGET)/debug/examples/matrix --labs $(MATRIX_LABS)
+test-matrix: deps ## The fixed part of the matrix (MATRIX_LABS=2; as root)
 	cargo build $(FEATURES) --bin tandem --example matrix
 	@$(MATRIX) --sample --evidence $(TARGET)/matrix/sample
 
@@ -103,7 +104,7 @@ matrix: deps ## Every case under every fault at every step, for hours; goes on w
 	@$(MATRIX) --resume docs/matrix.jsonl --output docs/matrix.md --evidence $(TARGET)/matrix $(ARGS)
 
 PART ?= 1/12
-matrix-part: deps ## A part of the matrix, results kept nowhere (LABS=2 PART=1/12; as root)
+matrix-part: deps ## A part of the matrix, results kept nowhere (MATRIX_LABS=2 PART=1/12; as root)
 	cargo build $(FEATURES) --bin tandem --example matrix
 	@$(MATRIX) --shard $(PART) --evidence $(TARGET)/matrix/part
 
@@ -120,7 +121,7 @@ deny: deps ## Licences, bans and sources of the dependencies (compiles cargo-den
 	cargo deny check licenses bans sources
 
 clean-lab: ## End the demo's and the tests' labs and remove what they left
-	@for lab in tandem tandem-test tandem-test-2 tandem-bench tandem-matrix tandem-matrix-2; do LAB=$$lab $(LAB) down; done
+	@for lab in tandem tandem-test tandem-test-2 tandem-test-3 tandem-bench tandem-matrix tandem-matrix-2; do LAB=$$lab $(LAB) down; done
 
 .PHONY: help demo test test-all test-builds lab-cache test-host deps build fmt lint sim fuzz test-fuzz test-sim test-unit test-docs test-scripts \
 	test-proxies test-lab-itself test-lab-quick test-lab test-matrix matrix matrix-part bench deny clean-lab
