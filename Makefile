@@ -82,7 +82,7 @@ test-lab-quick: ## The lab's own test in short; in full if the lab has changed s
 	env -u TANDEM_BIN fixtures/lab/selftest --if-changed
 
 lab-cache: ## What the labs need and is made once: packages, images (as root)
-	@$(LAB) cache
+	@$(LAB) cache blog
 
 LABS ?= 3
 MATRIX_LABS ?= 2

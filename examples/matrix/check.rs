@@ -4,16 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::app::App;
+use crate::app::{App, Which};
 use crate::case::Pair;
 use crate::consul::Consul;
 use crate::state::{self, NodeState};
+use crate::support::blog::Blog;
 use crate::support::{Lab, NODES, get};
 use crate::writer::Ledger;
 
-/// Volumes of the guestbook that are BTRFS ones, and the local one.
-const REPLICATED: [&str; 2] = ["attachments", "database"];
-const LOCAL: &str = "cache";
 const PURGE: &str = "purge:1h:1d:1w:4w:1y,1440";
 
 /// The app as it has to be.
@@ -119,7 +117,8 @@ impl Check<'_> {
 
     /// What a node of that role has, by kind.
     fn wanted(&self, role: &str) -> BTreeMap<&'static str, Vec<String>> {
-        let project = &self.app.project;
+        let (project, which) = (&self.app.project, self.app.site.which);
+        let replicated = which.replicated();
         let volume = |name: &str| format!("{project}_{name}");
         let mut wanted: BTreeMap<&'static str, Vec<String>> =
             ["volume", "subvolume", "network", "kept", "checkout", "schedule", "service"]
@@ -131,8 +130,11 @@ impl Check<'_> {
         wanted.insert("checkout", vec![format!("{}-{}", self.app.name, stand.id)]);
         let mut actions = vec![PURGE.to_owned()];
         if role == "master" {
-            wanted.insert("volume", REPLICATED.into_iter().chain([LOCAL]).map(volume).collect());
-            wanted.insert("subvolume", REPLICATED.map(volume).into());
+            wanted.insert(
+                "volume",
+                replicated.into_iter().chain(which.local()).map(volume).collect(),
+            );
+            wanted.insert("subvolume", replicated.map(volume).into());
             wanted.insert("network", vec![volume("default")]);
             wanted.insert("service", vec![self.app.name.clone()]);
             let slave = stand.pair.slave.map(|slave| self.lab.ip(slave));
@@ -143,7 +145,7 @@ impl Check<'_> {
             let volume = volume(name);
             actions.iter().map(|action| format!("{volume},{action}")).collect::<Vec<_>>()
         };
-        wanted.insert("schedule", REPLICATED.iter().flat_map(|name| of_volume(name)).collect());
+        wanted.insert("schedule", replicated.iter().flat_map(|name| of_volume(name)).collect());
         wanted
     }
 
@@ -152,7 +154,7 @@ impl Check<'_> {
             return lines.iter().map(|line| format!("container {line} is left")).collect();
         }
         let mut found = Vec::new();
-        for service in ["app", "db"] {
+        for service in self.app.site.which.services() {
             let name = format!("{}_{service}_1 ", self.app.project);
             match lines.iter().find(|line| line.starts_with(&name)) {
                 None => found.push(format!("no container {name}")),
@@ -170,7 +172,7 @@ impl Check<'_> {
     fn check_answers(&self, stand: &Stand, found: &mut Vec<String>) {
         for node in NODES {
             let ip = self.lab.ip(node);
-            match get(&ip, self.app.host, "/version") {
+            match get(&ip, self.app.site.host, "/version") {
                 Ok(reply) if reply.status == 200 && reply.body.trim() == stand.version => {}
                 Ok(reply) => found.push(format!(
                     "through {node}: {} {:?} for version {:?}",
@@ -181,7 +183,14 @@ impl Check<'_> {
                 Err(error) => found.push(format!("through {node}: {error}")),
             }
         }
-        found.extend(lost(&self.lab.ip(stand.pair.master), self.app.host, self.ledger));
+        let (ip, host) = (self.lab.ip(stand.pair.master), self.app.site.host);
+        match self.app.site.which {
+            Which::Guestbook | Which::Branch => found.extend(lost(&ip, host, self.ledger)),
+            Which::Blog => {
+                let blog = Blog { ip, host: host.to_owned() };
+                found.extend(blog.lost(&self.ledger.blog));
+            }
+        }
     }
 }
 

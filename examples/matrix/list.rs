@@ -17,6 +17,7 @@ use tandem::model::DeployId;
 use tandem::model::deployment::{Step, StepRecord};
 use tandem::plan::{Facts, plan};
 
+use crate::app::Which;
 use crate::case::{Case, Kind, Pair};
 use crate::fault::Fault;
 use crate::support::NODES;
@@ -51,6 +52,7 @@ pub(crate) enum Moment {
 /// A case, a fault and its moment.
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
+    pub(crate) which: Which,
     pub(crate) case: Case,
     pub(crate) fault: Fault,
     pub(crate) moment: Moment,
@@ -83,7 +85,8 @@ impl fmt::Display for Moment {
 
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.case.name(), self.fault.name(), self.moment)
+        let app = self.which.prefix();
+        write!(f, "{app}{}/{}/{}", self.case.name(), self.fault.name(), self.moment)
     }
 }
 
@@ -119,7 +122,8 @@ pub(crate) fn all() -> Vec<Run> {
 }
 
 fn of_case(case: Case, steps: &[StepRecord]) -> Vec<Run> {
-    let run = |fault, moment, place| Run { case, fault, moment, place };
+    let which = Which::Guestbook;
+    let run = |fault, moment, place| Run { which, case, fault, moment, place };
     let harmless: Vec<_> = (0..steps.len())
         .filter(|place| {
             steps[*place].step.is_harmless() && steps[*place].node.as_str() == case.node

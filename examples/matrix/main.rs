@@ -120,7 +120,7 @@ impl Args {
 
     fn runs(&self) -> Vec<Run> {
         let all = list::all();
-        let chosen = if self.sample { sample::of(all) } else { all };
+        let chosen = if self.sample { sample::of(&all) } else { all };
         let wanted = chosen.into_iter().filter(|run| self.wanted(run)).enumerate();
         let (first, of) = self.shard.unwrap_or((1, 1));
         wanted.filter(|(place, _)| place % of == first - 1).map(|(_, run)| run).collect()

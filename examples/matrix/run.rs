@@ -1,11 +1,11 @@
 //! One run: the app where the case begins, the event, the fault at its moment, and whether all is well afterwards.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use tandem::model::deployment::{Deployment, State, Status, StepRecord};
 
-use crate::app::App;
+use crate::app::{App, Which};
 use crate::case::{HOME, Kind, Pair};
 use crate::check::Stand;
 use crate::consul::Consul;
@@ -27,6 +27,8 @@ const TARGET: Pair = Pair { master: "node3", slave: None };
 /// The lab and what is in it between the runs.
 pub(crate) struct Bench {
     pub(crate) main: Tenant,
+    /// What other runs deploy.
+    aside: BTreeMap<Which, Tenant>,
     /// The target of a migrate; there is none but in the runs with one.
     pub(crate) other: Tenant,
     /// So that each version has a name of its own.
@@ -52,14 +54,16 @@ pub(crate) struct Seen {
 impl Bench {
     /// What a lab has that just came up.
     pub(crate) fn new(lab: &Lab) -> Self {
-        let (main, other) = (Tenant::new(App::main(lab)), Tenant::new(App::other(lab)));
-        Self { main, other, versions: 0 }
+        let main = Tenant::new(App::of(lab, Which::Guestbook));
+        let other = Tenant::new(App::other(lab));
+        Self { main, aside: BTreeMap::new(), other, versions: 0 }
     }
 
     /// Carries a run out. What does not work in the lab itself is a panic.
     pub(crate) fn run(&mut self, lab: &Lab, run: &Run, seen: &mut Seen) {
         let consul = Consul::new(lab, run.case.node);
         consul.open();
+        self.turn_to(lab, run.which);
         self.prepare(lab, &consul, run);
         self.strike(lab, &consul, run, seen);
         if seen.findings.is_empty() {
@@ -67,6 +71,16 @@ impl Bench {
         }
         if self.other.stand.is_some() && seen.findings.is_empty() {
             self.other.destroy(lab, &consul);
+        }
+    }
+
+    /// Makes it the app of this run: what the others deployed stays as it is.
+    fn turn_to(&mut self, lab: &Lab, which: Which) {
+        if self.main.app.site.which != which {
+            let next = self.aside.remove(&which);
+            let next = next.unwrap_or_else(|| Tenant::new(App::of(lab, which)));
+            let former = std::mem::replace(&mut self.main, next);
+            self.aside.insert(former.app.site.which, former);
         }
     }
 
@@ -92,7 +106,7 @@ impl Bench {
             // A number that no row of the source has.
             self.other.ledger.last = -10;
             let ip = lab.ip(TARGET.master);
-            post(&ip, self.other.app.host, &mut self.other.ledger).expect("the target takes a row");
+            post(&ip, self.other.app.site, &mut self.other.ledger).expect("the target takes a row");
         }
     }
 
@@ -105,7 +119,7 @@ impl Bench {
         let mut strike = Strike::prepare(lab, consul, run.fault, run.case.node, second);
         let before = self.main.ledger.acknowledged.clone();
         let ledger = std::mem::take(&mut self.main.ledger);
-        let writer = Writer::start(&lab.ip(through(run)), app.host, ledger);
+        let writer = Writer::start(&lab.ip(through(run)), app.site, ledger);
         let overlap = Overlap::start(lab, &app.project);
         if run.moment == Moment::Before {
             strike.strike();
@@ -233,8 +247,8 @@ impl Bench {
                 return;
             }
         }
-        let host = self.main.app.host;
-        let posted = NODES.map(|node| (node, post(&lab.ip(node), host, &mut self.main.ledger)));
+        let site = self.main.app.site;
+        let posted = NODES.map(|node| (node, post(&lab.ip(node), site, &mut self.main.ledger)));
         let refused = posted
             .into_iter()
             .filter_map(|(node, answer)| Some(format!("a row through {node}: {}", answer.err()?)));

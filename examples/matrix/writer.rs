@@ -1,4 +1,4 @@
-//! Numbered rows, posted to the guestbook all the time, and which of them were acknowledged when.
+//! Numbered rows, posted to the app all the time, and which of them were acknowledged when.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::app::{Site, Which};
+use crate::support::blog::{Blog, Kept};
 use crate::support::http::{Ask, ask};
 
 /// The time between two rows: short beside any step, and a process or two of the app's for each.
@@ -24,6 +26,8 @@ pub(crate) struct Ledger {
     pub(crate) last: i64,
     /// Numbers that were answered with 2xx.
     pub(crate) acknowledged: BTreeSet<i64>,
+    /// What a blog promised, whose posts the rows are.
+    pub(crate) blog: Kept,
 }
 
 /// What a writer saw.
@@ -44,10 +48,10 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Goes on where the ledger ends.
-    pub(crate) fn start(ip: &str, host: &'static str, ledger: Ledger) -> Self {
+    pub(crate) fn start(ip: &str, site: Site, ledger: Ledger) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (ip, flag) = (ip.to_owned(), stop.clone());
-        let worker = std::thread::spawn(move || write(&ip, host, ledger, &flag));
+        let worker = std::thread::spawn(move || write(&ip, site, ledger, &flag));
         Self { stop, worker }
     }
 
@@ -57,14 +61,14 @@ impl Writer {
     }
 }
 
-fn write(ip: &str, host: &str, ledger: Ledger, stop: &AtomicBool) -> Written {
+fn write(ip: &str, site: Site, ledger: Ledger, stop: &AtomicBool) -> Written {
     let started = Instant::now();
     let mut written = Written { ledger, ..Written::default() };
     let mut served: Option<Instant> = None;
     let mut said = String::new();
     while !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
-        let answer = post(ip, host, &mut written.ledger);
+        let answer = post(ip, site, &mut written.ledger);
         if answer.is_ok() {
             let now = Instant::now();
             let gap = served.replace(now).map_or(Duration::ZERO, |before| now - before);
@@ -81,7 +85,20 @@ fn write(ip: &str, host: &str, ledger: Ledger, stop: &AtomicBool) -> Written {
 }
 
 /// Posts the next row.
-pub(crate) fn post(ip: &str, host: &str, ledger: &mut Ledger) -> Result<(), String> {
+pub(crate) fn post(ip: &str, site: Site, ledger: &mut Ledger) -> Result<(), String> {
+    match site.which {
+        Which::Guestbook | Which::Branch => post_row(ip, site.host, ledger),
+        Which::Blog => {
+            let blog = Blog { ip: ip.to_owned(), host: site.host.to_owned() };
+            let written = blog.write(&mut ledger.blog);
+            ledger.last = ledger.blog.last.into();
+            ledger.acknowledged.extend(ledger.blog.posts.last().copied().map(i64::from));
+            written
+        }
+    }
+}
+
+fn post_row(ip: &str, host: &str, ledger: &mut Ledger) -> Result<(), String> {
     ledger.last += 1;
     let n = ledger.last;
     let attachment = if n % ATTACHED == 0 { format!("attachment of {n}") } else { String::new() };

@@ -49,6 +49,9 @@ fn a_blog_moves_to_and_fro_and_is_replicated_after_each_move() {
     });
 
     set_timer(&lab, "node1", 60);
+    let log = lab.agent_log("node1");
+    let resent = log.lines().filter(|line| line.contains("replicated in place of the schedule"));
+    eprintln!("the agent of node1 replicated {} times", resent.count());
     let (kept, story) = author.end();
     eprintln!("{} posts, {} uploads; {story:#?}", kept.posts.len(), kept.uploads.len());
     assert!(kept.posts.len() > 50 && kept.uploads.len() > 10, "{story:#?}");

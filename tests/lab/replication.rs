@@ -232,6 +232,30 @@ fn a_replica_that_stays_behind_is_critical_until_a_copy_arrives() {
 }
 
 #[test]
+fn a_replication_that_fails_says_why_at_once_and_is_made_up_for() {
+    let pair = Pair::with_copy("hello-stalled");
+    let lab = &pair.lab;
+    let problem = || {
+        let status: Value =
+            serde_json::from_str(&lab.node("node3", &["tandem", "status", "--json"])).unwrap();
+        let all = status["problems"].as_array().cloned().unwrap_or_default();
+        let mut texts = all.iter().filter_map(|text| text.as_str().map(str::to_owned));
+        texts.find(|text| text.contains("nothing has arrived on node2"))
+    };
+    assert_eq!(problem(), None);
+    lab.run(&["stop", "node2", "sshd"]);
+    // As the schedule does, which then tells nobody that its send has failed.
+    let snapshot = pair.snapshot();
+    let why = until("the reason", problem);
+    assert!(why.contains(&pair.volume) && why.contains("Connection refused"), "{why}");
+    assert_eq!(pair.status()["standing"], "fresh", "long before it is late");
+    lab.run(&["start", "node2", "sshd"]);
+    until("a newer copy", || pair.copy().filter(|copy| *copy >= snapshot));
+    until("an end of the problem", || problem().is_none().then_some(()));
+    pair.end();
+}
+
+#[test]
 fn no_purge_removes_what_both_ends_have_while_they_are_apart() {
     let pair = Pair::with_copy("hello-purge");
     let lab = &pair.lab;

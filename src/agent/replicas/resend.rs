@@ -29,8 +29,7 @@ use crate::replication::{Stall, Stalled, unsent};
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Looks at which a snapshot has to be unsent.
 const LOOKS: u32 = 2;
-/// Between two tries at first, then twice that each time.
-const FIRST_PAUSE: Duration = Duration::from_secs(60);
+/// Between two tries there is an interval of looks at first, then twice that each time, and this at last.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 60);
 
 /// A volume whose newest snapshot the slave does not have.
@@ -104,7 +103,8 @@ impl Resender {
         if let Some(sighting) = self.sightings.get_mut(&volume) {
             sighting.why = Some(why);
             sighting.tries += 1;
-            sighting.again_at = Instant::now() + pause(sighting.tries);
+            let interval = self.ctx.config.volumes.replica_interval;
+            sighting.again_at = Instant::now() + pause(interval, sighting.tries);
         }
     }
 
@@ -150,26 +150,29 @@ impl Resender {
 
     /// Publishes what can't be replicated, and takes back what is over.
     async fn tell(&mut self, duties: &Duties) -> Result<(), ConsulError> {
+        // Where this ends early, what is published is read again.
         let mut told = match self.told.take() {
             Some(told) => told,
             None => self.told_before().await?,
         };
-        let mut stalled = self.stalled();
-        // Of an app whose entry can't be read, the last word stays.
-        told.retain(|app, _| !duties.unreadable.contains(app));
-        let gone =
-            told.keys().filter(|app| !stalled.contains_key(*app)).cloned().collect::<Vec<_>>();
+        let stalled = self.stalled();
         let kv = self.ctx.cluster.kv.as_ref();
-        for app in gone {
-            kv.delete(&keys::stalled(&app, &self.ctx.me)).await?;
+        for app in told.keys().cloned().collect::<Vec<_>>() {
+            // Of an app whose entry can't be read, the last word stays.
+            if !stalled.contains_key(&app) && !duties.unreadable.contains(&app) {
+                kv.delete(&keys::stalled(&app, &self.ctx.me)).await?;
+                told.remove(&app);
+            }
         }
-        stalled.retain(|app, _| !duties.unreadable.contains(app));
-        for (app, now) in stalled.iter().filter(|(app, now)| told.get(*app) != Some(*now)) {
-            let value = serde_json::to_vec(now).unwrap_or_default();
-            let set = TxnOp::Set { key: keys::stalled(app, &self.ctx.me), value };
-            kv.transact(vec![set]).await?;
+        for (app, now) in stalled {
+            if told.get(&app) != Some(&now) {
+                let value = serde_json::to_vec(&now).unwrap_or_default();
+                let set = TxnOp::Set { key: keys::stalled(&app, &self.ctx.me), value };
+                kv.transact(vec![set]).await?;
+                told.insert(app, now);
+            }
         }
-        self.told = Some(stalled);
+        self.told = Some(told);
         Ok(())
     }
 
@@ -231,7 +234,7 @@ fn sighting(
     Some(Sighting { looks: seen.looks.saturating_add(1), ..seen })
 }
 
-fn pause(tries: u32) -> Duration {
+fn pause(interval: Duration, tries: u32) -> Duration {
     let factor = 1_u32.checked_shl(tries.saturating_sub(1)).unwrap_or(u32::MAX);
-    FIRST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE)
+    interval.saturating_mul(factor).min(LONGEST_PAUSE)
 }

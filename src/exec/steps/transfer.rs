@@ -180,7 +180,7 @@ pub(super) async fn deliver(
         tried += 1;
         match step.ctx.host.volumes.send(snapshot, address).await {
             Ok(sent) => {
-                let warning = more_than_changes(step, snapshot.volume(), to, &sent).await;
+                let warning = more_than_changes(step, snapshot.volume(), to, &sent);
                 return Ok(Delivered { announced, warning });
             }
             // A scheduled replication at the same moment removes the same old mark: that is told without sense.
@@ -195,7 +195,7 @@ pub(super) async fn deliver(
 }
 
 /// What there is to tell of a send that could not begin where it should have.
-async fn more_than_changes(
+fn more_than_changes(
     step: &StepContext<'_>,
     volume: &str,
     to: &NodeName,
@@ -206,13 +206,22 @@ async fn more_than_changes(
     if why.is_empty() {
         return None;
     }
-    let went = match (&sent.base, step.ctx.host.volumes.size(volume).await) {
+    let went = match (&sent.base, measured(step, volume)) {
         (Some(base), _) => format!("the changes since {base} were sent"),
-        (None, Ok(bytes)) => format!("all of it was sent, {bytes} bytes"),
-        (None, Err(_)) => "all of it was sent".to_owned(),
+        (None, Some(bytes)) => format!("all of it was sent, {bytes} bytes"),
+        (None, None) => "all of it was sent".to_owned(),
     };
     let why = why.join(", nor to ");
     Some(format!("volume {volume}: {to} could not apply changes to {why}; {went}"))
+}
+
+/// How large a volume was when it was measured: by *measure* by its name, by *offer* after it.
+fn measured(step: &StepContext<'_>, volume: &str) -> Option<u64> {
+    let own = step.noted(|step| *step == Step::Measure).remove(volume);
+    let offered = step.noted(|step| *step == Step::Offer);
+    let of_source =
+        || offered.values().find_map(|text| text.strip_prefix(volume)?.strip_prefix(' '));
+    own.as_deref().or_else(of_source)?.parse().ok()
 }
 
 /// What the sender announced, by volume.
