@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 
+use crate::clock::testing::Ahead;
+
 use super::compose::FakeCompose;
 use super::docker::{Container, FakeContainers, VolumeUser};
 use super::repository::FakeRepositories;
@@ -72,6 +74,8 @@ pub struct MachineState {
     pub schedules: Vec<Schedule>,
     /// Image references, each with its tag, and the image each stands for: see [`full_reference`].
     pub images: BTreeMap<String, String>,
+    /// Its clock.
+    pub clock: Ahead,
     /// Counts what needs to be distinct: snapshots, containers.
     pub counter: u64,
 }

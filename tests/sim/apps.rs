@@ -6,6 +6,8 @@ use std::sync::Mutex;
 use tandem::host::compose::Project;
 use tandem::model::{AppId, AppName, Branch, DeployId, ProjectName, Repo};
 
+use crate::faults::{Hands, Wounds};
+
 /// What is wrong with a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flaw {
@@ -40,6 +42,8 @@ pub(crate) struct App {
     pub(crate) project: ProjectName,
     pub(crate) head: Mutex<Version>,
     pub(crate) promises: Mutex<Promises>,
+    pub(crate) wounds: Mutex<Wounds>,
+    pub(crate) hands: Mutex<Hands>,
 }
 
 /// Writes that were acknowledged, by volume, in order.
@@ -64,7 +68,16 @@ impl App {
         let name = id.name();
         let project = name.project();
         let head = Version { number: 0, flaw: Flaw::None, extra: false };
-        Self { number, id, name, project, head: Mutex::new(head), promises: Mutex::default() }
+        Self {
+            number,
+            id,
+            name,
+            project,
+            head: Mutex::new(head),
+            promises: Mutex::default(),
+            wounds: Mutex::default(),
+            hands: Mutex::default(),
+        }
     }
 
     /// The next version is pushed; a volume that was added once stays.
@@ -163,6 +176,18 @@ impl App {
         .to_string()
     }
 
+    /// A disk is lost: `left` tells what the newest copy of a volume holds of what was promised.
+    pub(crate) fn keep_what_is_left(&self, left: impl Fn(&str, &[String]) -> Vec<String>) {
+        let mut promises = self.promises.lock().unwrap();
+        let Promises { written, archived, offered, .. } = &mut *promises;
+        let offered = offered.values_mut().map(|(_, volumes)| volumes);
+        for volumes in std::iter::once(written).chain(archived).chain(offered) {
+            for (volume, tokens) in volumes {
+                *tokens = left(volume, tokens);
+            }
+        }
+    }
+
     /// The app is gone: what was promised is in its snapshots now.
     pub(crate) fn archive(&self) {
         let mut promises = self.promises.lock().unwrap();
@@ -218,6 +243,11 @@ pub(crate) fn mark(id: &DeployId) -> String {
 
 fn short(hex: &str) -> String {
     format!("v{}", u64::from_str_radix(hex, 16).unwrap_or_default())
+}
+
+/// The number in the id of an event.
+pub(crate) fn number(id: &str) -> u64 {
+    u64::from_str_radix(id.rsplit('-').next().unwrap_or_default(), 16).unwrap_or_default()
 }
 
 /// Whether a content holds all tokens, in order.

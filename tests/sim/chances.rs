@@ -35,13 +35,36 @@ pub(crate) struct Chances {
     pub(crate) clones: u64,
     /// buttervolume's scheduler has a turn.
     pub(crate) scheduler: u64,
+    /// The receiver of a send loses its power or its cable: in so many of 100.
+    pub(crate) partner_dies: u64,
+    /// The wall clock of a machine jumps.
+    pub(crate) clock_jumps: u64,
+    /// Somebody changes an app's entry by hand.
+    pub(crate) entry_edited: u64,
+    /// Keys are deleted by the folder.
+    pub(crate) kv_emptied: u64,
+    /// A volume vanishes from a machine.
+    pub(crate) volume_lost: u64,
+    /// A machine comes back under its name with empty disks.
+    pub(crate) reinstalled: u64,
+    /// A container that is not the app's writes to one of its volumes.
+    pub(crate) foreign_writer: u64,
     /// The longest that a call usually takes.
     pub(crate) slowest: Duration,
 }
 
 impl Chances {
-    pub(crate) fn draw(rng: &Rng) -> Self {
+    /// Draws them; of the faults of disks, clocks, hands and connections, only those named in `often`, if any.
+    pub(crate) fn draw(rng: &Rng, often: &[String]) -> Self {
         let some = |share: u64, from: &[u64]| if rng.percent(share) { *rng.pick(from) } else { 0 };
+        let more = |name: &str, share: u64, from: &[u64]| {
+            let drawn = some(share, from);
+            match often {
+                [] => drawn,
+                often if often.iter().any(|other| other == name) => from[from.len() - 1],
+                _ => 0,
+            }
+        };
         Self {
             kv_kill: some(40, &[30, 100, 300]),
             kv_lost: some(25, &[30, 100, 300]),
@@ -58,6 +81,13 @@ impl Chances {
             flawed: some(35, &[20, 50]),
             torn: some(25, &[10, 40]),
             scheduler: some(40, &[50, 100]),
+            partner_dies: more("partner-dies", 15, &[10, 30]),
+            clock_jumps: more("clock-jumps", 15, &[25, 60]),
+            entry_edited: more("entry-edited", 8, &[25, 60]),
+            kv_emptied: more("kv-emptied", 6, &[25, 60]),
+            volume_lost: more("volume-lost", 10, &[25, 60]),
+            reinstalled: more("reinstalled", 8, &[25, 60]),
+            foreign_writer: more("foreign-writer", 10, &[25, 60]),
             slowest: Duration::from_millis(*rng.pick(&[2, 20, 20, 200])),
             clones: some(30, &[100]),
         }

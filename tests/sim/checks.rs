@@ -6,9 +6,9 @@ use std::time::Duration;
 use tandem::consul::txn::TxnOp;
 use tandem::exec::Queue;
 use tandem::model::deployment::{Deployment, Status, Step, StepRecord};
-use tandem::model::{AppId, AppName, keys};
+use tandem::model::{AppId, AppName, AppRecord, keys};
 
-use crate::apps::holds;
+use crate::apps::{App, first_missing, holds};
 use crate::kv;
 use crate::world::World;
 
@@ -20,6 +20,8 @@ const RETURN: Duration = Duration::from_secs(120);
 pub(crate) struct Before {
     /// Queues with their epochs.
     epochs: Vec<(String, u64)>,
+    /// Apps whose entry is written.
+    committed: Vec<AppName>,
     /// Apps whose entry is deleted.
     forgotten: Vec<AppName>,
     /// Migrations as they are to be.
@@ -41,6 +43,9 @@ pub(crate) fn before(world: &World, ops: &[TxnOp]) -> Before {
             }
             TxnOp::Delete { key } if key.starts_with(keys::APPS) => {
                 before.forgotten.extend(AppName::parse(&key[keys::APPS.len()..]).ok());
+            }
+            TxnOp::Set { key, .. } | TxnOp::Cas { key, .. } if key.starts_with(keys::APPS) => {
+                before.committed.extend(AppName::parse(&key[keys::APPS.len()..]).ok());
             }
             TxnOp::Set { .. }
             | TxnOp::Cas { .. }
@@ -81,6 +86,35 @@ pub(crate) fn after(world: &World, before: &Before) {
             let matched = record.steps.iter().find(|step| step.step == Step::Match);
             let live = live(world, record);
             target.take_over(&record.id, source, &matched.expect("a step").output, &live);
+        }
+    }
+    for name in &before.committed {
+        if let Some(app) = world.apps.iter().find(|app| app.name == *name) {
+            committed(world, app);
+        }
+    }
+}
+
+/// A deployment of an app was committed: its master has what was promised. Where somebody had taken the entry away it is
+/// an app that nobody knows, and what it had stays where it is.
+fn committed(world: &World, app: &App) {
+    let entry: Option<AppRecord> = kv::read(&world.consul, &keys::app(&app.name));
+    let Some(entry) = entry else { return };
+    let Some(node) = world.node(&entry.master) else { return };
+    if entry.previous_deploy_id.is_none() && app.hands.lock().unwrap().are_felt() {
+        return app.archive();
+    }
+    let state = world.machines[node].fakes.machine.state();
+    let is_hurt = app.is_hurt();
+    for (volume, tokens) in &app.promises.lock().unwrap().written {
+        // One that vanishes in that very moment is not an emptied one.
+        if is_hurt && !state.volumes.contains_key(volume) {
+            continue;
+        }
+        let content = state.volumes.get(volume).map(String::as_str).unwrap_or_default();
+        if !holds(content, tokens) {
+            let missing = first_missing(content, tokens);
+            world.broken(format!("{} was committed without {missing:?} in {volume}", app.name));
         }
     }
 }
@@ -135,6 +169,10 @@ pub(crate) fn is_anywhere(world: &World, volume: &str, tokens: &[String]) -> boo
 
 /// Containers of a project were started on a machine: nowhere else may it run, but on a node that can't be told.
 pub(crate) fn started(world: &World, node: usize, project: &str) {
+    // Who had its entry taken away, or another one given, is not where that says.
+    if world.app_of(project).is_some_and(|app| app.hands.lock().unwrap().are_felt()) {
+        return;
+    }
     for (index, machine) in world.machines.iter().enumerate() {
         if index != node && machine.runs(project) && !machine.was_away(RETURN) {
             let here = &world.machines[node].name;

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::agents::Agent;
 use crate::apps::{self, Flaw};
+use crate::faults::{self, Fault};
 use crate::kv;
 use crate::network;
 use crate::world::{Machine, World};
@@ -38,6 +39,8 @@ pub(crate) enum Action {
     DockerBack(usize),
     /// buttervolume's scheduler does what is due.
     Schedule(usize),
+    /// Something else goes wrong.
+    Fault(Fault),
     /// A Consul watch hands an event over that the agent heard of itself.
     Redeliver(usize, UserEvent),
 }
@@ -48,18 +51,26 @@ pub(crate) struct Director {
     agents: Vec<Option<Agent>>,
     lives: Vec<u32>,
     deaths: mpsc::UnboundedReceiver<(usize, u32)>,
+    orders: mpsc::UnboundedReceiver<Action>,
+    lasting: Option<Instant>,
     to_come: BTreeMap<(Instant, u64), Action>,
     planned: u64,
 }
 
 impl Director {
-    pub(crate) fn new(world: Arc<World>, deaths: mpsc::UnboundedReceiver<(usize, u32)>) -> Self {
+    pub(crate) fn new(
+        world: Arc<World>,
+        deaths: mpsc::UnboundedReceiver<(usize, u32)>,
+        orders: mpsc::UnboundedReceiver<Action>,
+    ) -> Self {
         let nodes = world.machines.len();
         Self {
             world,
             agents: (0..nodes).map(|_| None).collect(),
             lives: vec![0; nodes],
             deaths,
+            orders,
+            lasting: None,
             to_come: BTreeMap::new(),
             planned: 0,
         }
@@ -75,6 +86,11 @@ impl Director {
         self.to_come.keys().next_back().map(|(at, _)| *at)
     }
 
+    /// Until when a node is away that was lost because of something else.
+    pub(crate) fn lasting(&self) -> Option<Instant> {
+        self.lasting
+    }
+
     /// Lets happen what is planned up to a moment.
     pub(crate) async fn until(&mut self, end: Instant) {
         loop {
@@ -82,6 +98,7 @@ impl Director {
             tokio::select! {
                 biased;
                 Some((node, life)) = self.deaths.recv() => self.died(node, life),
+                Some(action) = self.orders.recv() => self.obey(action).await,
                 () = sleep_until(next) => {
                     if next >= end {
                         return;
@@ -92,6 +109,13 @@ impl Director {
                 }
             }
         }
+    }
+
+    async fn obey(&mut self, action: Action) {
+        if let Action::PowerOff(_, time) | Action::Cut(_, time) = action {
+            self.lasting = self.lasting.max(Some(Instant::now() + time));
+        }
+        self.act(action).await;
     }
 
     fn died(&mut self, node: usize, life: u32) {
@@ -150,6 +174,7 @@ impl Director {
             Action::Schedule(node) if self.world.machines[node].state().powered => {
                 network::scheduled(&self.world, node);
             }
+            Action::Fault(fault) => faults::happen(self, fault),
             Action::EndSession(node) => self.end_session(node),
             Action::Redeliver(node, event) => self.redeliver(node, event),
             Action::PowerOn(node) => self.power_on(node),
@@ -164,7 +189,7 @@ impl Director {
         }
     }
 
-    fn is_whole(&self, node: usize) -> bool {
+    pub(crate) fn is_whole(&self, node: usize) -> bool {
         let state = self.world.machines[node].state();
         state.powered && !state.cut && state.docker
     }
@@ -178,7 +203,7 @@ impl Director {
         self.agents[node] = Some(Agent::start(&self.world, node, life).await);
     }
 
-    fn power_off(&mut self, node: usize) {
+    pub(crate) fn power_off(&mut self, node: usize) {
         self.end_agent(node);
         let machine = &self.world.machines[node];
         let mut state = machine.state();
@@ -254,6 +279,7 @@ impl Director {
         drop(state);
         // Who brings them back has seen Docker go.
         if self.agents[node].is_some() && self.world.rng.percent(50) {
+            faults::strangers::end(&self.world, node);
             for container in machine.fakes.machine.state().containers.values_mut().flatten() {
                 if container.state.is_alive() {
                     container.state = CUT_DOWN;
@@ -370,6 +396,7 @@ impl Director {
     pub(crate) fn calm(&mut self) {
         self.world.trace.line("user", || "from now on nothing fails".to_owned());
         self.world.wild.store(false, Ordering::Relaxed);
+        faults::calm(&self.world);
         for node in 0..self.world.machines.len() {
             make_room(&self.world.machines[node], 60);
             self.power_on(node);

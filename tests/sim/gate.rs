@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tandem::clock;
 use tokio::time::{Instant, sleep};
 
 use crate::world::{Machine, World};
@@ -64,6 +65,7 @@ impl Gate {
     }
 
     async fn alive(&self) {
+        clock::testing::on_machine(&self.machine().clock);
         if self.dead.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }

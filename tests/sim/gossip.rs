@@ -1,7 +1,9 @@
 //! Events, as each node hears of them: late, in another order, or never.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tandem::consul::event::UserEvent;
@@ -13,6 +15,10 @@ use tokio::time::Instant;
 pub(crate) struct Gossip {
     fired: Mutex<Vec<Fired>>,
     changed: Notify,
+    /// So many of the first events are written down nowhere any more.
+    forgotten: AtomicUsize,
+    /// Nodes that were set up anew: what Consul lists before they hear of anything is history to them.
+    anew: Mutex<BTreeSet<usize>>,
 }
 
 #[derive(Clone)]
@@ -61,6 +67,27 @@ impl Gossip {
         let now = Instant::now();
         let fired = self.fired.lock().unwrap();
         fired.iter().any(|fired| fired.heard.iter().flatten().any(|at| *at > now))
+    }
+
+    /// All keys are gone: nobody can know of what was fired up to now.
+    pub(crate) fn forget(&self) {
+        self.forgotten.store(self.fired.lock().unwrap().len(), Ordering::Relaxed);
+    }
+
+    /// A node is set up anew.
+    pub(crate) fn begin_anew(&self, node: usize) {
+        self.anew.lock().unwrap().insert(node);
+    }
+
+    /// The events that have to be on record.
+    pub(crate) fn to_be_known(&self) -> Vec<UserEvent> {
+        let (fired, anew) = (self.fired.lock().unwrap(), self.anew.lock().unwrap());
+        let since = fired.iter().skip(self.forgotten.load(Ordering::Relaxed));
+        let is_heard = |fired: &&Fired| {
+            let nodes = fired.heard.iter().enumerate().filter(|(_, at)| at.is_some());
+            nodes.map(|(node, _)| node).any(|node| !anew.contains(&node))
+        };
+        since.filter(is_heard).map(|fired| fired.event.clone()).collect()
     }
 
     pub(crate) fn all(&self) -> Vec<UserEvent> {

@@ -12,10 +12,12 @@ mod apps;
 mod chances;
 mod checks;
 mod director;
+mod faults;
 mod gate;
 mod gossip;
 mod kv;
 mod network;
+mod outage;
 mod rng;
 mod run;
 mod seams;
@@ -62,6 +64,9 @@ struct Args {
     /// Run every seed twice, and compare the stories
     #[arg(long)]
     twice: bool,
+    /// Of clock-jumps, entry-edited, foreign-writer, kv-emptied, partner-dies, reinstalled and volume-lost, these only, and often
+    #[arg(long, value_delimiter = ',')]
+    often: Vec<String>,
     /// How many run side by side; 0: one per processor
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -71,7 +76,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     remember_panics();
     match args.seed {
-        Some(seed) => replay(seed),
+        Some(seed) => replay(seed, &args.often),
         None => run_all(&args),
     }
 }
@@ -87,8 +92,8 @@ fn remember_panics() {
     }));
 }
 
-fn play(seed: u64, sink: Sink, folder: &std::path::Path) -> Report {
-    let report = catch_unwind(AssertUnwindSafe(|| run::run(seed, sink, folder)));
+fn play(seed: u64, often: &[String], sink: Sink, folder: &std::path::Path) -> Report {
+    let report = catch_unwind(AssertUnwindSafe(|| run::run(seed, often, sink, folder)));
     let mut report = report.unwrap_or_else(|_| Report {
         wrong: Vec::new(),
         trace: Vec::new(),
@@ -108,9 +113,9 @@ fn base() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("tandem-sim-").tempdir_in(place).expect("a folder")
 }
 
-fn replay(seed: u64) -> ExitCode {
+fn replay(seed: u64, often: &[String]) -> ExitCode {
     let base = base();
-    let report = play(seed, Sink::Print, &base.path().join("0"));
+    let report = play(seed, often, Sink::Print, &base.path().join("0"));
     println!("seed {seed}: {} s of virtual time", report.took.as_secs());
     for wrong in &report.wrong {
         println!("WRONG: {wrong}");
@@ -137,7 +142,7 @@ fn run_all(args: &Args) -> ExitCode {
                     if seed >= end {
                         return;
                     }
-                    let wrong = one(seed, args.twice, &folder);
+                    let wrong = one(seed, args, &folder);
                     if !wrong.is_empty() {
                         println!("seed {seed}: {}", wrong[0]);
                         failed.lock().unwrap().insert(seed, wrong);
@@ -161,11 +166,12 @@ fn run_all(args: &Args) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn one(seed: u64, twice: bool, folder: &std::path::Path) -> Vec<String> {
-    if !twice {
-        return play(seed, Sink::None, folder).wrong;
+fn one(seed: u64, args: &Args, folder: &std::path::Path) -> Vec<String> {
+    let run = |sink| play(seed, &args.often, sink, folder);
+    if !args.twice {
+        return run(Sink::None).wrong;
     }
-    let (first, second) = (play(seed, Sink::Keep, folder), play(seed, Sink::Keep, folder));
+    let (first, second) = (run(Sink::Keep), run(Sink::Keep));
     let differs = first.trace.iter().zip(&second.trace).find(|(one, other)| one != other);
     match differs {
         Some((one, other)) => vec![format!("two runs differ: {one:?} and {other:?}")],

@@ -1,8 +1,16 @@
 //! The way from one machine's volumes to another's, and buttervolume's own scheduler.
 
-use futures_util::FutureExt;
-use tandem::host::volume::{Action, VolumeError, Volumes};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use futures_util::FutureExt;
+use tandem::host::volume::{Action as Task, Sent, SnapshotName, VolumeError, Volumes};
+use tandem::model::keys;
+use tokio::time::{Instant, sleep};
+
+use crate::director::Action;
+use crate::kv;
 use crate::world::World;
 
 fn broken(why: &str) -> VolumeError {
@@ -10,7 +18,7 @@ fn broken(why: &str) -> VolumeError {
 }
 
 /// Whether a send can begin; it may break off half-way.
-pub(crate) fn before_send(world: &World, from: usize, address: &str) -> Result<(), VolumeError> {
+fn before_send(world: &World, from: usize, address: &str) -> Result<(), VolumeError> {
     let Some(to) = world.machines.iter().position(|machine| machine.address == address) else {
         return Err(broken("no such host"));
     };
@@ -28,15 +36,80 @@ pub(crate) fn before_send(world: &World, from: usize, address: &str) -> Result<(
     Ok(())
 }
 
+/// How long TCP waits for another end that says nothing.
+const TCP: Duration = Duration::from_secs(15 * 60);
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A send: it breaks off, or hangs because the other end is lost while it runs.
+pub(crate) async fn send(
+    world: Arc<World>,
+    from: usize,
+    snapshot: SnapshotName,
+    address: String,
+) -> Result<Sent, VolumeError> {
+    before_send(&world, from, &address)?;
+    let to = world.machines.iter().position(|machine| machine.address == address);
+    if let Some(to) = to.filter(|_| partner_dies(&world, snapshot.volume())) {
+        let lost = world.rng.millis(
+            world.rng.pick(&[5_000..60_000, 60_000..300_000, 1_200_000..1_800_000]).clone(),
+        );
+        let lose = if world.rng.percent(50) { Action::PowerOff } else { Action::Cut };
+        let _ = world.orders.send(lose(to, lost));
+        // buttervolume waits, whether somebody waits for it or not.
+        let hangs = tokio::spawn(hang(world, (from, to), snapshot, address));
+        return hangs.await.expect("it does not panic");
+    }
+    let volumes = &world.machines[from].fakes.volumes;
+    volumes.send(&snapshot, &address).await
+}
+
+/// Rather where an app waits for it.
+fn partner_dies(world: &World, volume: &str) -> bool {
+    let app = world.apps.iter().find(|app| volume.starts_with(&app.project.volume("")));
+    let waits =
+        app.is_some_and(|app| kv::entry(&world.consul, &keys::maintenance(&app.name)).is_some());
+    let share = if waits { world.chances.partner_dies * 2 } else { world.chances.partner_dies / 4 };
+    world.rng.percent(share) && world.spend(&world.spent.partners)
+}
+
+/// The connection goes on when the cable is back, breaks when the other end has booted, and in the end by itself.
+async fn hang(
+    world: Arc<World>,
+    (from, to): (usize, usize),
+    snapshot: SnapshotName,
+    address: String,
+) -> Result<Sent, VolumeError> {
+    let boots = [from, to].map(|node| world.machines[node].state().boots);
+    let begun = Instant::now();
+    world.under_way.fetch_add(1, Ordering::Relaxed);
+    world.trace.line(world.machines[from].name.as_str(), || format!("send {snapshot} hangs"));
+    let is_away = || {
+        let state = world.machines[to].state();
+        !state.powered || state.cut
+    };
+    sleep(LOOK).await;
+    while is_away() && begun.elapsed() < TCP {
+        sleep(LOOK).await;
+    }
+    let volumes = &world.machines[from].fakes.volumes;
+    let same = boots == [from, to].map(|node| world.machines[node].state().boots);
+    if is_away() || !same {
+        volumes.fail_next("send torn", broken("the connection timed out"));
+    }
+    let sent = volumes.send(&snapshot, &address).await;
+    world.under_way.fetch_sub(1, Ordering::Relaxed);
+    sent
+}
+
 /// The scheduler of a machine has a turn: its snapshots and replications happen now.
 pub(crate) fn scheduled(world: &World, node: usize) {
     let machine = &world.machines[node];
     let schedules = machine.fakes.machine.state().schedules.clone();
     for schedule in schedules {
         let to = match &schedule.action {
-            Action::Replicate(address) => Some(address),
-            Action::Snapshot => None,
-            Action::Purge(_) | Action::Other(_) => continue,
+            Task::Replicate(address) => Some(address),
+            Task::Snapshot => None,
+            Task::Purge(_) | Task::Other(_) => continue,
         };
         let volumes = &machine.fakes.volumes;
         let taken = volumes.snapshot(&schedule.volume).now_or_never().expect("it is in memory");

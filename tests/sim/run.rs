@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::apps::{App, Flaw};
 use crate::chances::Chances;
 use crate::director::{self, Action, Director};
+use crate::faults;
 use crate::gossip::Gossip;
 use crate::kv;
 use crate::rng::Rng;
@@ -42,21 +43,22 @@ pub(crate) struct Report {
 }
 
 /// Runs one seed in a folder of its own.
-pub(crate) fn run(seed: u64, sink: Sink, folder: &Path) -> Report {
+pub(crate) fn run(seed: u64, often: &[String], sink: Sink, folder: &Path) -> Report {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_time().start_paused(true).build().expect("a runtime");
-    let report = runtime.block_on(play(seed, sink, folder));
+    let report = runtime.block_on(play(seed, often, sink, folder));
     drop(runtime);
     report
 }
 
-async fn play(seed: u64, sink: Sink, folder: &Path) -> Report {
+async fn play(seed: u64, often: &[String], sink: Sink, folder: &Path) -> Report {
     clock::testing::start(DateTime::UNIX_EPOCH + Duration::from_secs(1_750_000_000));
     let begun = Instant::now();
     let (deaths, died) = mpsc::unbounded_channel();
-    let world = Arc::new(world(seed, sink, folder, deaths));
+    let (orders, ordered) = mpsc::unbounded_channel();
+    let world = Arc::new(world(seed, often, sink, folder, deaths, orders));
     world.trace.line("user", || format!("seed {seed}: {:?}", world.chances));
-    let mut director = Director::new(world.clone(), died);
+    let mut director = Director::new(world.clone(), died, ordered);
     for node in 0..world.machines.len() {
         let delay = world.rng.millis(0..2_000);
         director.after(delay, Action::Start(node));
@@ -81,12 +83,14 @@ async fn play(seed: u64, sink: Sink, folder: &Path) -> Report {
 
 fn world(
     seed: u64,
+    often: &[String],
     sink: Sink,
     folder: &Path,
     deaths: mpsc::UnboundedSender<(usize, u32)>,
+    orders: mpsc::UnboundedSender<Action>,
 ) -> World {
     let rng = Rng::new(seed);
-    let chances = Chances::draw(&rng);
+    let chances = Chances::draw(&rng, often);
     let consul = MemoryConsul::new();
     let machines = 3 + rng.below(100).saturating_sub(69).div_ceil(16) as usize;
     let wire = Arc::<Wire>::default();
@@ -113,6 +117,8 @@ fn world(
         apps: (1..=apps).map(App::new).collect(),
         gossip: Gossip::default(),
         deaths,
+        orders,
+        outages: Mutex::new(vec![None; apps]),
         wild: AtomicBool::new(false),
         spent: Spent::default(),
         renewed: Mutex::default(),
@@ -157,11 +163,20 @@ async fn history(director: &mut Director) {
             let moment = at + rng.millis(0..30_000);
             director.after(moment, action);
         }
+        for kind in 0..faults::KINDS {
+            if let Some((action, delay)) = faults::draw(&world, kind) {
+                director.after(at + delay, action);
+            }
+        }
         at += rng.millis(rng.pick(&[0..2_000, 0..30_000, 30_000..150_000]).clone());
     }
     let end = director.last().unwrap_or_else(Instant::now);
     let end = end + rng.millis(0..60_000);
     director.until(end).await;
+    // Who is waited for in vain is not to be back because the history is over.
+    if let Some(back) = director.lasting() {
+        director.until(back + rng.millis(0..60_000)).await;
+    }
 }
 
 /// Everything comes to an end, and then it is looked at.
@@ -194,6 +209,9 @@ async fn again(director: &mut Director) {
     settle(director, "after one more deployment").await;
     let last = world.gossip.all().pop().expect("an event");
     let entry: Option<AppRecord> = kv::read(&world.consul, &keys::app(&owner.name));
+    if owner.is_hurt() {
+        return;
+    }
     if entry.is_none_or(|entry| entry.deploy_id != last.id) {
         let what = "the deployment after everything was over did not complete";
         world.broken(format!("{}: {what}", owner.name));

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use tandem::clock::testing::Ahead;
 use tandem::consul::memory::MemoryConsul;
 use tandem::exec::Records;
 use tandem::host::fake::FakeHost;
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::apps::App;
 use crate::chances::Chances;
+use crate::director::Action;
 use crate::gossip::Gossip;
 use crate::rng::Rng;
 use crate::trace::Trace;
@@ -40,6 +42,10 @@ pub(crate) struct World {
     pub(crate) spent: Spent,
     /// Sessions that their TTL would end, and when each was renewed.
     pub(crate) renewed: Mutex<BTreeMap<String, Instant>>,
+    /// What is to happen now, because of something else.
+    pub(crate) orders: mpsc::UnboundedSender<Action>,
+    /// Since when each app has been down though its master is well.
+    pub(crate) outages: Mutex<Vec<Option<Instant>>>,
     /// Calls of the host that are under way, without agents too.
     pub(crate) under_way: AtomicU32,
     /// What should not have happened.
@@ -52,6 +58,7 @@ pub(crate) struct Spent {
     pub(crate) kills: AtomicU32,
     pub(crate) failures: AtomicU32,
     pub(crate) lost: AtomicU32,
+    pub(crate) partners: AtomicU32,
 }
 
 /// One machine.
@@ -62,6 +69,8 @@ pub(crate) struct Machine {
     pub(crate) dir: PathBuf,
     /// Told when Docker goes.
     pub(crate) docker_gone: Notify,
+    /// By how many seconds its wall clock is ahead.
+    pub(crate) clock: Ahead,
     state: Mutex<MachineState>,
 }
 
@@ -102,8 +111,9 @@ impl Machine {
             failures: 0,
             spared_until: None,
         };
-        let (docker_gone, state) = (Notify::new(), Mutex::new(state));
-        Self { name, address, fakes: FakeHost::default(), dir, docker_gone, state }
+        let fakes = FakeHost::default();
+        let (docker_gone, clock) = (Notify::new(), fakes.machine.state().clock.clone());
+        Self { name, address, fakes, dir, docker_gone, clock, state: Mutex::new(state) }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, MachineState> {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use tandem::model::{AppRecord, keys};
 use tokio::time::{Instant, sleep};
 
+use crate::faults::strangers;
 use crate::kv;
+use crate::outage;
 use crate::world::World;
 
 /// How far behind a node's proxies may be while Consul answers.
@@ -32,6 +34,8 @@ pub(crate) async fn write(world: Arc<World>) {
         for node in 0..world.machines.len() {
             follow(&world, node);
         }
+        outage::look(&world);
+        strangers::write(&world);
         for (app, _) in world.apps.iter().enumerate() {
             let entry = world.rng.index(world.machines.len());
             if let Some(target) = served(&world, entry, app).filter(|t| reaches(&world, entry, *t))

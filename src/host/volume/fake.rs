@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::name::{check_host, check_volume};
 use super::sent::{Sent, Way, send_from};
 use super::{Action, Schedule, SnapshotName, Verified, VolumeError, Volumes};
+use crate::clock::testing;
 use crate::host::fake::{Failures, FakeMachine, lock};
 
 /// A snapshot on a machine in memory.
@@ -24,6 +26,8 @@ pub struct FakeSnapshot {
     pub received: bool,
     /// Whether only a part of it arrived.
     pub torn: bool,
+    /// When it was taken or arrived, by the clock of the machine; none where no test set the time.
+    pub created_at: Option<DateTime<Utc>>,
 }
 
 impl FakeSnapshot {
@@ -51,6 +55,9 @@ impl Wire {
         self.clones.store(true, Ordering::Relaxed);
     }
 }
+
+/// The names of snapshots begin at 2025-01-01.
+const NAMED_FROM: Duration = Duration::from_secs(1_735_689_600);
 
 /// Keeps volumes and snapshots as texts: a snapshot has the text that its volume had.
 #[derive(Default)]
@@ -85,8 +92,13 @@ impl FakeVolumes {
             origin: format!("uuid-{snapshot}"),
             received: true,
             torn: false,
+            created_at: self.shown(),
         };
         self.machine.state().snapshots.insert(snapshot.clone(), arrived);
+    }
+
+    fn shown(&self) -> Option<DateTime<Utc>> {
+        testing::shown(&self.machine.state().clock)
     }
 
     fn begin(&self, operation: &str, subject: &str) -> Result<(), VolumeError> {
@@ -100,9 +112,14 @@ impl FakeVolumes {
             return Err(refused("snapshot", volume, "No such volume"));
         };
         let tick = lock(&self.wire).clock.fetch_add(1, Ordering::Relaxed) + 1;
-        let name = SnapshotName::parse(&format!("{volume}@2025-01-01T00:00:00.{tick:06}"))?;
+        // The name is distinct, whatever the clock says.
+        let day = DateTime::UNIX_EPOCH + NAMED_FROM;
+        let at = day + TimeDelta::seconds(state.clock.load(Ordering::Relaxed));
+        let at = at.format("%Y-%m-%dT%H:%M:%S");
+        let name = SnapshotName::parse(&format!("{volume}@{at}.{tick:06}"))?;
         let origin = format!("uuid-{name}");
-        let taken = FakeSnapshot { content, origin, received: false, torn: false };
+        let created_at = testing::shown(&state.clock);
+        let taken = FakeSnapshot { content, origin, received: false, torn: false, created_at };
         state.snapshots.insert(name.clone(), taken);
         Ok(name)
     }
@@ -158,8 +175,10 @@ impl FakeVolumes {
         let wire = lock(&self.wire).clone();
         let target = lock(&wire.machines).get(host).cloned();
         if let Some(machine) = target {
-            let arrived = FakeSnapshot { received: true, ..sent };
-            machine.state().snapshots.insert(snapshot.clone(), arrived);
+            let mut state = machine.state();
+            let created_at = testing::shown(&state.clock);
+            let arrived = FakeSnapshot { received: true, created_at, ..sent };
+            state.snapshots.insert(snapshot.clone(), arrived);
         }
     }
 }
@@ -368,6 +387,7 @@ impl Volumes for FakeVolumes {
             uuid: found.uuid(),
             parent_uuid: None,
             received_uuid: (found.received && !found.torn).then_some(found.origin),
+            created_at: found.created_at,
             ..Verified::default()
         }))
     }

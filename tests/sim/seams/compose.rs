@@ -13,6 +13,7 @@ use tandem::model::{AppRecord, DeployId, keys};
 
 use crate::apps::{App, Flaw, flaw_of, mark_of, number_of};
 use crate::checks;
+use crate::faults::strangers;
 use crate::gate::{Gate, Pace};
 use crate::kv;
 use crate::world::World;
@@ -176,7 +177,11 @@ impl Compose for SimCompose {
                 this.flush(&own);
             }
             let before = checks::volumes(&this.gate.world, this.gate.node, own.name.as_str());
-            let done = this.inner.down(&own, volumes, stop_grace).await;
+            let in_use = strangers::mounted(&this.gate.world, this.gate.node);
+            let mut done = this.inner.down(&own, volumes, stop_grace).await;
+            if strangers::hold(&this.gate.world, this.gate.node, in_use) {
+                done = Err(invalid("volume is in use"));
+            }
             for volume in before {
                 checks::removed(&this.gate.world, this.gate.node, &volume);
             }

@@ -11,6 +11,7 @@ use tandem::host::docker::{
 use tandem::model::ProjectName;
 
 use crate::checks;
+use crate::faults::strangers;
 use crate::gate::{Gate, Pace};
 
 pub(crate) struct SimContainers {
@@ -79,6 +80,10 @@ impl Containers for SimContainers {
     async fn remove_volume(&self, name: &str) -> Result<(), DockerError> {
         let (inner, volume, gate) = (self.inner.clone(), name.to_owned(), self.gate.clone());
         let effect = async move {
+            if strangers::has(&gate.world, gate.node, &volume) {
+                let operation = format!("remove volume {volume}");
+                return Err(DockerError::NoSuch { operation, said: "it is in use".to_owned() });
+            }
             let removed = inner.remove_volume(&volume).await;
             checks::removed(&gate.world, gate.node, &volume);
             removed

@@ -95,12 +95,8 @@ impl Volumes for SimVolumes {
     }
 
     async fn send(&self, snapshot: &SnapshotName, host: &str) -> Result<Sent, VolumeError> {
-        let (inner, name, to) = (self.inner.clone(), snapshot.clone(), host.to_owned());
-        let gate = self.gate.clone();
-        let effect = async move {
-            network::before_send(&gate.world, gate.node, &to)?;
-            inner.send(&name, &to).await
-        };
+        let (world, node) = (self.gate.world.clone(), self.gate.node);
+        let effect = network::send(world, node, snapshot.clone(), host.to_owned());
         self.call("send", format!("{snapshot} {host}"), Pace::Long, effect).await
     }
 

@@ -1,0 +1,148 @@
+//! Volumes that vanish, and machines that come back with empty disks.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tandem::consul::catalog::Catalog;
+use tandem::host::fake::MachineState;
+use tandem::model::deployment::Deployment;
+
+use crate::apps::{App, number};
+use crate::director::{Action, Director};
+use crate::world::{Machine, World};
+
+/// The nodes on which an app has lost something that no deployment since has seen to, with how many events had been
+/// fired by then.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wounds(BTreeMap<usize, u64>);
+
+impl Wounds {
+    fn add(&mut self, world: &World, node: usize) {
+        self.0.insert(node, world.gossip.all().len() as u64);
+    }
+
+    /// Whether there have been any.
+    pub(crate) fn are_some(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// Whether a node's is open: no deployment that was asked for later has been committed.
+    pub(crate) fn is_open(&self, node: usize, records: &[Deployment]) -> bool {
+        let committed = records.iter().filter(|record| record.committed);
+        let newest = committed.map(|record| number(record.id.as_str())).max().unwrap_or(0);
+        self.0.get(&node).is_some_and(|since| newest <= *since)
+    }
+}
+
+/// A volume vanishes from a machine that runs. What is promised from now on is what the newest copy holds.
+pub(super) fn lose(world: &World, node: usize, app: usize, snapshots: bool) {
+    let (machine, app) = (&world.machines[node], &world.apps[app]);
+    if !machine.state().powered {
+        return;
+    }
+    let prefix = app.project.volume("");
+    let mut state = machine.fakes.machine.state();
+    let live = state.volumes.keys().filter(|name| name.starts_with(&prefix));
+    let copied = state.snapshots.keys().map(|name| name.volume());
+    let copied = copied.filter(|name| snapshots && name.starts_with(&prefix));
+    let all: Vec<String> = live.map(String::as_str).chain(copied).map(str::to_owned).collect();
+    if all.is_empty() {
+        return;
+    }
+    let volume = world.rng.pick(&all);
+    let lived = state.volumes.remove(volume).is_some();
+    for own in state.project_volumes.values_mut() {
+        own.remove(volume);
+    }
+    if snapshots {
+        state.snapshots.retain(|name, _| name.volume() != volume);
+        state.kept.retain(|name| name.volume() != volume);
+    }
+    drop(state);
+    world.trace.line(machine.name.as_str(), || {
+        format!("{volume} vanishes{}", if snapshots { " with its snapshots" } else { "" })
+    });
+    if lived {
+        app.wounds.lock().unwrap().add(world, node);
+    }
+    app.keep_what_is_left(|volume, tokens| best_copy(world, volume, tokens));
+}
+
+/// A machine loses its power and its disks.
+pub(super) fn reinstall(director: &mut Director, node: usize, time: Duration) {
+    if !director.is_whole(node) {
+        return;
+    }
+    let world = director.world.clone();
+    let machine = &world.machines[node];
+    forget_services(&world, machine);
+    director.power_off(node);
+    wipe(machine);
+    world.gossip.begin_anew(node);
+    world.trace.line(machine.name.as_str(), || "power off; its disks are replaced".to_owned());
+    for app in &world.apps {
+        app.wounds.lock().unwrap().add(&world, node);
+        app.keep_what_is_left(|volume, tokens| best_copy(&world, volume, tokens));
+    }
+    director.after(time, Action::PowerOn(node));
+}
+
+/// Its Consul agent begins anew, too.
+fn forget_services(world: &World, machine: &Machine) {
+    let client = world.consul.client(&machine.name);
+    for id in world.consul.registrations(&machine.name).into_keys() {
+        let _ = client.deregister_service(&id).now_or_never();
+    }
+}
+
+fn wipe(machine: &Machine) {
+    let mut state = machine.fakes.machine.state();
+    let (clock, counter) = (state.clock.clone(), state.counter);
+    *state = MachineState { clock, counter, ..MachineState::default() };
+    drop(state);
+    let mut state = machine.state();
+    state.versions.clear();
+    state.started_under.clear();
+    std::fs::remove_dir_all(&machine.dir).expect("the folder of a machine");
+    std::fs::create_dir_all(machine.deploy_dir()).expect("a folder");
+}
+
+/// What the copy of a volume that holds the most of what was promised holds of it, wherever it is.
+fn best_copy(world: &World, volume: &str, tokens: &[String]) -> Vec<String> {
+    let mut best = Vec::new();
+    let mut look = |content: &str| {
+        let held = held(content, tokens);
+        if held.len() > best.len() {
+            best = held;
+        }
+    };
+    for machine in &world.machines {
+        let state = machine.fakes.machine.state();
+        state.volumes.get(volume).into_iter().for_each(|content| look(content));
+        let own = state.snapshots.iter().filter(|(name, _)| name.volume() == volume);
+        own.filter(|(_, found)| !found.torn).for_each(|(_, found)| look(&found.content));
+    }
+    best
+}
+
+/// The tokens that a content holds, in their order.
+fn held(content: &str, tokens: &[String]) -> Vec<String> {
+    let mut missing = tokens.iter();
+    let mut held = Vec::new();
+    for token in content.split(';') {
+        let mut rest = missing.clone();
+        if let Some(found) = rest.find(|next| *next == token) {
+            held.push(found.clone());
+            missing = rest;
+        }
+    }
+    held
+}
+
+impl App {
+    /// Whether a disk has failed it, or somebody's hands.
+    pub(crate) fn is_hurt(&self) -> bool {
+        self.wounds.lock().unwrap().are_some() || self.hands.lock().unwrap().are_felt()
+    }
+}
