@@ -327,6 +327,11 @@ impl Director {
         self.deploy(app, entry.as_ref(), flaw);
     }
 
+    pub(crate) fn destroy(&mut self, app: usize) {
+        let text = self.world.apps[app].destroy();
+        self.fire("destroy", &text);
+    }
+
     /// Pushes a version and deploys it on a pair.
     pub(crate) fn deploy(&mut self, app: usize, entry: Option<&AppRecord>, flaw: Flaw) {
         let (rng, owner) = (&self.world.rng, &self.world.apps[app]);

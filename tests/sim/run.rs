@@ -11,7 +11,8 @@ use tandem::clock;
 use tandem::consul::memory::MemoryConsul;
 use tandem::exec::Records;
 use tandem::host::volume::Wire;
-use tandem::model::{AppRecord, NodeName, keys};
+use tandem::model::deployment::Deployment;
+use tandem::model::{AppRecord, DeployId, NodeName, keys};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -199,21 +200,41 @@ async fn settle(director: &mut Director, when: &str) {
     settled::check(&world, when);
 }
 
-/// A deployment right after succeeds.
+/// A deployment right after succeeds; where a disk has failed the app, it may be refused for just that reason, and then the
+/// app can be destroyed and begun anew.
 async fn again(director: &mut Director) {
     let world = director.world.clone();
     let app = world.rng.index(world.apps.len());
+    let owner = &world.apps[app];
+    let refused = deploy_once_more(director, app).await;
+    let Some(why) = refused.filter(|_| !owner.hands.lock().unwrap().are_felt()) else { return };
+    if !owner.is_hurt() || !why.contains(GONE) {
+        let what = "the deployment after everything was over did not complete";
+        return world.broken(format!("{}: {what}: {why}", owner.name));
+    }
+    director.destroy(app);
+    settle(director, "after what was left was destroyed").await;
+    if let Some(why) = deploy_once_more(director, app).await {
+        world.broken(format!("{}: it can't be begun anew: {why}", owner.name));
+    }
+}
+
+/// What is said of volumes that are not where they should be.
+const GONE: &str = "is gone from";
+
+/// Deploys an app; why that did not complete.
+async fn deploy_once_more(director: &mut Director, app: usize) -> Option<String> {
+    let world = director.world.clone();
     let owner = &world.apps[app];
     let entry: Option<AppRecord> = kv::read(&world.consul, &keys::app(&owner.name));
     director.deploy(app, entry.as_ref(), Flaw::None);
     settle(director, "after one more deployment").await;
     let last = world.gossip.all().pop().expect("an event");
     let entry: Option<AppRecord> = kv::read(&world.consul, &keys::app(&owner.name));
-    if owner.is_hurt() {
-        return;
+    if entry.is_some_and(|entry| entry.deploy_id == last.id) {
+        return None;
     }
-    if entry.is_none_or(|entry| entry.deploy_id != last.id) {
-        let what = "the deployment after everything was over did not complete";
-        world.broken(format!("{}: {what}", owner.name));
-    }
+    let id = DeployId::parse(&last.id).expect("an id");
+    let record: Option<Deployment> = kv::read(&world.consul, &keys::deployment(&owner.name, &id));
+    Some(record.and_then(|record| record.reason).unwrap_or_default())
 }
