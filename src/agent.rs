@@ -1,5 +1,6 @@
 //! The agent: wires everything, watches its tasks, ends in order.
 
+mod alone;
 mod certificates;
 mod debts;
 mod dispatch;
@@ -12,6 +13,7 @@ mod measure;
 mod members;
 mod presence;
 mod proxies;
+mod reconcile;
 mod replicas;
 #[cfg(test)]
 mod testing;
@@ -26,7 +28,7 @@ use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::consul::Client;
-use crate::exec::{Context, JournalError, SessionKeeper};
+use crate::exec::{Context, JournalError, SessionKeeper, honour_for_ever};
 use crate::host::command::end_orphans;
 use crate::model::keys;
 use crate::proxy::view::Item;
@@ -49,6 +51,24 @@ pub enum AgentError {
     /// A folder of the agent.
     #[error("{0} can't be created")]
     Folder(std::path::PathBuf, #[source] std::io::Error),
+    /// Another agent works with the same data directory.
+    #[error("another agent of this node runs already (pid {pid}, which holds {})", path.display())]
+    Second {
+        /// The file that it holds.
+        path: std::path::PathBuf,
+        /// Its process.
+        pid: String,
+    },
+    /// Another machine goes by the node's name.
+    #[error("{node} is the name of another machine whose agent runs: {address}, since {since}")]
+    NameTaken {
+        /// The name.
+        node: crate::model::NodeName,
+        /// The other machine's address.
+        address: String,
+        /// Since when its agent runs.
+        since: String,
+    },
     /// The proxies' first configuration can't be written.
     #[error("the proxies' first configuration can't be written")]
     Proxies(#[source] crate::proxy::ProxyError),
@@ -66,6 +86,7 @@ pub enum AgentError {
 /// Runs the agent until SIGTERM or SIGINT.
 pub async fn run(config: Config, client: Client) -> Result<(), AgentError> {
     wiring::create_folders(&config)?;
+    let _alone = alone::lock(&config.data_dir)?;
     end_orphans();
     let cluster = cluster(&client);
     let certificates = Certificates::by(&config, cluster.kv.clone())?;
@@ -75,6 +96,10 @@ pub async fn run(config: Config, client: Client) -> Result<(), AgentError> {
         found = wiring::identify(&config, &cluster) => found,
         () = signals.next() => return Ok(()),
     };
+    tokio::select! {
+        free = alone::await_name(cluster.kv.as_ref(), &me, &address, config.session_ttl) => free?,
+        () = signals.next() => return Ok(()),
+    }
     let memory = config.data_dir.join("session");
     let (keeper, session) =
         SessionKeeper::new(cluster.sessions.clone(), &me, config.session_ttl, memory);
@@ -123,12 +148,15 @@ fn parts_with(
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(keeper.run());
-    tasks.spawn(presence::publish(context.clone(), problems));
+    let (own_problems, seen_own) = watch::channel(Vec::new());
+    tasks.spawn(presence::publish(context.clone(), [problems, seen_own]));
     tasks.spawn(events::follow(context.clone()));
+    tasks.spawn(honour_for_ever(context.clone()));
     tasks.spawn(dispatch::dispatch(context.clone()));
     tasks.spawn(keeper::keep(context.clone()));
     tasks.spawn(debts::pay(context.clone()));
-    tasks.spawn(replicas::look_after(context.clone(), apps));
+    tasks.spawn(replicas::look_after(context.clone(), apps.clone()));
+    tasks.spawn(reconcile::reconcile(context.clone(), apps, own_problems));
     tasks
 }
 

@@ -12,6 +12,9 @@ pub use settings::{RawSettings, SETTINGS, Setting};
 use crate::model::NodeName;
 use crate::proxy::Issuer;
 
+/// buttervolume forgets what it has done a day ago: what is scheduled more rarely, it never does.
+const MOST_MINUTES: u32 = 1440;
+
 /// Where the settings file is looked for when none is named.
 pub const DEFAULT_FILE: &str = "/etc/tandem/tandem.yml";
 
@@ -197,7 +200,7 @@ fn read_volumes(r: &mut Reader) -> Option<VolumeConfig> {
     let drivers = r.list("volume-drivers");
     let socket = r.path("buttervolume-socket");
     let minutes = ["replicate-minutes", "snapshot-minutes", "purge-minutes"]
-        .map(|key| r.count(key, 1, 1_000_000));
+        .map(|key| r.count(key, 1, MOST_MINUTES));
     let replica_interval = r.duration("replica-interval");
     if replica_interval.is_some_and(|time| !(1..=3600).contains(&time.as_secs())) {
         r.wrong("replica-interval", "must be between 1s and 1h");

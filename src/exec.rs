@@ -5,9 +5,11 @@
 
 mod apply;
 mod context;
+mod decline;
 mod driver;
 mod error;
 mod fence;
+mod guard;
 mod health;
 mod intake;
 mod journal;
@@ -17,6 +19,8 @@ mod nodes;
 mod owed;
 mod queue;
 mod records;
+mod schedules;
+mod stakes;
 mod standing;
 mod steps;
 mod store;
@@ -35,6 +39,9 @@ pub use nodes::{Room, node_facts};
 pub use owed::{Which, next_task, settle};
 pub use queue::{Acceptance, Queue, accept, promote};
 pub use records::Records;
+pub(crate) use schedules::{Changes, changes, wanted};
+pub use stakes::{honour, honour_for_ever};
+pub(crate) use steps::services::register_entry;
 
 #[cfg(test)]
 mod tests;

@@ -48,7 +48,8 @@ pub(super) async fn pay(ctx: Arc<Context>) {
         let next = tried.values().map(|tried| tried.again).min();
         tokio::select! {
             biased;
-            Ok(()) = entries.changed() => {}
+            // A follower that broke off is a bug: the agent starts afresh.
+            changed = entries.changed() => if changed.is_err() { return },
             () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
         }
     }

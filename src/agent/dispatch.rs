@@ -31,7 +31,11 @@ pub(super) async fn dispatch(ctx: Arc<Context>) {
     loop {
         tokio::select! {
             biased;
-            Ok(()) = entries.changed() => {
+            changed = entries.changed() => {
+                if changed.is_err() {
+                    error!("the queues are followed no longer");
+                    return;
+                }
                 queues = read(entries.borrow_and_update().as_deref().unwrap_or_default());
             }
             Some(ended) = tasks.join_next() => match ended {

@@ -107,7 +107,7 @@ impl Intake {
 
     async fn handle(self: Arc<Self>, event: RawEvent) -> Option<JoinHandle<()>> {
         match decode(&event.name, &event.payload) {
-            Ok(Decoded::Request(request)) => self.request(event.id, request).await,
+            Ok(Decoded::Request(request)) => self.request(event, request).await,
             Ok(Decoded::Reference(reference)) => {
                 Some(tokio::spawn(async move { self.reference(event, reference).await }))
             }
@@ -129,18 +129,18 @@ impl Intake {
         warn!(event = event.name, id = %event.id, reason, "event refused");
         let name: String = event.name.chars().take(64).collect();
         let event = RawEvent { name, ..event.clone() };
-        self.until_written(&event.id, || reject(&self.ctx, &event, reason.clone())).await;
+        self.until_written(&event, || reject(&self.ctx, &event, reason.clone())).await;
     }
 
     /// The node that is concerned most writes a request down at once; the others only if it does not.
-    async fn request(self: Arc<Self>, id: DeployId, request: Request) -> Option<JoinHandle<()>> {
+    async fn request(self: Arc<Self>, event: RawEvent, request: Request) -> Option<JoinHandle<()>> {
         if self.concerned_most(&request).await {
-            self.until_written(&id, || self.accept(&id, &request)).await;
+            self.until_written(&event, || self.accept(&event.id, &request)).await;
             return None;
         }
         Some(tokio::spawn(async move {
             tokio::time::sleep(HEAD_START).await;
-            self.until_written(&id, || self.accept(&id, &request)).await;
+            self.until_written(&event, || self.accept(&event.id, &request)).await;
         }))
     }
 
@@ -159,7 +159,7 @@ impl Intake {
                     let whole = RawEvent { payload: entry.value, ..event };
                     return match decode(&whole.name, &whole.payload) {
                         Ok(Decoded::Request(request)) => {
-                            if let Some(task) = self.request(whole.id, request).await {
+                            if let Some(task) = self.request(whole, request).await {
                                 let _ = task.await;
                             }
                         }
@@ -192,19 +192,28 @@ impl Intake {
         asked.filter(|name| there(name)).or(first) == Some(&self.ctx.me)
     }
 
-    /// Tries until KV has it (Consul may be away for as long as it likes), then notes the event as handled. What is
-    /// not Consul's absence does not go away by trying: it is told, and left for the next start of the agent.
-    async fn until_written<F, W>(&self, id: &DeployId, write: W)
+    /// Tries until KV has it (Consul may be away for as long as it likes), then notes the event as handled. What Consul
+    /// refuses for good is rejected where the sender can see it: the events behind it don't wait.
+    async fn until_written<F, W>(&self, event: &RawEvent, write: W)
     where
         F: Future<Output = Result<(), ExecError>>,
         W: Fn() -> F,
     {
+        let id = &event.id;
         while let Err(error) = write().await {
             warn!(%id, error = %chain(&error), "the event can't be written down");
-            if !matches!(error, ExecError::Consul(_)) {
+            // Anything else does not go away by trying: told, and left for the next start of the agent.
+            let ExecError::Consul(error) = error else { return };
+            if error.is_transient() {
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+            let reason = format!("Consul does not take it: {}", chain(&error));
+            if let Err(error) = reject(&self.ctx, event, reason).await {
+                warn!(%id, error = %chain(&error), "left for the next start of the agent");
                 return;
             }
-            tokio::time::sleep(RETRY).await;
+            break;
         }
         if let Err(error) = self.ctx.journal.claim(id).await {
             warn!(%id, error = %chain(&error), "the journal can't be written");

@@ -93,12 +93,16 @@ impl Which {
     }
 }
 
-/// Whether a container ended while the Docker that was started then was still busy with what it had found. One that was
+/// Whether a container ended while the Docker that was started then was still busy with what it had found, or could not be
+/// started by it: what it needs, a volume's driver for instance, comes later at a boot, and Docker tries once. One that was
 /// stopped by hand ended before, or will have to later; one that a hand-off stopped has lost its policy.
 fn ended_by(container: &Container, since: DateTime<Utc>) -> bool {
+    let is_kept = ["always", "unless-stopped"].contains(&container.restart.as_str());
+    if is_kept && container.error.is_some() {
+        return true;
+    }
     let ended = container.finished_at.as_deref().map(DateTime::parse_from_rfc3339);
     let Some(Ok(ended)) = ended else { return false };
-    let is_kept = ["always", "unless-stopped"].contains(&container.restart.as_str());
     is_kept && (since..=since + STARTING).contains(&ended.to_utc())
 }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{error, warn};
 
+use super::alone;
 use super::measure::measure;
 use crate::clock;
 use crate::consul::kv::Kv;
@@ -17,67 +18,122 @@ use crate::model::{NodeName, keys};
 /// How often the key is looked after when nothing happens: somebody may have deleted it by hand.
 const REFRESH: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(1);
+/// How many problems are told, and how much of each: at most some 200 KB.
+const PROBLEMS: usize = 100;
+const PROBLEM: usize = 500;
 
-/// Publishes this node for ever: at once with a new session, and when its problems or its room change.
-pub(super) async fn publish(ctx: Arc<Context>, problems: watch::Receiver<Vec<String>>) {
+/// Publishes this node: at once with a new session, and when its problems or its room change. Ends if another machine has
+/// its name.
+pub(super) async fn publish(ctx: Arc<Context>, problems: [watch::Receiver<Vec<String>>; 2]) {
     let (measured, room) = watch::channel(None);
     let resources = ctx.host.resources.clone();
-    tokio::join!(measure(resources.as_ref(), measured), tell(&ctx, problems, room));
+    tokio::select! {
+        () = measure(resources.as_ref(), measured) => {}
+        () = tell(&ctx, problems, room) => {}
+    }
 }
 
 async fn tell(
     ctx: &Context,
-    mut problems: watch::Receiver<Vec<String>>,
+    [mut proxies, mut own]: [watch::Receiver<Vec<String>>; 2],
     mut room: watch::Receiver<Option<Room>>,
 ) {
     let since = clock::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let machine = alone::machine();
     let mut session = ctx.session.clone();
     loop {
         let id = session.borrow_and_update().clone();
+        let mut problems = own.borrow_and_update().clone();
+        problems.extend(proxies.borrow_and_update().iter().cloned());
         let info = NodeInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             address: ctx.address.clone(),
             since: since.clone(),
-            problems: problems.borrow_and_update().clone(),
+            problems: capped(&problems),
             room: room.borrow_and_update().clone(),
+            machine: machine.clone(),
         };
         let published = match id {
             Some(id) => put(ctx.cluster.kv.as_ref(), &ctx.me, &info, id).await,
             // The session's return wakes this.
-            None => true,
+            None => Put::Done,
         };
-        let wait = if published { REFRESH } else { RETRY };
+        let wait = match published {
+            Put::Done => REFRESH,
+            Put::Failed => RETRY,
+            Put::Taken(address) => {
+                error!(address, "another machine goes by this node's name");
+                return;
+            }
+        };
         tokio::select! {
             biased;
             _ = session.changed() => {}
-            _ = problems.changed() => {}
+            _ = own.changed() => {}
+            _ = proxies.changed() => {}
             _ = room.changed() => {}
             () = tokio::time::sleep(wait) => {}
         }
     }
 }
 
-async fn put(kv: &dyn Kv, me: &NodeName, info: &NodeInfo, session: String) -> bool {
+/// So many problems as fit into a key together with the rest: Consul takes no larger value, and a node that can't be
+/// published counts as one without an agent.
+fn capped(problems: &[String]) -> Vec<String> {
+    let cut = |problem: &String| match problem.char_indices().nth(PROBLEM) {
+        Some((end, _)) => format!("{}…", &problem[..end]),
+        None => problem.clone(),
+    };
+    let mut told: Vec<String> = problems.iter().take(PROBLEMS).map(cut).collect();
+    if problems.len() > PROBLEMS {
+        told.push(format!("and {} more: see the agent's log", problems.len() - PROBLEMS));
+    }
+    told
+}
+
+/// What became of a try to publish the node.
+#[derive(Debug, PartialEq, Eq)]
+enum Put {
+    Done,
+    Failed,
+    /// The machine with that address goes by the node's name.
+    Taken(String),
+}
+
+async fn put(kv: &dyn Kv, me: &NodeName, info: &NodeInfo, session: String) -> Put {
     let key = keys::node(me);
     let value = serde_json::to_vec(info).unwrap_or_default();
     let lock = TxnOp::Lock { key: key.clone(), value, session };
     let taken = match kv.transact(vec![lock.clone()]).await {
-        // A former session of this node holds it: this agent is the node's only one. In one transaction, so that the
-        // node is never without its key meanwhile.
-        Ok(Txn::Refused(_)) => kv.transact(vec![TxnOp::Delete { key }, lock]).await,
+        Ok(Txn::Refused(_)) => {
+            if let Some(address) = other_machine(kv, me, info).await {
+                return Put::Taken(address);
+            }
+            // A former session of this node holds it: this agent is the node's only one. In one transaction, so that the
+            // node is never without its key meanwhile.
+            kv.transact(vec![TxnOp::Delete { key }, lock]).await
+        }
         taken => taken,
     };
     match taken {
-        Ok(Txn::Committed(_)) => true,
+        Ok(Txn::Committed(_)) => Put::Done,
         Ok(Txn::Refused(why)) => {
             warn!(why = why.join("; "), "this node can't be published");
-            false
+            Put::Failed
         }
         Err(error) => {
             warn!(error = %chain(&error), "this node can't be published");
-            false
+            Put::Failed
         }
     }
+}
+
+/// The address of another machine whose live agent holds the node's key.
+async fn other_machine(kv: &dyn Kv, me: &NodeName, info: &NodeInfo) -> Option<String> {
+    let entry = kv.get(&keys::node(me)).await.ok()??;
+    let found: NodeInfo = serde_json::from_slice(&entry.value).ok()?;
+    let is_other = alone::is_of_another(&found, &info.address, info.machine.as_deref());
+    is_other.then_some(found.address)
 }
 
 #[cfg(test)]
@@ -85,6 +141,16 @@ mod tests {
     use super::*;
     use crate::consul::memory::MemoryConsul;
     use crate::consul::session::Sessions;
+
+    #[test]
+    fn thousands_of_problems_fit_into_a_key() {
+        let many: Vec<String> = (0..5000).map(|n| format!("app{n}: {}", "é".repeat(600))).collect();
+        let told = capped(&many);
+        assert_eq!(told.len(), PROBLEMS + 1);
+        assert_eq!(told.last().unwrap(), "and 4900 more: see the agent's log");
+        assert!(serde_json::to_vec(&told).unwrap().len() < 256 * 1024);
+        assert_eq!(capped(&["one".to_owned()]), ["one"]);
+    }
 
     /// After an outage of Consul the agent has a new session while the former one still holds the key.
     #[tokio::test]
@@ -97,16 +163,21 @@ mod tests {
             since: "2026-01-01T00:00:00Z".into(),
             problems: Vec::new(),
             room: None,
+            machine: None,
         };
         let ttl = Duration::from_secs(10);
         let former = client.create("former", ttl, Duration::ZERO).await.unwrap();
         let new = client.create("new", ttl, Duration::ZERO).await.unwrap();
-        assert!(put(&client, &me, &info, former).await);
+        assert_eq!(put(&client, &me, &info, former).await, Put::Done);
         let before = client.get(&keys::node(&me)).await.unwrap().unwrap();
-        assert!(put(&client, &me, &info, new.clone()).await);
+        assert_eq!(put(&client, &me, &info, new.clone()).await, Put::Done);
         let entry = client.get(&keys::node(&me)).await.unwrap().unwrap();
         assert_eq!(entry.session, Some(new));
         // One write: nobody can have seen the key gone.
         assert_eq!(entry.modify_index, before.modify_index + 1);
+        let other = NodeInfo { address: "10.77.0.2".into(), ..info };
+        let third = client.create("other", ttl, Duration::ZERO).await.unwrap();
+        let taken = put(&client, &me, &other, third).await;
+        assert_eq!(taken, Put::Taken("10.77.0.1".into()), "another machine steals nothing");
     }
 }

@@ -30,7 +30,11 @@ pub(super) async fn look_after(ctx: Arc<Context>, mut apps: Entries<Item>) {
     loop {
         tokio::select! {
             biased;
-            Ok(()) = apps.changed() => tokio::time::sleep(GATHER).await,
+            changed = apps.changed() => match changed {
+                Ok(()) => tokio::time::sleep(GATHER).await,
+                // A follower that broke off is a bug: the agent starts afresh.
+                Err(_) => return,
+            },
             () = tokio::time::sleep(interval) => {}
         }
         let entries = apps.borrow_and_update().clone();

@@ -29,12 +29,20 @@ pub(super) fn load(settings: &RawSettings) -> Result<Config, CommandFailure> {
 
 pub(super) fn agent_failure(error: &AgentError) -> CommandFailure {
     let kind = match error {
-        AgentError::CertificateKey(_) => ErrorKind::Usage,
+        AgentError::CertificateKey(_)
+        | AgentError::Second { .. }
+        | AgentError::NameTaken { .. } => ErrorKind::Usage,
         AgentError::Journal(_)
         | AgentError::Folder(..)
         | AgentError::Proxies(_)
         | AgentError::Signals(_)
         | AgentError::Ended(_) => ErrorKind::Unavailable,
     };
-    CommandFailure::from_error(kind, error)
+    let failure = CommandFailure::from_error(kind, error);
+    if !matches!(error, AgentError::NameTaken { .. }) {
+        return failure;
+    }
+    failure.hint(
+        "give each machine a name of its own (`node` in its settings, or the name of its Consul agent)",
+    )
 }

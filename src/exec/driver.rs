@@ -10,21 +10,19 @@ use tracing::{Instrument, info, info_span, warn};
 
 use super::context::{Context, now};
 use super::error::{ExecError, StepError};
-use super::lease::{self, Lease};
-use super::watchdog::Watchdog;
-use super::{apply, fence, owed, queue, store, undo};
+use super::guard::{Dropped, Guard, LOOK};
+use super::lease::Lease;
+use super::{apply, decline, owed, queue, stakes, store, undo};
 use crate::error::chain;
 use crate::model::deployment::{Deployment, Mark, Next, State, Status, Step, StepRecord};
 use crate::model::{AppName, DeployId, keys};
 
-/// How long one look at the record waits for a change: bounds how late a lost lease is noticed.
-const LOOK: Duration = Duration::from_secs(2);
 /// A look that ends sooner than this without a change was not woken by one.
 const SPURIOUS: Duration = Duration::from_millis(250);
-/// How long the preferred node has to take a free lease before another one does.
-const HEAD_START: Duration = Duration::from_secs(4);
 /// A heavy step that has been at work for so long may be stuck: what waits for its slot does so no longer.
 pub(super) const COUNTED: Duration = Duration::from_secs(300);
+/// How long a step waits for a Consul that does not answer.
+const ELECTION: Duration = Duration::from_secs(60);
 /// Tries of a step behind the commit, and of an undo that nobody waits for, before it is left for later.
 pub(super) const FORWARD_TRIES: u32 = 3;
 /// Tries of an undo that the former version needs to serve again: some two minutes with a Docker that answers.
@@ -34,10 +32,12 @@ const UNDO_PAUSE: Duration = Duration::from_secs(10);
 /// Works on a deployment until its outcome is written. Safe to call again after any interruption.
 pub async fn drive(ctx: &Context, app: &AppName, id: &DeployId) -> Result<State, ExecError> {
     let span = info_span!("deployment", app = %app, deployment = %id, node = %ctx.me);
-    Driver { ctx, app, id, watchdog: Watchdog::default(), free_since: None, announced: None }
-        .run()
+    let state = Driver { ctx, app, id, announced: None }
+        .run(&mut Guard::new(ctx, app, id))
         .instrument(span)
-        .await
+        .await?;
+    stakes::clear(ctx, id).await;
+    Ok(state)
 }
 
 /// Works on a step, which gives its slot back if that takes long.
@@ -62,26 +62,41 @@ fn brings_back(deployment: &Deployment, index: usize) -> bool {
     deployment.steps.get(index).is_some_and(|step| Some(&step.node) == former)
 }
 
+/// Behind the commit nothing is given up: it is tried again later.
+fn failed(deployment: &Deployment, reason: String) -> Mark {
+    match deployment.committed {
+        true => Mark::Owed(reason),
+        false => Mark::Failed(reason),
+    }
+}
+
+/// Why an attempt ended without success.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Step(StepError),
+    #[error("{0}")]
+    Dropped(Dropped),
+}
+
 struct Driver<'a> {
     ctx: &'a Context,
     app: &'a AppName,
     id: &'a DeployId,
-    watchdog: Watchdog,
-    free_since: Option<Instant>,
     /// The step that was marked as running together with the end of the one before it.
     announced: Option<usize>,
 }
 
 impl<'a> Driver<'a> {
-    async fn run(mut self) -> Result<State, ExecError> {
+    async fn run(mut self, guard: &mut Guard<'_>) -> Result<State, ExecError> {
         loop {
             let record = store::load(self.ctx, self.app, self.id).await?;
             let deployment = record.value;
             if deployment.state.is_final() {
                 return Ok(deployment.state);
             }
-            self.ctx.journal.raise_epoch(self.app, deployment.epoch).await?;
-            let held = self.hold_lease(&deployment).await?;
+            let takes_part = self.takes_part(&deployment).await?;
+            let held = guard.hold_lease(&deployment).await?;
             let next = deployment.next(&self.ctx.me);
             match (next, &held) {
                 (Next::Over, _) => return Ok(deployment.state),
@@ -89,17 +104,27 @@ impl<'a> Driver<'a> {
                 (Next::Run(_) | Next::Undo(_) | Next::Finish(_), Lease::Free) => {
                     self.pause(record.index).await?
                 }
-                (Next::Run(index), _) => self.run_step(&deployment, index).await?,
-                (Next::Undo(index), _) => self.undo_step(&deployment, index).await?,
+                (Next::Run(index), _) if takes_part => {
+                    self.run_step(&deployment, index, guard).await?
+                }
+                (Next::Undo(index), _) if takes_part => self.undo_step(&deployment, index).await?,
                 (Next::Finish(outcome), Lease::Mine) => {
                     queue::finish(self.ctx, self.app, self.id, outcome).await?;
                 }
-                (Next::Finish(_) | Next::Wait, _) => {
-                    if held == Lease::Mine {
-                        self.watchdog.look(self.ctx, self.app, &deployment).await?;
-                    }
+                (Next::Run(_) | Next::Undo(_) | Next::Finish(_) | Next::Wait, _) => {
+                    guard.watch_over(&deployment, &held).await?;
                     self.pause(record.index).await?;
                 }
+            }
+        }
+    }
+
+    /// Notes the deployment's epoch. Where that can't be, this node says so, and answers only for what others do.
+    async fn takes_part(&self, deployment: &Deployment) -> Result<bool, ExecError> {
+        match self.ctx.journal.raise_epoch(self.app, deployment.epoch).await {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                decline::decline(self.ctx, self.app, deployment, error).await.map(|()| false)
             }
         }
     }
@@ -119,25 +144,6 @@ impl<'a> Driver<'a> {
             tokio::time::sleep(SPURIOUS).await;
         }
         Ok(())
-    }
-
-    /// Sees who holds the lease, and takes a free one when it is this node's turn.
-    async fn hold_lease(&mut self, deployment: &Deployment) -> Result<Lease, ExecError> {
-        let lease = lease::look(self.ctx, self.app).await?;
-        if lease != Lease::Free {
-            self.free_since = None;
-            return Ok(lease);
-        }
-        let since = *self.free_since.get_or_insert_with(Instant::now);
-        let first = lease::preferred(deployment).as_ref() == Some(&self.ctx.me);
-        if !first && since.elapsed() < HEAD_START {
-            return Ok(Lease::Free);
-        }
-        if lease::take(self.ctx, self.app, deployment).await? {
-            info!("lease taken");
-            return Ok(Lease::Mine);
-        }
-        lease::look(self.ctx, self.app).await
     }
 
     async fn mark(&self, index: usize, mark: Mark) -> Result<Arc<Deployment>, ExecError> {
@@ -161,27 +167,18 @@ impl<'a> Driver<'a> {
         .await
     }
 
-    /// Ends when this node has been cut off for so long that what it started has to be stopped. Until then it looks at
-    /// the record now and then: a step may take long without asking Consul for anything.
-    async fn cut_off(&self) {
-        while !fence::is_due(self.ctx, self.id) {
-            tokio::time::sleep(LOOK).await;
-            // Whether it succeeds is seen by when the record was seen last.
-            let _ = store::load(self.ctx, self.app, self.id).await;
-        }
-    }
-
     async fn run_step(
         &mut self,
         deployment: &Arc<Deployment>,
         index: usize,
+        guard: &mut Guard<'_>,
     ) -> Result<(), ExecError> {
         let Some(planned) = deployment.steps.get(index) else {
             return Ok(());
         };
         let step = planned.step.clone();
         // Kept until the record says that the step has ended.
-        let mut slot = self.slot(&step).await;
+        let mut slot = self.slot(index, &step).await?;
         let deployment = match self.announced.take() {
             Some(announced) if announced == index => deployment.clone(),
             Some(_) | None => self.announce(index).await?,
@@ -195,30 +192,58 @@ impl<'a> Driver<'a> {
         info!(%step, "step begins");
         let started = Instant::now();
         let attempt = async {
-            if !fence::is_at_stake(&deployment, &self.ctx.me) {
-                return self.attempt(&deployment, index).await;
-            }
             tokio::select! {
-                result = self.attempt(&deployment, index) => result,
-                () = self.cut_off() => Err(StepError::Lost("Consul has been away for too long".to_owned())),
+                result = self.attempt_noted(&deployment, index) => result.map_err(Failure::Step),
+                dropped = guard.until_dropped(&deployment, index) => Err(Failure::Dropped(dropped)),
             }
         };
         match within(&mut slot, &step, attempt).await {
             Ok(done) => {
                 info!(%step, seconds = started.elapsed().as_secs_f32(), "step done");
-                self.record_done(index, done).await
+                self.record_end(&deployment, index, done).await
+            }
+            // What is to be done now is in the record.
+            Err(Failure::Dropped(Dropped::Turned)) => {
+                warn!(%step, "the step is dropped: the deployment has been turned around");
+                Ok(())
             }
             Err(error) => {
                 let reason = error.to_string();
                 warn!(%step, reason, "step failed");
-                // Behind the commit nothing is given up: it is tried again later.
-                let mark = match deployment.committed {
-                    true => Mark::Owed(reason),
-                    false => Mark::Failed(reason),
-                };
-                self.mark(index, mark).await.map(|_| ())
+                self.mark(index, failed(&deployment, reason)).await.map(|_| ())
             }
         }
+    }
+
+    /// Notes the end of a step. What Consul refuses to take for good is a failure of the step, and told as one.
+    async fn record_end(
+        &mut self,
+        deployment: &Deployment,
+        index: usize,
+        done: apply::Done,
+    ) -> Result<(), ExecError> {
+        match self.record_done(index, done).await {
+            Err(ExecError::Consul(error)) if !error.is_transient() => {
+                let reason = format!("its end can't be written down: {}", chain(&error));
+                warn!(index, reason, "step failed");
+                self.mark(index, failed(deployment, reason)).await.map(|_| ())
+            }
+            result => result,
+        }
+    }
+
+    /// An attempt, with a note on the disk of what it may leave running.
+    async fn attempt_noted(
+        &self,
+        deployment: &Deployment,
+        index: usize,
+    ) -> Result<apply::Done, StepError> {
+        stakes::note(self.ctx, deployment, index).await?;
+        let done = self.attempt(deployment, index).await?;
+        if deployment.steps.get(index).is_some_and(|record| stakes::ends(&record.step)) {
+            stakes::clear(self.ctx, self.id).await;
+        }
+        Ok(done)
     }
 
     /// One try before the commit, a few after it: from there only forward is left.
@@ -230,7 +255,7 @@ impl<'a> Driver<'a> {
         let tries = if deployment.committed { FORWARD_TRIES } else { 1 };
         let mut last = None;
         for attempt in 1..=tries {
-            let result = self.attempt_once(deployment, index).await;
+            let result = self.attempt_patiently(deployment, index).await;
             match result {
                 Ok(done) => return Ok(done),
                 Err(error) => last = Some(error),
@@ -242,6 +267,27 @@ impl<'a> Driver<'a> {
         Err(last.unwrap_or_else(|| StepError::Lost("no try was made".to_owned())))
     }
 
+    /// An election of Consul is waited for: the step is carried out again, as after a restart of the agent. Undoing it
+    /// would have to wait as well.
+    async fn attempt_patiently(
+        &self,
+        deployment: &Deployment,
+        index: usize,
+    ) -> Result<apply::Done, StepError> {
+        let mut since = None;
+        loop {
+            match self.attempt_once(deployment, index).await {
+                Err(StepError::Away(why))
+                    if since.get_or_insert_with(Instant::now).elapsed() < ELECTION =>
+                {
+                    warn!(why, "Consul is away; the step is tried again");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
     async fn attempt_once(
         &self,
         deployment: &Deployment,
@@ -249,25 +295,42 @@ impl<'a> Driver<'a> {
     ) -> Result<apply::Done, StepError> {
         let owed = owed::settle_before(self.ctx, self.app, deployment, index).await;
         owed.map_err(|error| {
-            StepError::Failed(format!("left from an earlier deployment: {error}"))
+            let text = format!("left from an earlier deployment: {error}");
+            if matches!(error, StepError::Away(_)) {
+                StepError::Away(text)
+            } else {
+                StepError::Failed(text)
+            }
         })?;
         let _busy = self.ctx.busy.with(self.app).await;
         apply::apply(self.ctx, deployment, index).await
     }
 
     /// Heavy steps take a slot, so that twenty deployments at once don't build twenty images at once. Taken before the
-    /// step is marked as running: its times are those of its work.
-    async fn slot(&self, step: &Step) -> Option<SemaphorePermit<'a>> {
+    /// step is marked as running: its times are those of its work. A node that has to wait says so.
+    async fn slot(
+        &self,
+        index: usize,
+        step: &Step,
+    ) -> Result<Option<SemaphorePermit<'a>>, ExecError> {
         if !step.is_heavy() {
-            return None;
+            return Ok(None);
         }
         if let Ok(slot) = self.ctx.slots.try_acquire() {
-            return Some(slot);
+            return Ok(Some(slot));
         }
         info!(%step, "waits for other deployments' steps on this node");
+        let at = now();
+        store::update(self.ctx, self.app, self.id, |deployment| {
+            if let Some(record) = deployment.steps.get_mut(index) {
+                record.queued_at.get_or_insert_with(|| at.clone());
+            }
+            Ok(())
+        })
+        .await?;
         // What else is at work on the app here, an older debt for instance, is not waited for with a slot in hand.
         drop(self.ctx.busy.with(self.app).await);
-        self.ctx.slots.acquire().await.ok()
+        Ok(self.ctx.slots.acquire().await.ok())
     }
 
     /// Marks the step as done and, in the same write, the one that this node goes on with as running, unless that has

@@ -1,5 +1,6 @@
 //! Why a deployment can't go on here, and why a step failed.
 
+use std::error::Error;
 use std::time::Duration;
 
 use crate::consul::ConsulError;
@@ -54,6 +55,9 @@ pub enum StepError {
     /// The lease or the record changed underneath.
     #[error("{0}")]
     Lost(String),
+    /// Consul did not answer: the same may succeed once it has a leader again.
+    #[error("{0}")]
+    Away(String),
 }
 
 fn seconds(duration: &Duration) -> String {
@@ -62,7 +66,15 @@ fn seconds(duration: &Duration) -> String {
 
 impl StepError {
     /// A failure with its causes in one line.
-    pub(super) fn from_error(error: &dyn std::error::Error) -> Self {
-        Self::Failed(crate::error::chain(error))
+    pub(super) fn from_error(error: &(dyn Error + 'static)) -> Self {
+        let text = crate::error::chain(error);
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if error.downcast_ref::<ConsulError>().is_some_and(ConsulError::is_transient) {
+                return Self::Away(text);
+            }
+            cause = error.source();
+        }
+        Self::Failed(text)
     }
 }

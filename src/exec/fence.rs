@@ -25,9 +25,9 @@ impl Fence {
         if self.stopped == Some(seen.at) || !is_due(ctx, id) {
             return;
         }
-        if let Some(up) = uncommitted(deployment, &ctx.me) {
+        if is_at_stake(deployment, &ctx.me) {
             warn!(app = %app, deployment = %id, "cut off before the commit: the new version is stopped");
-            if stop(ctx, app, deployment, up).await {
+            if stop_uncommitted(ctx, deployment).await {
                 self.stopped = Some(seen.at);
             }
         }
@@ -45,6 +45,11 @@ pub(super) fn is_at_stake(deployment: &Deployment, me: &NodeName) -> bool {
     uncommitted(deployment, me).is_some()
 }
 
+/// Whether a step may start containers of the new version.
+pub(super) fn may_start(step: &Step) -> bool {
+    matches!(step, Step::PostMigrate | Step::Update | Step::Up)
+}
+
 /// The step that started a version here which may yet be given up: what was there before runs elsewhere. A commit that
 /// has begun may have happened.
 fn uncommitted(deployment: &Deployment, me: &NodeName) -> Option<usize> {
@@ -54,13 +59,16 @@ fn uncommitted(deployment: &Deployment, me: &NodeName) -> Option<usize> {
     if deployment.committed || deployment.state.is_final() || commits || !former {
         return None;
     }
-    let up = |r: &StepRecord| r.step == Step::Up && begun(r) && r.status.is_to_undo();
-    deployment.steps.iter().position(up)
+    let starts = |r: &StepRecord| may_start(&r.step) && begun(r) && r.status.is_to_undo();
+    deployment.steps.iter().position(starts)
 }
 
-async fn stop(ctx: &Context, app: &AppName, deployment: &Deployment, up: usize) -> bool {
-    let _busy = ctx.busy.with(app).await;
-    let stopped = match StepContext::new(ctx, deployment, up) {
+/// Stops the version that was never committed; true if nothing of it runs any more.
+pub(super) async fn stop_uncommitted(ctx: &Context, deployment: &Deployment) -> bool {
+    let app = deployment.request.app().name();
+    let Some(started) = uncommitted(deployment, &ctx.me) else { return true };
+    let _busy = ctx.busy.with(&app).await;
+    let stopped = match StepContext::new(ctx, deployment, started) {
         Ok(step) => project::hold(&step).await,
         Err(error) => Err(error),
     };

@@ -21,7 +21,7 @@ const REJECTIONS_KEPT: usize = 50;
 const EXCERPT: usize = 200;
 
 /// What an agent publishes about its node, held by its session: gone when the agent is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeInfo {
     /// The agent's version.
     pub version: String,
@@ -35,6 +35,9 @@ pub struct NodeInfo {
     /// The room that the node has; none: it can't be measured.
     #[serde(default)]
     pub room: Option<Room>,
+    /// What tells the machine from others, if it has such an id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
 }
 
 /// An event that could not be decoded: `tandem/rejected/{event id}`.

@@ -50,6 +50,13 @@ pub enum JournalError {
     },
 }
 
+impl JournalError {
+    /// Whether this node has seen a later deployment of the app.
+    pub(super) fn is_stale(&self) -> bool {
+        matches!(self, Self::Stale { .. })
+    }
+}
+
 /// The node's memory, below the data directory: `epochs.json`, and one empty file per handled event, so that the
 /// agent and `tandem handle` can share it.
 #[derive(Debug)]

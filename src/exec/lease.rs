@@ -10,8 +10,10 @@ use tracing::{info, warn};
 
 use super::context::Context;
 use super::error::ExecError;
+use super::queue;
 use super::store::{self, encode};
 use crate::consul::ConsulError;
+use crate::consul::kv::Entry;
 use crate::consul::session::Sessions;
 use crate::consul::txn::{Txn, TxnOp};
 use crate::host::files;
@@ -110,15 +112,21 @@ pub(super) enum Lease {
     Free,
 }
 
-/// Looks at an app's lease.
-pub(super) async fn look(ctx: &Context, app: &AppName) -> Result<Lease, ExecError> {
+/// Looks at who answers for a deployment. A lease that names another one, given up with its record, counts for nothing.
+pub(super) async fn look(ctx: &Context, app: &AppName, id: &DeployId) -> Result<Lease, ExecError> {
     let session = ctx.session.borrow().clone();
-    let holder = ctx.cluster.kv.get(&keys::lease(app)).await?.and_then(|entry| entry.session);
-    Ok(match holder {
+    let entry = ctx.cluster.kv.get(&keys::lease(app)).await?;
+    Ok(match entry.and_then(|entry| holder(&entry, id)) {
         None => Lease::Free,
         Some(holder) if session.as_deref() == Some(&holder) => Lease::Mine,
         Some(holder) => Lease::Other(holder),
     })
+}
+
+/// The session that holds the lease for just this deployment.
+fn holder(entry: &Entry, id: &DeployId) -> Option<String> {
+    let info: LeaseInfo = serde_json::from_slice(&entry.value).ok()?;
+    entry.session.clone().filter(|_| info.deployment == *id)
 }
 
 /// Takes a free lease for a deployment; false if another node was faster or this agent has no session.
@@ -136,10 +144,23 @@ pub(super) async fn take(
     if record.value.state.is_final() {
         return Ok(false);
     }
-    let ops = vec![
-        TxnOp::CheckIndex { key: keys::deployment(app, &deployment.id), index: record.index },
-        TxnOp::Lock { key: keys::lease(app), value: encode(&info), session },
-    ];
+    let key = keys::lease(app);
+    let mut ops =
+        vec![TxnOp::CheckIndex { key: keys::deployment(app, &deployment.id), index: record.index }];
+    let held = ctx.cluster.kv.get(&key).await?.filter(|entry| entry.session.is_some());
+    if let Some(entry) = held {
+        // Another deployment's: taken from it only while the app's queue names this one.
+        let Some(queue) = queue::index_if_running(ctx, app, &deployment.id).await? else {
+            return Ok(false);
+        };
+        if holder(&entry, &deployment.id).is_some() {
+            return Ok(false);
+        }
+        info!(app = %app, deployment = %deployment.id, "the lease of a deployment that was given up is taken over");
+        ops.push(TxnOp::CheckIndex { key: keys::queue(app), index: queue });
+        ops.push(TxnOp::DeleteCas { key: key.clone(), index: entry.modify_index });
+    }
+    ops.push(TxnOp::Lock { key, value: encode(&info), session });
     Ok(matches!(ctx.cluster.kv.transact(ops).await?, Txn::Committed(_)))
 }
 

@@ -91,11 +91,13 @@ fn remember(queue: &mut Queue, id: &DeployId) {
 pub async fn promote(ctx: &Context, app: &AppName) -> Result<(), ExecError> {
     for _ in 0..TRIES {
         let mut queue = read_queue(ctx, app).await?;
+        let mut given_up = None;
         if let Some(running) = &queue.value.running
             && ctx.cluster.kv.get(&keys::deployment(app, running)).await?.is_none()
         {
             warn!(app = %app, deployment = %running, "its record is gone: given up");
             queue.value.running = None;
+            given_up = Some(TxnOp::Delete { key: keys::lease(app) });
         }
         let (None, Some(id)) = (&queue.value.running, &queue.value.waiting) else {
             return Ok(());
@@ -106,7 +108,8 @@ pub async fn promote(ctx: &Context, app: &AppName) -> Result<(), ExecError> {
         deployment.accepted_at = record.value.accepted_at.clone();
         deployment.accepted_by = record.value.accepted_by.clone();
         after.waiting = None;
-        let ops = vec![record_op(app, &deployment, record.index)];
+        let mut ops = vec![record_op(app, &deployment, record.index)];
+        ops.extend(given_up);
         if write(ctx, app, ops, &after, queue.index).await? {
             info!(app = %app, deployment = %id, "its turn has come");
             return Ok(());
@@ -215,6 +218,28 @@ fn blank(ctx: &Context, id: &DeployId, request: &Request, epoch: u64, state: Sta
     }
 }
 
+/// The index of an app's queue, if that deployment is the one that runs.
+pub(super) async fn index_if_running(
+    ctx: &Context,
+    app: &AppName,
+    id: &DeployId,
+) -> Result<Option<u64>, ExecError> {
+    let queue = read_queue(ctx, app).await?;
+    Ok((queue.value.running.as_ref() == Some(id)).then_some(queue.index))
+}
+
+/// Makes sure that what is accepted from here on has a higher epoch than that.
+pub(super) async fn raise_epoch(ctx: &Context, app: &AppName, seen: u64) -> Result<(), ExecError> {
+    for _ in 0..TRIES {
+        let queue = read_queue(ctx, app).await?;
+        let after = Queue { epoch: queue.value.epoch.max(seen), ..queue.value.clone() };
+        if after == queue.value || write(ctx, app, Vec::new(), &after, queue.index).await? {
+            return Ok(());
+        }
+    }
+    Err(ExecError::Contended(keys::queue(app), TRIES))
+}
+
 async fn read_queue(ctx: &Context, app: &AppName) -> Result<Versioned<Queue>, ExecError> {
     let found = store::read(ctx.cluster.kv.as_ref(), &keys::queue(app)).await?;
     Ok(found.unwrap_or(Versioned { value: Queue::default(), index: 0 }))
@@ -261,10 +286,14 @@ async fn supersede(
 
 /// Keeps the newest records of an app.
 async fn prune(ctx: &Context, app: &AppName) -> Result<(), ExecError> {
-    let listing = ctx.cluster.kv.list(&keys::deployments(app)).await?;
+    let prefix = keys::deployments(app);
+    let listing = ctx.cluster.kv.list(&prefix).await?;
+    // Below an app's name may stand another one's that begins with it.
+    let is_own = |key: &str| key.strip_prefix(&prefix).is_some_and(|id| !id.contains('/'));
     let mut ended: Vec<_> = listing
         .entries
         .iter()
+        .filter(|entry| is_own(&entry.key))
         .filter(|entry| {
             decode::<Deployment>(entry).is_ok_and(|record| record.value.state.is_final())
         })

@@ -3,10 +3,12 @@
 pub(super) mod check;
 pub(super) mod checkouts;
 pub(super) mod compare;
+mod complaints;
 mod copies;
 pub(super) mod data;
 pub(super) mod images;
 pub(super) mod keys;
+mod limits;
 mod local;
 pub(super) mod migrate;
 pub(super) mod probe;

@@ -21,3 +21,4 @@ mod pick;
 mod queue;
 mod redeploy;
 mod slots;
+mod waits;

@@ -8,6 +8,7 @@ mod own_probe;
 #[cfg(any(test, feature = "testing"))]
 mod fake;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,6 +29,9 @@ pub use health::{Baseline, Complaint, Verdict, health};
 pub trait Containers: Send + Sync {
     /// The containers of a project's services, stopped ones too, in the order of their names.
     async fn of_project(&self, project: &ProjectName) -> Result<Vec<Container>, DockerError>;
+
+    /// The compose projects of which a container runs, one-off ones left out.
+    async fn running_projects(&self) -> Result<BTreeSet<String>, DockerError>;
 
     /// The names of the volumes that compose made for a project; those that were restored carry no label and are missing.
     async fn volumes_of_project(&self, project: &ProjectName) -> Result<Vec<String>, DockerError>;
@@ -121,6 +125,10 @@ pub struct Container {
     pub restart: String,
     /// Compose's hash of the service that it was made from.
     pub config_hash: Option<String>,
+    /// The directory that compose worked in: the checkout.
+    pub working_dir: Option<String>,
+    /// Why Docker could not start it last, if it could not.
+    pub error: Option<String>,
     /// Directories and files of the machine that are mounted into it.
     pub binds: Vec<String>,
 }

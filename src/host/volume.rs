@@ -5,6 +5,7 @@ mod btrfs;
 mod buttervolume;
 mod compare;
 mod name;
+mod progress;
 mod receptions;
 mod sent;
 mod shelf;
@@ -229,6 +230,16 @@ pub enum VolumeError {
     /// The processes of this node could not be looked through.
     #[error("cannot tell what is being sent or received")]
     Processes(#[source] std::io::Error),
+    /// A transfer that gets nowhere: its processes are there and do nothing.
+    #[error(
+        "sending {snapshot} has got nowhere for {after:?}: the connection or the receiver hangs"
+    )]
+    Stalled {
+        /// The snapshot.
+        snapshot: String,
+        /// For how long.
+        after: Duration,
+    },
     /// The work was not done in time, whatever became of it.
     #[error("buttervolume did not {operation} {subject} within {after:?}")]
     TimedOut {

@@ -2,8 +2,10 @@
 //!
 //! The record is the journal that the nodes share: a step is marked `running` here before it acts.
 
+mod decline;
 mod progress;
 mod step;
+mod waits;
 
 use std::collections::BTreeMap;
 
@@ -230,27 +232,6 @@ impl Deployment {
             .iter_mut()
             .filter(|record| record.step.is_spared_by_comparison())
             .try_for_each(|record| record.mark(&Mark::Skipped, at))
-    }
-
-    /// The nodes that have a step in the current stage which has not ended: those that everyone waits for.
-    pub fn awaited(&self) -> Vec<&NodeName> {
-        let (stage, wanted): (Option<u16>, fn(Status) -> bool) = match self.state {
-            State::Running => (self.current_stage(), Status::is_open),
-            State::Undoing => (
-                self.steps.iter().filter(|s| s.status.is_to_undo()).map(|s| s.stage).max(),
-                Status::is_to_undo,
-            ),
-            State::Waiting
-            | State::Completed
-            | State::Refused
-            | State::Undone
-            | State::Stuck
-            | State::Superseded => (None, Status::is_open),
-        };
-        let steps = self.steps.iter().filter(|s| Some(s.stage) == stage && wanted(s.status));
-        let mut nodes: Vec<_> = steps.map(|s| &s.node).collect();
-        nodes.dedup();
-        nodes
     }
 }
 

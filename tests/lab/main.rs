@@ -25,3 +25,4 @@ mod parallel;
 mod proxies;
 mod replication;
 mod support;
+mod waits;

@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use serde_json::Value;
 use tracing::info;
 
-use super::{StepContext, data, volumes};
+use super::{StepContext, data, limits, volumes};
 use crate::clock;
 use crate::error::chain;
 use crate::exec::apply::Done;
@@ -39,6 +39,9 @@ pub(in crate::exec) async fn check(step: &StepContext<'_>) -> Result<Done, StepE
     findings.errors.extend(manifest.unset.iter().flat_map(Unset::errors));
     findings.errors.extend(unrunnable(step));
     findings.warnings.extend(manifest.unset.iter().filter_map(Unset::warning));
+    findings.errors.extend(limits::too_large(&candidate));
+    findings.errors.extend(limits::unreachable_by_replication(step, &candidate).await?);
+    findings.warnings.extend(limits::not_restarted(&manifest));
     refuse(&findings)?;
     step.ctx.proxies.would_accept(&step.app, &candidate).await.map_err(StepError::Refused)?;
     info!(urls = candidate.urls, volumes = ?candidate.volumes, "checked");

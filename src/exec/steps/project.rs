@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{StepContext, data, local, volumes};
+use super::{StepContext, complaints, data, local, volumes};
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
 use crate::exec::health;
@@ -160,8 +160,12 @@ pub(in crate::exec) async fn keep_running(step: &StepContext<'_>) -> Result<Done
 
 /// Brings a version up.
 async fn start(step: &StepContext<'_>, project: &Project) -> Result<Manifest, StepError> {
-    let up =
-        async { step.ctx.host.compose.up(project).await.map_err(|e| StepError::from_error(&e)) };
+    let up = async {
+        match step.ctx.host.compose.up(project).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(complaints::explained(step, &error).await),
+        }
+    };
     if !runs_scripts(step) {
         up.await?;
         return step.known_manifest(project).await;

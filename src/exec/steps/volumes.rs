@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{StepContext, data};
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
+use crate::exec::schedules;
 use crate::host::volume::{Action, SnapshotName, Verified, VolumeError};
 use crate::model::Role;
 use crate::model::deployment::Step;
@@ -212,18 +213,13 @@ pub(in crate::exec) async fn unschedule(step: &StepContext<'_>) -> Result<Done, 
 
 /// Actions and minutes of this node's new role.
 async fn wanted(step: &StepContext<'_>) -> Result<Vec<(Action, u32)>, StepError> {
-    let settings = &step.ctx.config.volumes;
-    let purge = (Action::Purge(settings.purge_pattern.clone()), settings.purge_minutes);
     let replica = step.deployment.placement.as_ref().and_then(|pair| pair.replica.as_ref());
-    let first = match (step.new_role(), replica) {
-        (Role::Master, Some(replica)) => {
-            let address = step.address_of(replica).await?;
-            Some((Action::Replicate(address), settings.replicate_minutes))
-        }
-        (Role::Master, None) => Some((Action::Snapshot, settings.snapshot_minutes)),
-        (Role::Replica | Role::Bystander, _) => None,
+    let role = step.new_role();
+    let address = match replica.filter(|_| role == Role::Master) {
+        Some(replica) => Some(step.address_of(replica).await?),
+        None => None,
     };
-    Ok(first.into_iter().chain([purge]).collect())
+    Ok(schedules::wanted(role, address.as_deref(), &step.ctx.config.volumes))
 }
 
 async fn remove_schedules(

@@ -10,7 +10,7 @@ services:
     build: {context: .}
     restart: always
     environment: {CADDYFILE: "http://hello.example {\n proxy / http://$$CONTAINER:80\n}"}
-  db: {image: "registry:5000/db:1"}
+  db: {image: "registry:5000/db:1", restart: unless-stopped}
 volumes:
   data: {driver: "anybox/buttervolume:latest"}
   scratch: {}
@@ -23,8 +23,8 @@ services:
     build: {context: .}
     restart: always
     environment: {CADDYFILE: "http://hello.example {\n proxy / http://$$CONTAINER:80\n}"}
-  db: {image: "registry:5000/db:1"}
-  worker: {build: {context: worker}}
+  db: {image: "registry:5000/db:1", restart: unless-stopped}
+  worker: {build: {context: worker}, restart: unless-stopped}
 volumes:
   data: {driver: "anybox/buttervolume:latest"}
   extra: {driver: "anybox/buttervolume:latest"}

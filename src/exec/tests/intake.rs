@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::apps::{id, node};
 use super::lab::{Lab, Node};
+use super::seams::{Fault, changes};
 use crate::agent::Intake;
 use crate::consul::event::UserEvent;
 use crate::consul::kv::Kv;
@@ -97,4 +98,17 @@ async fn an_event_is_written_down_when_consul_is_back() {
     };
     tokio::join!(lab.node(1).take_in(vec![event(1, DEPLOY)]), returns);
     assert_eq!(lab.work(&id(1)).await, State::Completed);
+}
+
+/// Consul's own rules for keys can be stricter than ours.
+#[tokio::test(start_paused = true)]
+async fn an_event_that_consul_refuses_holds_up_none_behind_it() {
+    let lab = Lab::new().await;
+    lab.node(1).kv.inject(1, Fault::Refuse, changes(keys::QUEUES));
+    lab.node(1).take_in(vec![event(1, DEPLOY), event(2, DEPLOY)]).await;
+    let text = lab.value(&keys::rejected(&id(1))).await.unwrap();
+    let rejection: Rejection = serde_json::from_str(&text).unwrap();
+    assert!(rejection.reason.contains("Consul does not take it"), "{}", rejection.reason);
+    assert!(lab.node(1).context().journal.is_handled(&id(1)).await);
+    assert_eq!(lab.work(&id(2)).await, State::Completed);
 }

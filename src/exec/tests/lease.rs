@@ -102,13 +102,30 @@ async fn a_master_that_stays_dead_is_given_up_and_can_be_deployed_to_again() {
     lab.assert_idle("master back").await;
 }
 
+/// Consul was restored from a backup: its epochs are older than what the node has seen.
 #[tokio::test(start_paused = true)]
-async fn a_former_holder_with_an_older_epoch_does_nothing() {
+async fn a_deployment_that_is_older_than_what_a_node_has_seen_is_refused_with_the_reason() {
     let lab = Lab::new().await;
     lab.accept(&id(1), &deploy(Some(2))).await;
     let master = lab.node(1);
     master.context().journal.raise_epoch(&lab.app, 5).await.unwrap();
-    master.restart().await;
+    assert_eq!(lab.work(&id(1)).await, State::Refused);
+    let reason = lab.record(&id(1)).await.reason.unwrap();
+    assert!(reason.contains("is older than 5, which this node has seen"), "{reason}");
+    assert_eq!(master.world(&lab), World::default());
+    lab.assert_idle("stale").await;
+    // The queue has learnt from it, whichever node accepts the next one.
+    assert_eq!(lab.run(&id(2), &deploy(Some(2))).await, State::Completed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_queue_no_longer_names_is_left_alone() {
+    let lab = Lab::new().await;
+    lab.accept(&id(1), &deploy(Some(2))).await;
+    let kv: &dyn Kv = &lab.consul;
+    kv.delete(&keys::queue(&lab.app)).await.unwrap();
+    let master = lab.node(1);
+    master.context().journal.raise_epoch(&lab.app, 5).await.unwrap();
     let record = lab.record(&id(1)).await;
     let stale = drive(&master.context(), &lab.app, &id(1)).await;
     assert!(matches!(stale, Err(ExecError::Journal(JournalError::Stale { seen: 5, .. }))));

@@ -56,7 +56,7 @@ async fn slave_and_master_change_places() {
     let snapshots = lab.node(2).fakes.machine.state().snapshots.clone();
     let mark = snapshots.iter().find(|(name, _)| name.sent_to() == Some("10.77.0.1"));
     assert_eq!(mark.map(|(_, common)| common.content.as_str()), Some("v1;last;"));
-    assert_eq!(restarts(&lab, 2), ["always".to_owned(), "no".to_owned()].into());
+    assert_eq!(restarts(&lab, 2), ["always".to_owned(), "unless-stopped".to_owned()].into());
     lab.assert_idle("swap").await;
 }
 

@@ -23,6 +23,7 @@ impl Node {
             since: String::new(),
             problems: Vec::new(),
             room: Some(room),
+            machine: None,
         };
         let (key, session) = (keys::node(&self.name), self.session());
         let lock = TxnOp::Lock { key, value: serde_json::to_vec(&info).unwrap(), session };

@@ -154,11 +154,13 @@ impl Lab {
                 node.fakes.compose.set_outcome("worker", Run::Exited(1), Health::None);
             }
             Step::BeginMaintenance => {
-                node.kv.inject(times, Fault::Fail, changes(keys::MAINTENANCE));
+                node.kv.inject(times, Fault::Refuse, changes(keys::MAINTENANCE));
             }
-            Step::EndMaintenance => node.kv.inject(times, Fault::Fail, deletes(keys::MAINTENANCE)),
+            Step::EndMaintenance => {
+                node.kv.inject(times, Fault::Refuse, deletes(keys::MAINTENANCE));
+            }
             Step::Commit | Step::Forget => {
-                node.kv.inject(times, Fault::Fail, changes(keys::APPS));
+                node.kv.inject(times, Fault::Refuse, changes(keys::APPS));
             }
             Step::KeepRunning => node.fail_containers(step, times),
             Step::Register | Step::Deregister => node.catalog.fail(times),

@@ -25,6 +25,8 @@ type Condition = Box<dyn Fn(&[TxnOp]) -> bool + Send + Sync>;
 pub(super) enum Fault {
     /// It does not happen, and the node is told that Consul is away.
     Fail,
+    /// Consul refuses it for good.
+    Refuse,
     /// The agent dies before it is sent.
     DieBefore,
     /// The agent dies before its answer is read.
@@ -107,6 +109,12 @@ impl Kv for TestKv {
         match self.fault(&ops) {
             None => self.inner.transact(ops).await,
             Some(Fault::Fail) => Err(away("PUT txn")),
+            Some(Fault::Refuse) => Err(ConsulError::TooLarge {
+                call: "PUT txn".to_owned(),
+                what: "value in bytes",
+                size: 600_000,
+                limit: 512_000,
+            }),
             Some(Fault::DieBefore) => self.die().await,
             Some(Fault::DieAfter) => {
                 self.inner.transact(ops).await?;
@@ -198,7 +206,8 @@ impl TestCatalog {
             return Ok(());
         }
         *failures -= 1;
-        Err(away("PUT agent/service"))
+        let call = "PUT agent/service".to_owned();
+        Err(ConsulError::Api { call, code: 400, message: "the test refuses it".to_owned() })
     }
 }
 

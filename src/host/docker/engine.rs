@@ -149,6 +149,17 @@ impl Containers for DockerEngine {
         Ok(containers)
     }
 
+    async fn running_projects(&self) -> Result<BTreeSet<String>, DockerError> {
+        const PROJECT: &str = "com.docker.compose.project";
+        let filters = HashMap::from([("label".to_owned(), vec![PROJECT.to_owned()])]);
+        let options = ListContainersOptionsBuilder::new().filters(&filters).build();
+        let listed = self
+            .ask("list containers", DEADLINE, |docker| docker.list_containers(Some(options)))
+            .await?;
+        let services = listed.into_iter().filter(|summary| !facts::is_one_off(summary));
+        Ok(services.filter_map(|summary| summary.labels?.remove(PROJECT)).collect())
+    }
+
     async fn volumes_of_project(&self, project: &ProjectName) -> Result<Vec<String>, DockerError> {
         let options = ListVolumesOptionsBuilder::new().filters(&of_project(project)).build();
         let listed =

@@ -30,6 +30,8 @@ impl Container {
             finished_at: None,
             restart: "no".to_owned(),
             config_hash: None,
+            working_dir: None,
+            error: None,
             binds: Vec::new(),
         }
     }
@@ -80,6 +82,16 @@ impl Containers for FakeContainers {
         let state = self.machine.state();
         let containers = state.containers.get(project.as_str());
         Ok(containers.cloned().unwrap_or_default())
+    }
+
+    async fn running_projects(&self) -> Result<BTreeSet<String>, DockerError> {
+        self.failures.take("running_projects")?;
+        let state = self.machine.state();
+        let running = state
+            .containers
+            .iter()
+            .filter(|(_, containers)| containers.iter().any(|c| c.state.is_alive()));
+        Ok(running.map(|(project, _)| project.clone()).collect())
     }
 
     async fn volumes_of_project(&self, project: &ProjectName) -> Result<Vec<String>, DockerError> {

@@ -2,6 +2,7 @@
 
 mod answer;
 mod client;
+mod stall;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -31,8 +32,12 @@ pub struct ButtervolumeSettings {
     pub snapshots: PathBuf,
     /// The deadline of everything but sending.
     pub deadline: Duration,
-    /// The deadline of sending one snapshot.
+    /// The deadline of sending one snapshot whose progress can't be seen.
     pub send_deadline: Duration,
+    /// How long sending may get nowhere, where its progress can be seen.
+    pub stall: Duration,
+    /// Where the kernel tells of processes.
+    pub proc: PathBuf,
     /// How long to wait for a socket that is not there (buttervolume is being restarted).
     pub absence: Duration,
 }
@@ -45,6 +50,8 @@ impl Default for ButtervolumeSettings {
             snapshots: PathBuf::from("/var/lib/buttervolume/snapshots"),
             deadline: Duration::from_secs(120),
             send_deadline: Duration::from_secs(12 * 3600),
+            stall: Duration::from_secs(300),
+            proc: PathBuf::from("/proc"),
             absence: Duration::from_secs(10),
         }
     }
@@ -342,7 +349,13 @@ impl Buttervolume {
         let body = json!({"Name": file, "Host": host});
         let mut call = self.post("send", file, "/VolumeDriver.Snapshot.Send", body);
         call.deadline = self.settings.send_deadline;
-        self.call(call).await.map(drop)
+        // What is given up here goes on in buttervolume: it ends in a copy that nobody has been told of, or in none.
+        tokio::select! {
+            answer = self.call(call) => answer.map(drop),
+            () = stall::of_send(&self.settings.proc, file, self.settings.stall) => {
+                Err(VolumeError::Stalled { snapshot: file.to_owned(), after: self.settings.stall })
+            }
+        }
     }
 
     async fn set_timer(

@@ -64,7 +64,7 @@ const NAMED_FROM: Duration = Duration::from_secs(1_735_689_600);
 pub struct FakeVolumes {
     machine: FakeMachine,
     wire: Mutex<Arc<Wire>>,
-    /// Failures to come, by method. `send torn` breaks a send off half-way.
+    /// Failures to come, by method. `send torn` breaks a send off half-way, `send hangs` has it never return.
     pub failures: Failures<VolumeError>,
 }
 
@@ -283,6 +283,9 @@ impl Volumes for FakeVolumes {
 
     async fn send(&self, snapshot: &SnapshotName, host: &str) -> Result<Sent, VolumeError> {
         check_host(host)?;
+        if self.failures.take("send hangs").is_err() {
+            std::future::pending::<()>().await;
+        }
         let marks = self.marks(snapshot.volume(), host);
         if marks.iter().any(|mark| mark.is_mark_of(snapshot)) {
             self.machine.note(format!("send {snapshot} {host}"));

@@ -23,6 +23,9 @@ pub struct StepRecord {
     /// When it began, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<String>,
+    /// Since when its node waits for other deployments' steps before it begins, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued_at: Option<String>,
     /// When it last changed after that, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<String>,
@@ -141,6 +144,7 @@ impl StepRecord {
             step,
             status: Status::Pending,
             started_at: None,
+            queued_at: None,
             ended_at: None,
             error: None,
             tries: None,

@@ -168,6 +168,25 @@ impl Step {
         }
     }
 
+    /// The node at the other end of a transfer: the step can't end well without it.
+    pub fn partner(&self) -> Option<&NodeName> {
+        if let Step::Probe { to } | Step::Seed { to } | Step::Copy { to } | Step::Send { to } = self
+        {
+            return Some(to);
+        }
+        None
+    }
+
+    /// Whether an attempt may be dropped while it works: what it started ends with it, or does no harm when it ends
+    /// later. A transfer goes on in buttervolume's process; what arrives late is a snapshot that nobody names.
+    pub fn may_be_dropped(&self) -> bool {
+        self.partner().is_some()
+            || matches!(
+                self,
+                Step::Pull | Step::Build | Step::Update | Step::PostMigrate | Step::AwaitHealthy
+            )
+    }
+
     /// Whether a node should carry out only a few of its kind at once.
     pub fn is_heavy(&self) -> bool {
         matches!(

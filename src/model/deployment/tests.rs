@@ -12,7 +12,21 @@ fn node(name: &str) -> NodeName {
     NodeName::parse(name).unwrap()
 }
 
+/// A move of an app from node1 to node2, its slave, which swap their roles.
+pub(super) fn moved() -> Deployment {
+    planned(Some(Some(1)), Some(Some(0)), false, "node2")
+}
+
 fn deployment(old: Option<Option<usize>>, new: Option<Option<usize>>, update: bool) -> Deployment {
+    planned(old, new, update, "node1")
+}
+
+fn planned(
+    old: Option<Option<usize>>,
+    new: Option<Option<usize>>,
+    update: bool,
+    master: &str,
+) -> Deployment {
     let app =
         AppId { repo: Repo::parse("git://h/app").unwrap(), branch: Branch::parse("main").unwrap() };
     let there = NodeFacts { alive: true, agent: true, ..NodeFacts::default() };
@@ -26,7 +40,7 @@ fn deployment(old: Option<Option<usize>>, new: Option<Option<usize>>, update: bo
     let request = match new {
         Some(replica) => Request::Deploy {
             app,
-            master: Some(node("node1")),
+            master: Some(node(master)),
             replica: replica.map(|n| node(NODES[n])).into(),
             update,
             from_replica: false,

@@ -1,5 +1,6 @@
 //! Docker of a machine, which may be away.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +51,12 @@ impl Containers for SimContainers {
     async fn of_project(&self, project: &ProjectName) -> Result<Vec<Container>, DockerError> {
         let (inner, name) = (self.inner.clone(), project.clone());
         self.call(format!("of_project {project}"), async move { inner.of_project(&name).await })
+            .await
+    }
+
+    async fn running_projects(&self) -> Result<BTreeSet<String>, DockerError> {
+        let inner = self.inner.clone();
+        self.call("running_projects".to_owned(), async move { inner.running_projects().await })
             .await
     }
 

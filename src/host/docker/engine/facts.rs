@@ -56,6 +56,8 @@ pub(super) fn container(facts: ContainerInspectResponse) -> Container {
         started_at: docker_state.started_at,
         finished_at: docker_state.finished_at,
         config_hash: labels.remove("com.docker.compose.config-hash"),
+        working_dir: labels.remove("com.docker.compose.project.working_dir"),
+        error: docker_state.error.filter(|error| !error.is_empty()),
         binds: facts.mounts.map(binds).unwrap_or_default(),
         restart: restart(facts.host_config.and_then(|config| config.restart_policy)),
     }

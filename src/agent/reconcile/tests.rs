@@ -1,0 +1,142 @@
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::look;
+use crate::agent::testing::{self, Made};
+use crate::consul::kv::Entry;
+use crate::consul::txn::TxnOp;
+use crate::exec::Context;
+use crate::host::docker::{Container, State};
+use crate::model::{DeployId, NodeName, keys};
+use crate::proxy::view::Item;
+
+const APP: &str = "app_main.44dd7";
+const PROJECT: &str = "appmain44dd7";
+
+/// node1 and node2 over one Consul; the agent of one of them.
+struct Bench {
+    made: Made,
+    entry: Entry,
+}
+
+impl Bench {
+    /// The app has its master on node1 and its slave on node2.
+    async fn of(me: &str) -> Self {
+        let made = testing::context(me).await;
+        let record = json!({
+            "repo_url": "file:///lab/git/app", "branch": "main", "deploy_id": "new", "previous_deploy_id": "old",
+            "master": "node1", "slave": "node2", "volumes": [format!("{PROJECT}_data")],
+            "urls": "http://app.test", "caddyfile": "app.test {\n}\n",
+        });
+        let value = serde_json::to_vec(&record).unwrap();
+        let set = TxnOp::Set { key: format!("app/{APP}"), value };
+        made.context.cluster.kv.transact(vec![set]).await.unwrap();
+        let entry = made.context.cluster.kv.get(&format!("app/{APP}")).await.unwrap().unwrap();
+        Self { made, entry }
+    }
+
+    fn ctx(&self) -> &Context {
+        &self.made.context
+    }
+
+    async fn look(&self) -> Vec<String> {
+        look(self.ctx(), &[Arc::new(Item::read(self.entry.clone()))]).await
+    }
+
+    async fn set(&self, key: &str, value: &str) {
+        let set = TxnOp::Set { key: key.to_owned(), value: value.as_bytes().to_vec() };
+        self.ctx().cluster.kv.transact(vec![set]).await.unwrap();
+    }
+
+    fn schedules(&self) -> Vec<String> {
+        let state = self.made.fakes.machine.state();
+        let lines = state.schedules.iter().map(|s| format!("{} {}", s.action, s.minutes));
+        lines.collect()
+    }
+
+    async fn is_registered(&self) -> bool {
+        self.ctx().cluster.catalog.services().await.unwrap().contains_key(APP)
+    }
+
+    /// A container of a deployment runs.
+    fn run(&self, deployment: &str) {
+        let app = crate::model::AppName::parse(APP).unwrap();
+        let id = DeployId::parse(deployment).unwrap();
+        let dir = app.checkout(&self.ctx().config.deploy_dir, &id);
+        let container = Container {
+            restart: "always".to_owned(),
+            working_dir: Some(dir.display().to_string()),
+            ..Container::running("web")
+        };
+        let mut state = self.made.fakes.machine.state();
+        state.containers.insert(PROJECT.to_owned(), vec![container]);
+    }
+
+    fn runs(&self) -> bool {
+        let state = self.made.fakes.machine.state();
+        state.containers[PROJECT].iter().any(|container| container.state == State::Running)
+    }
+}
+
+#[tokio::test]
+async fn an_emptied_table_and_a_lost_registration_are_put_back_on_the_master() {
+    let bench = Bench::of("node1").await;
+    assert_eq!(bench.look().await, Vec::<String>::new());
+    assert_eq!(bench.schedules(), ["replicate:10.77.0.2 60", "purge:1h:1d:1w:4w:1y 1440"]);
+    assert!(bench.is_registered().await);
+    let calls = bench.made.fakes.machine.calls();
+    assert_eq!(bench.look().await, Vec::<String>::new());
+    assert_eq!(bench.made.fakes.machine.calls(), calls, "what is right is left alone");
+}
+
+#[tokio::test]
+async fn a_slave_has_its_purge_and_no_registration() {
+    let bench = Bench::of("node2").await;
+    bench.look().await;
+    assert_eq!(bench.schedules(), ["purge:1h:1d:1w:4w:1y 1440"]);
+    assert!(!bench.is_registered().await);
+}
+
+#[tokio::test]
+async fn nothing_is_touched_while_a_deployment_works_or_when_the_entry_has_changed() {
+    let bench = Bench::of("node1").await;
+    bench
+        .set(&format!("{}{APP}", keys::QUEUES), r#"{"epoch":1,"running":"x","waiting":null}"#)
+        .await;
+    bench.look().await;
+    assert!(bench.schedules().is_empty() && !bench.is_registered().await);
+    let bench = Bench::of("node1").await;
+    let changed =
+        String::from_utf8(bench.entry.value.clone()).unwrap().replace("\"new\"", "\"newer\"");
+    bench.set(&format!("app/{APP}"), &changed).await;
+    bench.look().await;
+    assert!(bench.schedules().is_empty() && !bench.is_registered().await);
+}
+
+#[tokio::test]
+async fn a_second_copy_of_an_older_deployment_is_stopped_while_the_master_is_there() {
+    let bench = Bench::of("node2").await;
+    bench.run("old");
+    let told = bench.look().await;
+    assert!(
+        told[0].contains("runs on node2, too") && bench.runs(),
+        "no agent on the master: {told:?}"
+    );
+    bench.set(&keys::node(&NodeName::parse("node1").unwrap()), "{}").await;
+    let told = bench.look().await;
+    assert!(told[0].contains("of an older deployment, and stopped here"), "{told:?}");
+    assert!(!bench.runs());
+    assert_eq!(bench.look().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_may_be_an_operators_work_is_only_reported() {
+    for deployment in ["new", "unknown"] {
+        let bench = Bench::of("node2").await;
+        bench.set(&keys::node(&NodeName::parse("node1").unwrap()), "{}").await;
+        bench.run(deployment);
+        let told = bench.look().await;
+        assert!(told[0].contains("its master is node1") && bench.runs(), "{deployment}: {told:?}");
+    }
+}
