@@ -55,8 +55,8 @@ end)
 local function wait(map, key)
     local socket = core.tcp()
     socket:settimeout(limit + 2)
-    -- A key is a name that somebody sent: only a plain one fits into a line.
-    local asked = key:match("^[%w%._-]+$") and socket:connect(CLOCK) and socket:send(map .. " " .. key .. "\n")
+    -- A key may be a name that somebody sent: only one of a host's or an app's characters fits into a line.
+    local asked = key:match("^[%w%._~:/@%%%+%[%]-]+$") and socket:connect(CLOCK) and socket:send(map .. " " .. key .. "\n")
     if asked then socket:receive("*l") end
     socket:close()
     return asked and maps[map](key) or poll(map, key)

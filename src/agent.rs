@@ -28,7 +28,7 @@ use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::consul::Client;
-use crate::exec::{Context, JournalError, SessionKeeper, honour_for_ever};
+use crate::exec::{Context, JournalError, ProxyReport, SessionKeeper, honour_for_ever};
 use crate::host::command::end_orphans;
 use crate::model::keys;
 use crate::proxy::view::Item;
@@ -106,11 +106,11 @@ pub async fn run(config: Config, client: Client) -> Result<(), AgentError> {
     let context = wiring::context(config, cluster, handle, session, me, address).await?;
     let context = Arc::new(context);
     info!(node = %context.me, address = context.address, "agent runs");
-    let (problems, seen_problems) = watch::channel(Vec::new());
+    let (report, seen_report) = watch::channel(ProxyReport::default());
     // One reader for all: with thousands of apps it is the largest answer that Consul gives.
     let apps = follow_apps(&context);
-    let mut tasks = parts_with(&context, keeper, seen_problems, apps.clone());
-    tasks.spawn(proxies.follow(context.clone(), apps, problems));
+    let mut tasks = parts_with(&context, keeper, seen_report, apps.clone());
+    tasks.spawn(proxies.follow(context.clone(), apps, report));
     if let Some(certificates) = certificates {
         tasks.spawn(certificates.publish(context.me.clone()));
     }
@@ -131,9 +131,9 @@ pub async fn run(config: Config, client: Client) -> Result<(), AgentError> {
 pub fn parts(
     context: &Arc<Context>,
     keeper: SessionKeeper,
-    problems: watch::Receiver<Vec<String>>,
+    proxies: watch::Receiver<ProxyReport>,
 ) -> JoinSet<()> {
-    parts_with(context, keeper, problems, follow_apps(context))
+    parts_with(context, keeper, proxies, follow_apps(context))
 }
 
 fn follow_apps(context: &Context) -> Entries<Item> {
@@ -143,13 +143,13 @@ fn follow_apps(context: &Context) -> Entries<Item> {
 fn parts_with(
     context: &Arc<Context>,
     keeper: SessionKeeper,
-    problems: watch::Receiver<Vec<String>>,
+    proxies: watch::Receiver<ProxyReport>,
     apps: Entries<Item>,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(keeper.run());
     let (own_problems, seen_own) = watch::channel(Vec::new());
-    tasks.spawn(presence::publish(context.clone(), [problems, seen_own]));
+    tasks.spawn(presence::publish(context.clone(), proxies, seen_own));
     tasks.spawn(events::follow(context.clone()));
     tasks.spawn(honour_for_ever(context.clone()));
     tasks.spawn(dispatch::dispatch(context.clone()));

@@ -31,7 +31,7 @@ pub use context::{Busy, Cluster, Context, ProxyCheck};
 pub use driver::drive;
 pub use error::{ExecError, StepError};
 pub use fence::Fence;
-pub use intake::{NodeInfo, Rejection, gather, reject};
+pub use intake::{Failing, NodeInfo, ProxyReport, Rejection, gather, reject};
 pub use journal::{Journal, JournalError};
 pub use lease::SessionKeeper;
 pub use manifests::Manifests;

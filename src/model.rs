@@ -3,6 +3,7 @@
 pub mod app;
 pub mod definition;
 pub mod deployment;
+mod file_name;
 pub mod hand_over;
 pub mod keys;
 pub mod manifest;

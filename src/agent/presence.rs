@@ -12,7 +12,7 @@ use crate::clock;
 use crate::consul::kv::Kv;
 use crate::consul::txn::{Txn, TxnOp};
 use crate::error::chain;
-use crate::exec::{Context, NodeInfo, Room};
+use crate::exec::{Context, NodeInfo, ProxyReport, Room};
 use crate::model::{NodeName, keys};
 
 /// How often the key is looked after when nothing happens: somebody may have deleted it by hand.
@@ -24,18 +24,23 @@ const PROBLEM: usize = 500;
 
 /// Publishes this node: at once with a new session, and when its problems or its room change. Ends if another machine has
 /// its name.
-pub(super) async fn publish(ctx: Arc<Context>, problems: [watch::Receiver<Vec<String>>; 2]) {
+pub(super) async fn publish(
+    ctx: Arc<Context>,
+    proxies: watch::Receiver<ProxyReport>,
+    own: watch::Receiver<Vec<String>>,
+) {
     let (measured, room) = watch::channel(None);
     let resources = ctx.host.resources.clone();
     tokio::select! {
         () = measure(resources.as_ref(), measured) => {}
-        () = tell(&ctx, problems, room) => {}
+        () = tell(&ctx, proxies, own, room) => {}
     }
 }
 
 async fn tell(
     ctx: &Context,
-    [mut proxies, mut own]: [watch::Receiver<Vec<String>>; 2],
+    mut proxies: watch::Receiver<ProxyReport>,
+    mut own: watch::Receiver<Vec<String>>,
     mut room: watch::Receiver<Option<Room>>,
 ) {
     let since = clock::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
@@ -43,13 +48,15 @@ async fn tell(
     let mut session = ctx.session.clone();
     loop {
         let id = session.borrow_and_update().clone();
+        let report = proxies.borrow_and_update().clone();
         let mut problems = own.borrow_and_update().clone();
-        problems.extend(proxies.borrow_and_update().iter().cloned());
+        problems.extend(report.problems);
         let info = NodeInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             address: ctx.address.clone(),
             since: since.clone(),
             problems: capped(&problems),
+            failing: report.failing,
             room: room.borrow_and_update().clone(),
             machine: machine.clone(),
         };
@@ -162,6 +169,7 @@ mod tests {
             address: "10.77.0.1".into(),
             since: "2026-01-01T00:00:00Z".into(),
             problems: Vec::new(),
+            failing: None,
             room: None,
             machine: None,
         };

@@ -1,6 +1,8 @@
 //! This node's proxies: follows what they are made from, and answers the deployments' question whether they would
 //! accept an app.
 
+mod health;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +19,13 @@ use crate::config::Config;
 use crate::consul::catalog::Member;
 use crate::consul::watcher::Followed;
 use crate::error::chain;
-use crate::exec::{Context, ProxyCheck};
+use crate::exec::{Context, ProxyCheck, ProxyReport};
 use crate::host::docker::{Containers, DockerEngine};
 use crate::model::{AppName, AppRecord, NodeName, keys};
 use crate::proxy::control::{CheckRunner, ContainerFacts, ExecOutput, LocalControl};
 use crate::proxy::view::Item;
-use crate::proxy::{Applied, ClusterView, Gathering, Problem, Proxies, ProxyError};
+use crate::proxy::{Applied, ClusterView, Gathering, Problem, Proxies};
+use health::{Health, Seen};
 
 /// A proxy that was away, or a check that could not be made, is looked at again after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -66,7 +69,10 @@ pub(super) async fn start(
     // Whatever the node's name turns out to be: no app is routed yet.
     let nobody = config.node.clone().or_else(|| NodeName::parse("localhost").ok());
     if let Some(me) = nobody {
-        proxies.bootstrap(&me).await.map_err(AgentError::Proxies)?;
+        // Tried again with each apply; an agent that can't keep the proxies' files can still do the rest.
+        if let Err(error) = proxies.bootstrap(&me).await {
+            warn!(error = %chain(&error), "the proxies' first configuration can't be written");
+        }
     }
     let shared = Arc::new(Shared {
         proxies: RwLock::new(proxies),
@@ -103,12 +109,12 @@ impl Sources {
 pub const PREFIXES: [&str; 4] = [keys::APPS, keys::MAINTENANCE, keys::SWARM, keys::POLICIES];
 
 impl Follower {
-    /// Applies every change; tells what was left out through `problems`. `apps` follows `app/`.
+    /// Applies every change; tells how it went through `report`. `apps` follows `app/`.
     pub(super) async fn follow(
         self,
         ctx: Arc<Context>,
         mut apps: Entries<Item>,
-        problems: watch::Sender<Vec<String>>,
+        report: watch::Sender<ProxyReport>,
     ) {
         let kv = &ctx.cluster.kv;
         let [mut maintenance, mut swarm, mut policies] =
@@ -117,6 +123,7 @@ impl Follower {
         let mut members = members::follow(ctx.clone());
         let mut again = REFRESH;
         let (mut waits, mut heard) = (Waits::default(), Heard::default());
+        let mut health = Health::default();
         loop {
             tokio::select! {
                 Ok(()) = apps.changed() => {}
@@ -138,28 +145,26 @@ impl Follower {
             let over = waits.limit(&mut view, self.hold, Instant::now());
             let view = Arc::new(view);
             *self.shared.view.write().await = Some(view.clone());
-            again = match self.apply(&view, unreadable, &problems).await {
-                Ok(again) => {
-                    let told = heard.tell(&ctx, sources.maintenance()).await;
-                    if told { again } else { LOOK_AGAIN.min(again) }
-                }
-                Err(error) => {
-                    warn!(error = %chain(&error), "the proxies keep what they have");
-                    LOOK_AGAIN
-                }
-            };
+            let (applied, seen) = self.apply(&view).await;
+            again = next(&applied, &seen);
+            if applied.is_routed || applied.haproxy_is_down {
+                let told = heard.tell(&ctx, sources.maintenance()).await;
+                again = if told { again } else { LOOK_AGAIN.min(again) };
+            }
+            health.note(&seen, Instant::now());
+            let failing = health.tell(&seen, Instant::now());
+            publish(ProxyReport { problems: lines(&applied, &unreadable), failing }, &report);
             again = again.min(over.unwrap_or(again));
         }
     }
 
-    /// Applies a view; returns when to look again if nothing changes until then.
-    async fn apply(
-        &self,
-        view: &ClusterView,
-        unreadable: Vec<Problem>,
-        problems: &watch::Sender<Vec<String>>,
-    ) -> Result<Duration, ProxyError> {
-        let applied = self.shared.proxies.write().await.apply(view).await?;
+    /// Applies a view; whatever fails, what could be done is done.
+    async fn apply(&self, view: &ClusterView) -> (Applied, Seen) {
+        let mut applied = Applied::default();
+        let failed = self.shared.proxies.write().await.put_in_place(view, &mut applied).await.err();
+        if let Some(error) = &failed {
+            warn!(error = %chain(error), "the proxies keep what they have of the rest");
+        }
         let flips = applied.maps_changed + applied.servers_changed;
         if applied.haproxy_reloaded || applied.caddy_loaded || flips > 0 {
             let (reloaded, loaded, maps, servers) = (
@@ -176,26 +181,46 @@ impl Follower {
                 "proxies changed"
             );
         }
-        report(&applied, unreadable, problems);
-        let waits =
-            applied.haproxy_is_down || applied.caddy_is_down || !applied.unchecked.is_empty();
-        let again = if waits { LOOK_AGAIN } else { REFRESH };
-        Ok(again.min(applied.later.unwrap_or(again)))
+        let seen = Seen {
+            failed: failed.map(|error| chain(&error).to_string()),
+            haproxy_is_down: applied.haproxy_is_down,
+            caddy_is_down: applied.caddy_is_down,
+        };
+        (applied, seen)
     }
 }
 
-/// Logs and publishes what was left out, once per change.
-fn report(applied: &Applied, unreadable: Vec<Problem>, problems: &watch::Sender<Vec<String>>) {
+/// When to look again if nothing changes until then.
+fn next(applied: &Applied, seen: &Seen) -> Duration {
+    let waits = seen.failed.is_some()
+        || applied.haproxy_is_down
+        || applied.caddy_is_down
+        || !applied.unchecked.is_empty();
+    let again = if waits { LOOK_AGAIN } else { REFRESH };
+    again.min(applied.later.unwrap_or(again))
+}
+
+/// What was left out, one line each.
+fn lines(applied: &Applied, unreadable: &[Problem]) -> Vec<String> {
     let all = unreadable.iter().chain(&applied.problems);
     let mut lines: Vec<String> =
         all.map(|problem| format!("{}: {}", problem.source, problem.what)).collect();
     lines.extend(applied.unchecked.iter().cloned());
     lines.sort();
     lines.dedup();
-    if *problems.borrow() != lines {
-        lines.iter().for_each(|line| warn!(problem = line, "left out of the proxies"));
-        problems.send_replace(lines);
+    lines
+}
+
+/// Logs and publishes how the proxies are, once per change.
+fn publish(now: ProxyReport, report: &watch::Sender<ProxyReport>) {
+    let former = report.borrow().clone();
+    if former == now {
+        return;
     }
+    if former.problems != now.problems {
+        now.problems.iter().for_each(|line| warn!(problem = line, "left out of the proxies"));
+    }
+    report.send_replace(now);
 }
 
 /// The deployments' question, answered from the view in use.

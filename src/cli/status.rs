@@ -103,6 +103,9 @@ async fn gather(client: &Client) -> Result<Status, ConsulError> {
     problems.extend(stalled.unreadable);
     problems.extend(replica::stalled(&apps.values, &stalled.values));
     for (node, info) in &agents {
+        let failing = info.failing.iter();
+        problems
+            .extend(failing.map(|it| format!("{node}: proxies, since {}: {}", it.since, it.why)));
         problems.extend(info.problems.iter().map(|problem| format!("{node}: {problem}")));
     }
     let owed = records::values::<Deployment>(client, keys::OWED).await?;

@@ -32,12 +32,33 @@ pub struct NodeInfo {
     /// What this node's proxies left out, one line each.
     #[serde(default)]
     pub problems: Vec<String>,
+    /// That its proxies do not have what they should have; none: they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<Failing>,
     /// The room that the node has; none: it can't be measured.
     #[serde(default)]
     pub room: Option<Room>,
     /// What tells the machine from others, if it has such an id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
+}
+
+/// Something that a node tries again and again in vain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failing {
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// Why.
+    pub why: String,
+}
+
+/// What a node says of its proxies.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProxyReport {
+    /// What they left out, one line each.
+    pub problems: Vec<String>,
+    /// That they do not have what they should have.
+    pub failing: Option<Failing>,
 }
 
 /// An event that could not be decoded: `tandem/rejected/{event id}`.

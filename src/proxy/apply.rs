@@ -6,6 +6,7 @@ mod back;
 mod beside;
 mod caddy;
 mod candidate;
+mod failures;
 mod gather;
 mod haproxy;
 mod held;
@@ -27,6 +28,7 @@ use crate::host::files::{FileError, read_optional, write_atomic};
 use crate::model::AppName;
 use adapted::Adapted;
 use caddy::Served;
+use failures::Failures;
 use gather::Turn;
 use standby::Standby;
 
@@ -50,6 +52,8 @@ pub struct Applied {
     pub haproxy_is_down: bool,
     /// Caddy does not run: call again when it does, because it starts with the last configuration that it took.
     pub caddy_is_down: bool,
+    /// The running HAProxy leads hosts as the view says.
+    pub is_routed: bool,
     /// What could not be checked and so was not changed, and why: call again.
     pub unchecked: Vec<String>,
     /// A reload or a load is still to be made, with what else comes until then: call again after this.
@@ -184,58 +188,77 @@ impl Proxies {
 
     /// Makes the node's proxies serve a view. What is in place already is left alone; what the real binaries refuse is
     /// narrowed down to the app that causes it, which is left out and reported.
+    ///
+    /// # Errors
+    /// The first thing that failed; see [`put_in_place`](Self::put_in_place) for what was done all the same.
     pub async fn apply(&mut self, view: &ClusterView) -> Result<Applied, ProxyError> {
-        self.bootstrap(&view.me).await?;
         let mut applied = Applied::default();
-        self.look_at_caddy().await?;
-        let (mut rendered, mut is_accepted) = self.render_accepted(view, &mut applied).await?;
+        self.put_in_place(view, &mut applied).await.map(|()| applied)
+    }
+
+    /// As [`apply`](Self::apply), with what was done also where something failed: each part is done that can be without
+    /// the one that failed, above all the maps of the running HAProxy.
+    ///
+    /// # Errors
+    /// The first thing that failed.
+    pub async fn put_in_place(
+        &mut self,
+        view: &ClusterView,
+        applied: &mut Applied,
+    ) -> Result<(), ProxyError> {
+        let mut failures = Failures::default();
+        failures.note(self.bootstrap(&view.me).await);
+        failures.note(self.look_at_caddy().await);
+        let (mut rendered, mut is_accepted) =
+            self.render_at_all(view, applied, &mut failures).await?;
         // Without its checks Caddy keeps what it has; hosts can still be led elsewhere.
-        let own = self.adapt(&rendered, &mut applied).await;
+        let own = self.adapt(&rendered, applied).await;
         let is_adapted = own.is_some();
         let mut wanted = match own {
-            Some(own) => Some(self.wanted(view, &rendered, own, &mut applied).await),
+            Some(own) => Some(self.wanted(view, &rendered, own, applied).await),
             None => None,
         };
         if let Some(wanted) = &mut wanted {
-            self.forgive_refused(&wanted.all, &mut applied);
+            self.forgive_refused(&wanted.all, applied);
             self.without_refused(&mut wanted.all);
         }
         self.forget_texts(view, is_adapted).await;
-        let late =
-            wanted.take_if(|wanted| self.is_late(&wanted.all, &rendered.pages, &mut applied));
+        let late = wanted.take_if(|wanted| self.is_late(&wanted.all, &rendered.pages, applied));
         if let Some(late) = &late {
-            self.hold_back(&mut rendered, &late.own).await?;
+            self.hold_back(&mut rendered, &late.own).await;
         }
-        self.mark_held(view, wanted.as_ref()).await?;
+        self.mark_held(view, wanted.as_ref(), applied).await;
         let came = match &wanted {
             Some(wanted) if !self.is_going_back() => {
-                self.route_more(&wanted.all, &rendered.pages, &mut applied).await
+                self.route_more(&wanted.all, &rendered.pages, applied).await
             }
             _ => Ok(()),
         };
         if self.may_send_proxy() && !self.settings.sends_proxy {
             self.settings.sends_proxy = true;
             self.haproxy_turn.is_now();
-            (rendered, is_accepted) = self.render_accepted(view, &mut applied).await?;
+            (rendered, is_accepted) = self.render_at_all(view, applied, &mut failures).await?;
         }
         applied.problems.extend(rendered.problems.iter().cloned());
         // Whatever Caddy says: hosts that left this node have to be led away from it.
-        self.install_haproxy(&rendered, is_accepted, &mut applied).await?;
-        came?;
-        if let Some(wanted) = wanted.filter(|_| is_accepted || !self.is_going_back()) {
-            self.load_caddy(wanted.all, &rendered.pages, &mut applied).await?;
+        self.install_haproxy(&rendered, is_accepted, applied, &mut failures).await;
+        // What Caddy did not take as it came, it is not given once more at once.
+        let mut is_told = failures.note(came).is_some();
+        if is_told && let Some(wanted) = wanted.filter(|_| is_accepted || !self.is_going_back()) {
+            let loaded = self.load_caddy(wanted.all, &rendered.pages, applied).await;
+            is_told = failures.note(loaded).is_some();
             self.say_routed(&wanted.own);
         }
         // Until it is loaded, Caddy leads requests to where apps were.
-        if late.is_none_or(|late| self.served.lacking(&late.own).next().is_none()) {
-            self.unmark_held(view).await?;
+        if is_told && late.is_none_or(|late| self.served.lacking(&late.own).next().is_none()) {
+            self.unmark_held(view, applied).await;
         }
         if let Some(source) = &self.certificates {
             applied.problems.extend(source.problems());
         }
         applied.problems.sort();
         applied.problems.dedup();
-        Ok(applied)
+        failures.first()
     }
 
     /// Answers [`would_accept`](Checker::would_accept) from what is in place now, without keeping anything waiting.

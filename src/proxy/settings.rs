@@ -141,6 +141,12 @@ impl ProxySettings {
         self.max_connections / 4
     }
 
+    /// How many connections one other node may have at once to ports that apps bind, for apps that are not here: each of
+    /// its clients is a program on it. More are one connection that goes round and round, which ends with the last.
+    pub fn node_limit(&self) -> u32 {
+        (self.max_connections / 64).max(1)
+    }
+
     /// `caddy.json`, the last configuration that Caddy took.
     pub fn caddy_file(&self) -> PathBuf {
         self.data_dir.join("caddy").join("caddy.json")

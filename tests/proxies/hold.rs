@@ -155,7 +155,7 @@ fn is_answered(connection: &TcpStream) -> bool {
 }
 
 /// The smallest one with a name: RFC 8446, section 4.1.2, and RFC 6066, section 3.
-fn client_hello(host: &str) -> Vec<u8> {
+pub(super) fn client_hello(host: &str) -> Vec<u8> {
     let sized = |bytes: &[u8]| [&(bytes.len() as u16).to_be_bytes(), bytes].concat();
     let name = sized(&[&[0], sized(host.as_bytes()).as_slice()].concat());
     let extensions = sized(&[&[0, 0], sized(&name).as_slice()].concat());

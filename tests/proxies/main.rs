@@ -17,6 +17,7 @@ mod hold;
 mod ipv6;
 mod maintenance;
 mod nodes;
+mod round;
 mod running;
 
 use std::collections::{BTreeMap, BTreeSet};

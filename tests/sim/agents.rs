@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tandem::agent;
 use tandem::config::Config;
-use tandem::exec::{Busy, Cluster, Context, Journal, SessionKeeper};
+use tandem::exec::{Busy, Cluster, Context, Journal, ProxyReport, SessionKeeper};
 use tandem::host::Host;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -57,7 +57,7 @@ impl Agent {
             state.away_until = (life > 0).then(tokio::time::Instant::now);
         }
         world.trace.line(machine.name.as_str(), || "agent starts".to_owned());
-        let (problems, seen_problems) = watch::channel(Vec::new());
+        let (problems, seen_problems) = watch::channel(ProxyReport::default());
         let mut parts = agent::parts(&context, keeper, seen_problems);
         let watcher = gate.clone();
         let watched = tokio::spawn(async move {

@@ -21,6 +21,7 @@ impl Node {
             version: "1".to_owned(),
             address: self.context().address.clone(),
             since: String::new(),
+            failing: None,
             problems: Vec::new(),
             room: Some(room),
             machine: None,

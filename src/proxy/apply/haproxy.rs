@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 use super::{
-    Applied, Cache, CheckError, ClusterView, ControlError, Effect, Proxies, ProxyError,
+    Applied, Cache, CheckError, ClusterView, ControlError, Effect, Failures, Proxies, ProxyError,
     ProxySettings, Templates, back, maps, read_optional, render_with, write_atomic,
 };
 use crate::proxy::Problem;
@@ -33,6 +33,27 @@ impl Proxies {
         let result = self.render_by(&mut cache, view, applied).await;
         self.cache = cache;
         result
+    }
+
+    /// As [`render_accepted`](Self::render_accepted); where HAProxy's configuration can't be had at all, the hosts'
+    /// ways still can.
+    pub(super) async fn render_at_all(
+        &mut self,
+        view: &ClusterView,
+        applied: &mut Applied,
+        failures: &mut Failures,
+    ) -> Result<(Rendered, bool), ProxyError> {
+        match self.render_accepted(view, applied).await {
+            Err(error @ ProxyError::Render(_)) => Err(error),
+            Err(error) => {
+                failures.note(Err::<(), _>(error));
+                let mut cache = std::mem::take(&mut self.cache);
+                let rendered = self.render_known(&mut cache, view);
+                self.cache = cache;
+                Ok((rendered?, false))
+            }
+            Ok(accepted) => Ok(accepted),
+        }
     }
 
     async fn render_by(
@@ -146,66 +167,92 @@ impl Proxies {
     }
 
     /// Holds requests for the apps that Caddy is given later.
-    pub(super) async fn hold_back(
-        &self,
-        rendered: &mut Rendered,
-        apps: &Apps,
-    ) -> Result<(), ProxyError> {
+    pub(super) async fn hold_back(&self, rendered: &mut Rendered, apps: &Apps) {
         let mut installed = BTreeMap::new();
         for name in back::HOSTS {
-            let text = read_optional(&self.settings.haproxy_dir().join(name)).await?;
-            let text = String::from_utf8_lossy(&text.unwrap_or_default()).into_owned();
-            installed.insert(name, text);
+            // What can't be read leads nobody here: those who come wait.
+            let text = read_optional(&self.settings.haproxy_dir().join(name)).await;
+            let text = text.unwrap_or_default().unwrap_or_default();
+            installed.insert(name, String::from_utf8_lossy(&text).into_owned());
         }
         let late = self.served.late(apps);
         let me = rendered.me.as_str();
         rendered.maps = back::hold_all_back(&rendered.maps, &installed, me, &late);
-        Ok(())
     }
 
-    /// Writes the maps and the configuration, then tells the running process.
+    /// Writes the maps and the configuration, then tells the running process: all that can be done of it, whatever fails.
     pub(super) async fn install_haproxy(
         &mut self,
         rendered: &Rendered,
         is_accepted: bool,
         applied: &mut Applied,
-    ) -> Result<(), ProxyError> {
-        let dir = self.settings.haproxy_dir();
+        failures: &mut Failures,
+    ) {
+        let are_written = failures.note(self.write_maps(rendered).await).is_some();
+        // A process that starts anew reads the maps: with older ones it would lead hosts astray.
+        if is_accepted && are_written {
+            failures.note(self.install_if_new(rendered, applied).await);
+        }
+        failures.note(self.keep_servers(rendered).await);
+        self.tell_haproxy(rendered, applied, failures).await;
+    }
+
+    async fn write_maps(&self, rendered: &Rendered) -> Result<(), ProxyError> {
         for (name, text) in &rendered.maps {
-            let path = dir.join(name);
+            let path = self.settings.haproxy_dir().join(name);
             if read_optional(&path).await?.as_deref() != Some(text.as_bytes()) {
                 write_atomic(&path, text.as_str(), 0o644).await?;
             }
         }
-        let is_in_place = self.is_in_place(rendered).await? && self.is_running(rendered).await?;
-        let installed = match (is_accepted && !is_in_place, self.haproxy_turn.wait(Instant::now()))
-        {
-            (true, None) => self.install_config(rendered, applied).await,
-            (true, Some(wait)) => {
+        Ok(())
+    }
+
+    async fn install_if_new(
+        &mut self,
+        rendered: &Rendered,
+        applied: &mut Applied,
+    ) -> Result<(), ProxyError> {
+        if self.is_in_place(rendered).await? && self.is_running(rendered).await? {
+            return Ok(());
+        }
+        match self.haproxy_turn.wait(Instant::now()) {
+            None => self.install_config(rendered, applied).await,
+            Some(wait) => {
                 applied.wait(wait);
                 Ok(())
             }
-            (false, _) => Ok(()),
-        };
-        self.keep_servers(rendered).await?;
+        }
+    }
+
+    /// The hosts are led where they belong, even by a process that did not reload, or does not know an app's servers, and
+    /// whose files could not be written.
+    async fn tell_haproxy(
+        &self,
+        rendered: &Rendered,
+        applied: &mut Applied,
+        failures: &mut Failures,
+    ) {
         let switched = self.control.apply_servers(&rendered.servers).await;
-        // The hosts are led where they belong, even by a process that did not reload, or does not know an app's servers.
+        let are_switched = switched.is_ok();
+        applied.is_routed = true;
         for name in maps::FILES {
             // What waits for an app's own servers waits on.
-            if switched.is_err() && name == maps::HELD {
+            if !are_switched && name == maps::HELD {
                 continue;
             }
             let text = rendered.maps.get(name).map_or("", String::as_str);
-            match self.control.apply_map(name, text).await? {
-                Effect::NotRunning => applied.haproxy_is_down = true,
-                Effect::Changed(count) => applied.maps_changed += count,
+            match failures.note(self.control.apply_map(name, text).await) {
+                Some(Effect::NotRunning) => applied.haproxy_is_down = true,
+                Some(Effect::Changed(count)) => applied.maps_changed += count,
+                None => applied.is_routed = false,
             }
         }
-        match switched? {
-            Effect::NotRunning => applied.haproxy_is_down = true,
-            Effect::Changed(count) => applied.servers_changed += count,
+        match failures.note(switched) {
+            Some(Effect::NotRunning) => applied.haproxy_is_down = true,
+            Some(Effect::Changed(count)) => applied.servers_changed += count,
+            None => applied.is_routed = false,
         }
-        installed
+        applied.is_routed &= !applied.haproxy_is_down;
     }
 
     async fn install_config(

@@ -1,6 +1,7 @@
 mod abilities;
 mod certificates;
 mod foreseen;
+mod frozen;
 mod gather;
 mod given;
 mod hostile;
@@ -17,6 +18,20 @@ use crate::proxy::Policy;
 use crate::proxy::control::{FakeControl, servers};
 use crate::proxy::haproxy::maps;
 use crate::proxy::render::fingerprint;
+
+/// What came of an apply that had nothing to do.
+const NOTHING: Applied = Applied {
+    problems: Vec::new(),
+    haproxy_reloaded: false,
+    caddy_loaded: false,
+    maps_changed: 0,
+    servers_changed: 0,
+    haproxy_is_down: false,
+    caddy_is_down: false,
+    is_routed: true,
+    unchecked: Vec::new(),
+    later: None,
+};
 
 struct Fixture {
     _dir: tempfile::TempDir,
@@ -149,7 +164,7 @@ async fn what_is_in_place_is_left_alone() {
     let first = f.apply().await;
     assert!(first.haproxy_reloaded && first.caddy_loaded && first.problems.is_empty(), "{first:?}");
     assert_eq!(f.file("http.map"), "a.test node1\n");
-    assert_eq!(f.apply().await, Applied::default());
+    assert_eq!(f.apply().await, NOTHING);
     let state = f.control.state().clone();
     // The one more is what Caddy started with.
     assert_eq!((state.reloads, state.adaptations, state.loads.len()), (1, 1, 2));
@@ -183,7 +198,7 @@ async fn an_own_frontend_is_held_and_flips_without_a_reload() {
     let held = f.apply().await;
     assert!(!held.haproxy_reloaded && !held.caddy_loaded && held.maps_changed == 2, "{held:?}");
     assert_eq!(f.control.state().maps["held.map"], format!("{name} hold\n"));
-    let mark = f.settings.held_dir().join(name.as_str());
+    let mark = f.settings.held_dir().join(name.file_name());
     assert!(mark.exists(), "Caddy knows");
     f.record(&name).master = node("node2");
     f.view.maintenance.clear();

@@ -19,7 +19,7 @@ use crate::proxy::{Issuer, ProxySettings};
 const MARK: &str = "X-Tandem-Again";
 /// Requests without a body, which may be sent twice.
 const SAFE: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
-/// What a request's route has said of it: its app, and whom to trust. No app's text may set variables.
+/// What a request's route has said of it: its app's file, and whom to trust. No app's text may set variables.
 const APP: &str = "tandem_app";
 const TRUST: &str = "tandem_trust";
 /// Whom to trust, once it is to be sent once more.
@@ -54,7 +54,7 @@ impl<'a> Doors<'a> {
     ) -> String {
         let choice = sites.hosts.get(&(Scheme::Https, host.to_owned()));
         let trust = Trust::of(self.settings, choice.unwrap_or(&TlsChoice::Default));
-        let says = json!({"handler": "vars", APP: app, TRUST: trust.label()});
+        let says = json!({"handler": "vars", APP: app.file_name(), TRUST: trust.label()});
         let (host, door) = (json!([{"host": [host]}]), &self.door);
         format!(
             r#"{{"match":{host},"handle":[{says},{{"handler":"subroute","routes":[{door},{route}]}}],"terminal":true}}"#
@@ -184,14 +184,14 @@ mod tests {
         let name = |text: &str| AppName::parse(text).unwrap();
         let apps = BTreeMap::from([
             (name("wild_main.12345"), app("*.a.test")),
-            (name("shop_main.12345"), app("shop.a.test")),
+            (name("shop_feature/x.12345"), app("shop.a.test")),
         ]);
         let settings = ProxySettings::default();
         let config = config(&settings, &apps, &Pages::default());
         let servers = &config["apps"]["http"]["servers"];
         for (route, (host, app)) in servers["https"]["routes"].as_array().unwrap().iter().zip([
             // Another app's wildcard, and its door, come after the exact host.
-            ("shop.a.test", "shop_main.12345"),
+            ("shop.a.test", "shop_feature%2Fx.12345"),
             ("*.a.test", "wild_main.12345"),
         ]) {
             assert_eq!(route["match"], json!([{"host": [host]}]));

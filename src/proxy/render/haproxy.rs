@@ -42,6 +42,8 @@ pub(super) struct FrontendPart {
 pub(super) struct BackendPart {
     name: String,
     mode: String,
+    /// The server that is enabled where the app is on this node; none: it is on every node.
+    here: Option<String>,
     options: Vec<String>,
     servers: Vec<Server>,
 }
@@ -70,6 +72,7 @@ struct Asker<'a> {
     source: String,
     prefix: &'static str,
     app: Option<String>,
+    me: &'a NodeName,
     settings: &'a ProxySettings,
     policy: &'a Policy,
     servers: &'a Servers<'a>,
@@ -80,6 +83,7 @@ type Servers<'a> = dyn Fn(&Backend) -> Result<Vec<Server>, String> + 'a;
 
 /// The parts so far, and what was left out.
 struct Gather<'a> {
+    me: &'a NodeName,
     settings: &'a ProxySettings,
     claims: &'a mut Claims,
     problems: &'a mut Vec<Problem>,
@@ -94,7 +98,7 @@ pub(super) fn parts(
     claims: &mut Claims,
     problems: &mut Vec<Problem>,
 ) -> BTreeMap<String, Part> {
-    let mut gather = Gather { settings, claims, problems, parts: BTreeMap::new() };
+    let mut gather = Gather { me: &view.me, settings, claims, problems, parts: BTreeMap::new() };
     for App { name, record, policy, prepared, .. } in apps {
         let is_served = !view.maintenance.contains(name) || view.held.contains(name);
         if !record.haproxy.is_empty() && is_served {
@@ -154,7 +158,8 @@ impl Gather<'_> {
     ) {
         let before = self.claims.mark();
         let app = app.map(ToString::to_string);
-        let asker = Asker { source, prefix, app, settings: self.settings, policy, servers };
+        let asker =
+            Asker { source, prefix, app, me: self.me, settings: self.settings, policy, servers };
         match asker.part(value, self.claims) {
             Ok(part) => {
                 self.parts.insert(asker.source, part);
@@ -257,6 +262,7 @@ impl Asker<'_> {
             part.backends.push(BackendPart {
                 name,
                 mode: declaration.mode().to_string(),
+                here: self.app.as_ref().map(|_| self.me.to_string()),
                 options: backend.options.clone(),
                 servers: (self.servers)(backend)?,
             });

@@ -59,7 +59,7 @@ async fn maps_do_not_wait_and_requests_do_until_caddy_has_the_app() {
     f.view.maintenance.insert(a.clone());
     f.view.held.insert(a.clone());
     f.apply().await;
-    let mark = f.settings.held_dir().join(a.as_str());
+    let mark = f.settings.held_dir().join(a.file_name());
     assert!(mark.exists());
     f.view.maintenance.clear();
     f.view.held.clear();

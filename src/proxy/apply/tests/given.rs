@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{Applied, Fixture, Proxies, fixture, site};
+use super::{Applied, Fixture, NOTHING, Proxies, fixture, site};
 use crate::host::files::replace;
 use crate::model::Repo;
 use crate::proxy::Policy;
@@ -85,7 +85,7 @@ async fn a_given_certificate_reaches_caddy_by_its_place_and_its_key_does_not() {
     for text in [config.to_string(), asked, format!("{applied:?}")] {
         assert!(!text.contains(first.key.lines().nth(1).unwrap()), "{text}");
     }
-    assert_eq!(f.apply().await, Applied::default());
+    assert_eq!(f.apply().await, NOTHING);
 
     f.admin_puts(&made("a.test", "2021-01-01", "2090-01-01"));
     let applied = f.apply().await;

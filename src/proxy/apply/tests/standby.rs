@@ -21,7 +21,7 @@ fn knows(f: &Fixture, name: &AppName) -> bool {
 }
 
 fn mark(f: &Fixture, name: &AppName) -> bool {
-    f.settings.held_dir().join(name.as_str()).exists()
+    f.settings.held_dir().join(name.file_name()).exists()
 }
 
 impl Fixture {
