@@ -1,6 +1,7 @@
 //! The agent: wires everything, watches its tasks, ends in order.
 
 mod alone;
+mod apps;
 mod certificates;
 mod debts;
 mod dispatch;
@@ -30,9 +31,8 @@ use crate::config::Config;
 use crate::consul::Client;
 use crate::exec::{Context, JournalError, ProxyReport, SessionKeeper, honour_for_ever};
 use crate::host::command::end_orphans;
-use crate::model::keys;
 use crate::proxy::view::Item;
-use follow::{Entries, follow_reading};
+use follow::Entries;
 
 pub use certificates::{Certificates, Publisher};
 pub use events::{Intake, Seen};
@@ -108,8 +108,9 @@ pub async fn run(config: Config, client: Client) -> Result<(), AgentError> {
     info!(node = %context.me, address = context.address, "agent runs");
     let (report, seen_report) = watch::channel(ProxyReport::default());
     // One reader for all: with thousands of apps it is the largest answer that Consul gives.
-    let apps = follow_apps(&context);
-    let mut tasks = parts_with(&context, keeper, seen_report, apps.clone());
+    let folder = context.config.data_dir.join("apps");
+    let apps = apps::follow(context.cluster.kv.clone(), Some(folder));
+    let mut tasks = parts_with(&context, keeper, seen_report, apps.entries.clone());
     tasks.spawn(proxies.follow(context.clone(), apps, report));
     if let Some(certificates) = certificates {
         tasks.spawn(certificates.publish(context.me.clone()));
@@ -133,11 +134,8 @@ pub fn parts(
     keeper: SessionKeeper,
     proxies: watch::Receiver<ProxyReport>,
 ) -> JoinSet<()> {
-    parts_with(context, keeper, proxies, follow_apps(context))
-}
-
-fn follow_apps(context: &Context) -> Entries<Item> {
-    follow_reading(context.cluster.kv.clone(), keys::APPS, Item::read)
+    let apps = apps::follow(context.cluster.kv.clone(), None);
+    parts_with(context, keeper, proxies, apps.entries)
 }
 
 fn parts_with(

@@ -4,6 +4,7 @@ mod agent;
 mod check;
 mod drain;
 mod follow;
+mod forget;
 mod handle;
 mod logging;
 mod printer;
@@ -53,6 +54,7 @@ enum Command {
     Follow(follow::FollowArgs),
     Drain(drain::DrainArgs),
     Undrain(drain::UndrainArgs),
+    Forget(forget::ForgetArgs),
     Check(check::CheckArgs),
     Render(render::RenderArgs),
 }
@@ -85,6 +87,7 @@ async fn run(command: Command) -> Result<(), CommandFailure> {
             drain::drain(&args, &client, &client, out).await
         }
         Command::Undrain(args) => drain::undrain(&args, &client()?, out).await,
+        Command::Forget(args) => forget::run(&args, &client()?, out).await,
         Command::Render(args) => {
             let client = client()?;
             render::run(&args, &client, &client, out).await

@@ -13,7 +13,7 @@ pub mod record;
 pub mod room;
 
 pub use app::{AppId, AppName, Branch, DeployId, ProjectName, Repo};
-pub use hand_over::HandOver;
+pub use hand_over::{HandOver, Routing};
 pub use page::MaintenancePage;
 pub use placement::{NodeName, Placement, Role};
 pub use record::AppRecord;

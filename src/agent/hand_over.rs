@@ -1,19 +1,20 @@
 //! What this node's proxies do while a deployment hands an app over: requests wait, for a time, and the deployment is
 //! told once they do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::warn;
 
+use crate::consul::kv::Entry;
 use crate::consul::txn::{MAX_OPS, TxnOp};
 use crate::error::chain;
 use crate::exec::Context;
-use crate::model::{AppName, keys};
-use crate::proxy::ClusterView;
+use crate::model::{AppName, NodeName, Routing, keys};
 use crate::proxy::view::Item;
+use crate::proxy::{Applied, ClusterView};
 
 /// Since when requests for each app wait.
 #[derive(Debug, Default)]
@@ -37,27 +38,25 @@ impl Waits {
     }
 }
 
-/// What this node has said of each app under maintenance: the index of its key.
-#[derive(Debug, Default)]
-pub(super) struct Heard(BTreeMap<AppName, u64>);
+/// What this node has said of apps, each in a key of its own: what its proxies have taken up.
+#[derive(Debug)]
+pub(super) struct Said {
+    key: fn(&AppName, &NodeName) -> String,
+    said: BTreeMap<AppName, String>,
+}
 
-impl Heard {
-    /// Says that the node's proxies have taken up the maintenance of these keys, and takes back what is over. False if
-    /// Consul did not take it.
-    pub(super) async fn tell(&mut self, ctx: &Context, maintenance: &[Arc<Item>]) -> bool {
-        let now: BTreeMap<AppName, u64> = maintenance
-            .iter()
-            .filter_map(|entry| {
-                let name = entry.key.strip_prefix(keys::MAINTENANCE)?;
-                Some((AppName::parse(name).ok()?, entry.modify_index))
-            })
-            .collect();
-        let new =
-            now.iter().filter(|(app, index)| self.0.get(app) != Some(index)).map(|(app, index)| {
-                TxnOp::Set { key: keys::heard(app, &ctx.me), value: index.to_string().into_bytes() }
-            });
-        let over = self.0.keys().filter(|app| !now.contains_key(app));
-        let over = over.map(|app| TxnOp::Delete { key: keys::heard(app, &ctx.me) });
+impl Said {
+    pub(super) fn of(key: fn(&AppName, &NodeName) -> String) -> Self {
+        Self { key, said: BTreeMap::new() }
+    }
+
+    /// Says what is new, and takes back what is over. False if Consul did not take it.
+    pub(super) async fn tell(&mut self, ctx: &Context, now: BTreeMap<AppName, String>) -> bool {
+        let key = |app: &AppName| (self.key)(app, &ctx.me);
+        let new = now.iter().filter(|(app, value)| self.said.get(app) != Some(value));
+        let new = new.map(|(app, value)| TxnOp::Set { key: key(app), value: value.clone().into() });
+        let over = self.said.keys().filter(|app| !now.contains_key(app));
+        let over = over.map(|app| TxnOp::Delete { key: key(app) });
         let ops: Vec<TxnOp> = new.chain(over).collect();
         for part in ops.chunks(MAX_OPS) {
             if let Err(error) = ctx.cluster.kv.transact(part.to_vec()).await {
@@ -65,17 +64,48 @@ impl Heard {
                 return false;
             }
         }
-        self.0 = now;
+        self.said = now;
         true
     }
+}
+
+/// The apps under maintenance, with the index of each key.
+pub(super) fn heard(maintenance: &[Arc<Item>]) -> BTreeMap<AppName, String> {
+    let named = maintenance.iter().filter_map(|entry| {
+        let name = entry.key.strip_prefix(keys::MAINTENANCE)?;
+        Some((AppName::parse(name).ok()?, entry.modify_index.to_string()))
+    });
+    named.collect()
+}
+
+/// Of the deployments that wait for it, those whose outcome this node's proxies serve.
+pub(super) fn routed(
+    asked: &[Arc<Entry>],
+    view: &ClusterView,
+    handed_over: &BTreeSet<AppName>,
+    applied: &Applied,
+) -> BTreeMap<AppName, String> {
+    let of = |entry: &Arc<Entry>| {
+        let app = AppName::parse(entry.key.strip_prefix(keys::ROUTING)?).ok()?;
+        let asked: Routing = serde_json::from_slice(&entry.value).ok()?;
+        let is_served = match view.apps.get(&app) {
+            None => asked.is_gone,
+            Some(record) => {
+                !asked.is_gone
+                    && record.deploy_id == asked.deploy_id
+                    && !applied.lacks(&app, record, &view.me)
+            }
+        };
+        (is_served && !handed_over.contains(&app)).then_some((app, asked.deploy_id))
+    };
+    asked.iter().filter_map(of).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::agent::testing::{self, Made};
-    use crate::consul::kv::{Entry, Kv};
-    use crate::model::NodeName;
+    use crate::consul::kv::Kv;
 
     fn app(name: &str) -> AppName {
         AppName::parse(name).unwrap()
@@ -131,12 +161,56 @@ mod tests {
             let entry = consul.get("tandem/heard/a_b.12345/node1").await.unwrap()?;
             Some(String::from_utf8(entry.value).unwrap())
         };
-        let mut heard = Heard::default();
-        assert!(heard.tell(&context, &[item(7)]).await);
+        let mut has_heard = Said::of(keys::heard);
+        assert!(has_heard.tell(&context, heard(&[item(7)])).await);
         assert_eq!(said().await.as_deref(), Some("7"));
-        assert!(heard.tell(&context, &[item(9)]).await);
+        assert!(has_heard.tell(&context, heard(&[item(9)])).await);
         assert_eq!(said().await.as_deref(), Some("9"));
-        assert!(heard.tell(&context, &[]).await);
+        assert!(has_heard.tell(&context, heard(&[])).await);
         assert_eq!(said().await, None);
+    }
+
+    fn asked(name: &str, id: &str, is_gone: bool) -> Arc<Entry> {
+        let routing = Routing { deploy_id: id.into(), is_gone };
+        Arc::new(Entry {
+            key: keys::routing(&app(name)),
+            value: serde_json::to_vec(&routing).unwrap(),
+            create_index: 1,
+            modify_index: 1,
+            lock_index: 0,
+            session: None,
+        })
+    }
+
+    #[test]
+    fn a_deployment_is_served_when_its_entry_is_and_all_that_it_takes_is_in_place() {
+        let text = br#"{"repo_url":"https://h/a","branch":"b","deploy_id":"2","master":"node1","haproxy":{"a":{}}}"#;
+        let me = NodeName::parse("node1").unwrap();
+        let entries = [("app/a_b.12345", text.as_slice())];
+        let (view, _) = ClusterView::from_entries(me, BTreeMap::new(), entries);
+        let fine = Applied { is_routed: true, ..Applied::default() };
+        let (name, nobody) = (app("a_b.12345"), BTreeSet::new());
+        let is_served = |asked: &Arc<Entry>, held: &BTreeSet<AppName>, applied: &Applied| {
+            !routed(std::slice::from_ref(asked), &view, held, applied).is_empty()
+        };
+        let deployed = asked("a_b.12345", "2", false);
+        assert!(is_served(&deployed, &nobody, &fine));
+        assert!(is_served(&asked("c_d.12345", "7", true), &nobody, &fine), "destroyed");
+        for not in [
+            asked("a_b.12345", "1", false),
+            asked("a_b.12345", "2", true),
+            asked("c_d.12345", "7", false),
+        ] {
+            assert!(!is_served(&not, &nobody, &fine), "{not:?}");
+        }
+        assert!(!is_served(&deployed, &[name.clone()].into(), &fine), "its requests wait");
+        for not in [
+            Applied { behind: [name].into(), ..fine.clone() },
+            Applied { haproxy_is_behind: true, ..fine.clone() },
+            Applied { caddy_is_down: true, ..fine.clone() },
+            Applied::default(),
+        ] {
+            assert!(!is_served(&deployed, &nobody, &not), "{not:?}");
+        }
     }
 }

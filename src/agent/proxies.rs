@@ -11,9 +11,10 @@ use tokio::sync::{Notify, RwLock, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::apps::Apps;
 use super::certificates::Certificates;
-use super::follow::{Entries, follow_reading};
-use super::hand_over::{Heard, Waits};
+use super::follow::{follow, follow_reading};
+use super::hand_over::{Said, Waits, heard, routed};
 use super::{AgentError, members, wiring};
 use crate::config::Config;
 use crate::consul::catalog::Member;
@@ -113,16 +114,19 @@ impl Follower {
     pub(super) async fn follow(
         self,
         ctx: Arc<Context>,
-        mut apps: Entries<Item>,
+        apps: Apps,
         report: watch::Sender<ProxyReport>,
     ) {
         let kv = &ctx.cluster.kv;
+        let Apps { entries: mut apps, problems: mut missing } = apps;
+        let mut routing = follow(kv.clone(), keys::ROUTING);
         let [mut maintenance, mut swarm, mut policies] =
             [keys::MAINTENANCE, keys::SWARM, keys::POLICIES]
                 .map(|prefix| follow_reading(kv.clone(), prefix, Item::read));
         let mut members = members::follow(ctx.clone());
         let mut again = REFRESH;
-        let (mut waits, mut heard) = (Waits::default(), Heard::default());
+        let mut waits = Waits::default();
+        let (mut has_heard, mut has_routed) = (Said::of(keys::heard), Said::of(keys::routed));
         let mut health = Health::default();
         loop {
             tokio::select! {
@@ -131,6 +135,8 @@ impl Follower {
                 Ok(()) = swarm.changed() => {}
                 Ok(()) = policies.changed() => {}
                 Ok(()) = members.changed() => {}
+                Ok(()) = missing.changed() => {}
+                Ok(()) = routing.changed() => {}
                 () = self.shared.expects.notified() => {}
                 () = tokio::time::sleep(again) => {}
             }
@@ -139,19 +145,30 @@ impl Follower {
                     .map(|e| e.borrow_and_update().clone()),
                 members: members.borrow_and_update().clone(),
             };
-            let Some((mut view, unreadable)) = sources.view(&ctx.me) else {
+            let Some((mut view, mut unreadable)) = sources.view(&ctx.me) else {
                 continue;
             };
+            unreadable.extend(missing.borrow_and_update().iter().cloned());
+            let handed_over = view.held.clone();
+            let asked = routing.borrow_and_update().clone().unwrap_or_default();
             let over = waits.limit(&mut view, self.hold, Instant::now());
             let view = Arc::new(view);
             *self.shared.view.write().await = Some(view.clone());
             let (applied, seen) = self.apply(&view).await;
             again = next(&applied, &seen);
             if applied.is_routed || applied.haproxy_is_down {
-                let told = heard.tell(&ctx, sources.maintenance()).await;
+                let told = has_heard.tell(&ctx, heard(sources.maintenance())).await;
+                again = if told { again } else { LOOK_AGAIN.min(again) };
+            }
+            if applied.is_routed {
+                let now = routed(&asked, &view, &handed_over, &applied);
+                let told = has_routed.tell(&ctx, now).await;
                 again = if told { again } else { LOOK_AGAIN.min(again) };
             }
             health.note(&seen, Instant::now());
+            if health.is_to_be_looked_for(Instant::now()) {
+                self.shared.proxies.write().await.haproxy_stays_away();
+            }
             let failing = health.tell(&seen, Instant::now());
             publish(ProxyReport { problems: lines(&applied, &unreadable), failing }, &report);
             again = again.min(over.unwrap_or(again));

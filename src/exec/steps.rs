@@ -14,6 +14,7 @@ pub(super) mod migrate;
 pub(super) mod probe;
 pub(super) mod project;
 pub(super) mod recall;
+mod routed;
 pub(super) mod services;
 pub(super) mod transfer;
 pub(super) mod volumes;

@@ -15,3 +15,13 @@ impl HandOver {
         serde_json::from_slice::<Self>(value).is_ok()
     }
 }
+
+/// The value of a `tandem/routing/` key: a deployment has flipped an app's entry, and waits until every node's proxies
+/// serve it so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routing {
+    /// The deployment.
+    pub deploy_id: String,
+    /// It has removed the entry.
+    pub is_gone: bool,
+}

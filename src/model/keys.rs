@@ -22,6 +22,10 @@ pub const OWED: &str = "tandem/owed/";
 pub const DRAINING: &str = "tandem/draining/";
 /// What each agent says of its node; gone with the agent's session.
 pub const NODES: &str = "tandem/nodes/";
+/// Apps that an operator has given up, whose entries are missing.
+pub const GONE: &str = "tandem/gone/";
+/// Apps whose deployment waits for the proxies of all nodes.
+pub const ROUTING: &str = "tandem/routing/";
 /// What each slave's agent has verified of its copies.
 pub const REPLICAS: &str = "tandem/replicas/";
 /// What each master's agent could not replicate.
@@ -51,6 +55,26 @@ pub fn heard(app: &AppName, node: &NodeName) -> String {
 /// `tandem/heard/{app}/`.
 pub fn heard_prefix(app: &AppName) -> String {
     format!("tandem/heard/{app}/")
+}
+
+/// `tandem/gone/{app}`.
+pub fn gone(app: &AppName) -> String {
+    format!("{GONE}{app}")
+}
+
+/// `tandem/routing/{app}`: a [`Routing`](super::Routing).
+pub fn routing(app: &AppName) -> String {
+    format!("{ROUTING}{app}")
+}
+
+/// `tandem/routed/{app}/{node}`: the deployment whose outcome the node's proxies serve.
+pub fn routed(app: &AppName, node: &NodeName) -> String {
+    format!("{}{node}", routed_prefix(app))
+}
+
+/// `tandem/routed/{app}/`.
+pub fn routed_prefix(app: &AppName) -> String {
+    format!("tandem/routed/{app}/")
 }
 
 /// `tandem/apps/{app}`.

@@ -10,6 +10,7 @@ mod failures;
 mod gather;
 mod haproxy;
 mod held;
+mod occupied;
 mod refused;
 mod standby;
 
@@ -25,11 +26,12 @@ use super::haproxy::maps;
 use super::render::{Cache, Pages, RenderError, Templates, render, render_with};
 use super::{ClusterView, HOLD, MAINTENANCE_PAGE, Problem, ProxySettings};
 use crate::host::files::{FileError, read_optional, write_atomic};
-use crate::model::AppName;
+use crate::model::{AppName, AppRecord, NodeName};
 use adapted::Adapted;
 use caddy::Served;
 use failures::Failures;
 use gather::Turn;
+use occupied::Occupied;
 use standby::Standby;
 
 pub use candidate::Checker;
@@ -54,6 +56,10 @@ pub struct Applied {
     pub caddy_is_down: bool,
     /// The running HAProxy leads hosts as the view says.
     pub is_routed: bool,
+    /// Apps whose master this node is, and that its Caddy does not serve, or not as they are now.
+    pub behind: BTreeSet<AppName>,
+    /// HAProxy is to have another configuration, and not yet.
+    pub haproxy_is_behind: bool,
     /// What could not be checked and so was not changed, and why: call again.
     pub unchecked: Vec<String>,
     /// A reload or a load is still to be made, with what else comes until then: call again after this.
@@ -61,6 +67,14 @@ pub struct Applied {
 }
 
 impl Applied {
+    /// Whether an app is not served here yet as its entry says.
+    pub fn lacks(&self, app: &AppName, record: &AppRecord, me: &NodeName) -> bool {
+        let is_here = record.master == *me;
+        !self.is_routed
+            || (self.haproxy_is_behind && !record.haproxy.is_empty())
+            || (is_here && (self.caddy_is_down || self.behind.contains(app)))
+    }
+
     fn wait(&mut self, time: Duration) {
         self.later = Some(self.later.map_or(time, |later| later.min(time)));
     }
@@ -101,6 +115,10 @@ pub struct Proxies {
     adapted: Adapted,
     /// Parts that HAProxy refused: the source, the part, its words. Tried again when the part changes.
     refused: BTreeMap<String, (String, String)>,
+    /// Those of them that are left out for a port, until it is free.
+    occupied: Occupied,
+    /// HAProxy is to be looked at by the next apply: it does not start.
+    is_away: bool,
     /// What Caddy serves now.
     served: Served,
     /// What Caddy knows of apps whose requests go elsewhere.
@@ -132,6 +150,8 @@ impl Proxies {
             templates: Arc::new(Templates::built_in()?),
             cache: Cache::default(),
             refused: BTreeMap::new(),
+            occupied: Occupied::default(),
+            is_away: false,
             served: Served::default(),
             standby: Standby::default(),
             haproxy_turn: Turn::default(),
@@ -158,7 +178,7 @@ impl Proxies {
 
     /// Writes what is missing of the files that the containers start with; needs neither Consul nor containers, and
     /// replaces no file but that of an earlier release.
-    pub async fn bootstrap(&self, me: &crate::model::NodeName) -> Result<(), ProxyError> {
+    pub async fn bootstrap(&self, me: &NodeName) -> Result<(), ProxyError> {
         let view = ClusterView::empty(me.clone());
         let rendered = render(&view, &self.settings, &self.templates, &BTreeMap::new())?;
         let dir = self.settings.haproxy_dir();
@@ -211,6 +231,7 @@ impl Proxies {
         failures.note(self.look_at_caddy().await);
         let (mut rendered, mut is_accepted) =
             self.render_at_all(view, applied, &mut failures).await?;
+        self.is_away = false;
         // Without its checks Caddy keeps what it has; hosts can still be led elsewhere.
         let own = self.adapt(&rendered, applied).await;
         let is_adapted = own.is_some();
@@ -248,6 +269,11 @@ impl Proxies {
             let loaded = self.load_caddy(wanted.all, &rendered.pages, applied).await;
             is_told = failures.note(loaded).is_some();
             self.say_routed(&wanted.own);
+        }
+        let own = rendered.caddy_sites.keys();
+        applied.behind.extend(own.filter(|app| !self.served.apps.contains_key(*app)).cloned());
+        if let Some(late) = &late {
+            applied.behind.extend(self.served.lacking(&late.own).cloned());
         }
         // Until it is loaded, Caddy leads requests to where apps were.
         if is_told && late.is_none_or(|late| self.served.lacking(&late.own).next().is_none()) {

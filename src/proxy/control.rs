@@ -3,6 +3,7 @@
 #[cfg(any(test, feature = "testing"))]
 mod fake;
 mod knowledge;
+mod listeners;
 mod local;
 mod master;
 mod pushed;
@@ -121,6 +122,9 @@ pub trait ProxyControl: Send + Sync {
 
     /// The `description` of the configuration that HAProxy runs (see `render::fingerprint`); none if it does not run.
     async fn running_haproxy(&self) -> Result<Option<String>, ControlError>;
+
+    /// On which of these ports, where HAProxy binds them, something listens: HAProxy itself, too, if it runs.
+    async fn taken_ports(&self, ports: &BTreeSet<u16>) -> BTreeSet<u16>;
 
     /// Makes HAProxy read its file again and waits until the new process serves. If it refuses, the old one serves on.
     async fn reload_haproxy(&self) -> Result<Effect, ControlError>;

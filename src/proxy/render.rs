@@ -87,6 +87,8 @@ pub struct Rendered {
     pub haproxy_cfg: String,
     /// The sources that have a part of their own in `haproxy.cfg`, with a text that changes when the part does.
     pub haproxy_parts: BTreeMap<String, String>,
+    /// The ports that their frontends bind.
+    pub ports: BTreeMap<String, BTreeSet<u16>>,
     /// Which servers of the apps' own backends are enabled, by backend and server.
     pub servers: BTreeMap<(String, String), bool>,
     /// The map files, by name.
@@ -149,6 +151,7 @@ pub fn render_with(
     }
     let haproxy_parts =
         parts.iter().map(|(source, part)| (source.clone(), part.fingerprint())).collect();
+    let ports = parts.iter().map(|(source, part)| (source.clone(), part.ports())).collect();
     let servers = parts.values().flat_map(haproxy::Part::servers).collect();
     let held = view.held.iter().map(|app| format!("{app} hold\n")).collect();
     let (http, http_wild) = hosts.http.files();
@@ -163,6 +166,7 @@ pub fn render_with(
             &templates.haproxy(&context::context(view, settings, &addresses, parts))?,
         ),
         haproxy_parts,
+        ports,
         servers,
         maps: BTreeMap::from([
             (maps::HTTP, http),

@@ -25,6 +25,8 @@ pub(super) struct Health {
     failing: Since,
     haproxy: Since,
     caddy: Since,
+    /// When it was last looked for what keeps HAProxy away.
+    looked: Option<Instant>,
 }
 
 /// A trouble's beginning.
@@ -56,6 +58,17 @@ impl Health {
         self.failing.note(seen.failed.is_some(), now);
         self.haproxy.note(seen.haproxy_is_down, now);
         self.caddy.note(seen.caddy_is_down, now);
+    }
+
+    /// Whether it is time to look for what keeps HAProxy away: once it has been so for longer than a start takes, and again
+    /// after as long.
+    pub(super) fn is_to_be_looked_for(&mut self, now: Instant) -> bool {
+        let is_away = self.haproxy.lasts(DOWN, now).is_some();
+        let is_due = self.looked.is_none_or(|looked| now.duration_since(looked) >= DOWN);
+        if is_away && is_due {
+            self.looked = Some(now);
+        }
+        is_away && is_due
     }
 
     /// What the node says of its proxies: the worst first.
@@ -98,6 +111,8 @@ mod tests {
         assert_eq!(told(&mut health, &down, at(3)), None);
         assert_eq!(told(&mut health, &down, at(12)), None);
         assert!(told(&mut health, &down, at(13)).unwrap().starts_with("HAProxy does not run"));
+        assert!(health.is_to_be_looked_for(at(13)) && !health.is_to_be_looked_for(at(22)));
+        assert!(health.is_to_be_looked_for(at(23)));
         assert_eq!(told(&mut health, &fine, at(14)), None);
         assert_eq!(told(&mut health, &down, at(15)), None, "its time begins anew");
     }

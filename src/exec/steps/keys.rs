@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::StepContext;
+use super::{StepContext, routed};
 use crate::consul::txn::{Txn, TxnOp};
 use crate::exec::apply::Done;
 use crate::exec::context::now;
@@ -79,12 +79,13 @@ async fn silent(step: &StepContext<'_>, index: u64) -> Result<Vec<String>, StepE
     Ok(names.filter(|name| !has_heard(name)).map(str::to_owned).collect())
 }
 
-/// Ends the maintenance that this deployment began; an operator's stays, unless the app is gone.
+/// Ends the maintenance that this deployment began; an operator's stays, unless the app is gone. Done when every node
+/// serves what was committed.
 pub(in crate::exec) async fn end_maintenance(step: &StepContext<'_>) -> Result<Done, StepError> {
     let key = keys::maintenance(&step.app);
     let found = step.ctx.cluster.kv.get(&key).await.map_err(|e| StepError::from_error(&e))?;
     let Some(entry) = found else {
-        return Ok(Done::default());
+        return routed::wait(step).await;
     };
     let owner = serde_json::from_slice::<HandOver>(&entry.value).ok();
     let ours = owner.is_some_and(|owner| owner.deploy_id == step.deployment.id.as_str());
@@ -92,23 +93,25 @@ pub(in crate::exec) async fn end_maintenance(step: &StepContext<'_>) -> Result<D
     if ours || destroyed {
         transact(step, vec![TxnOp::DeleteCas { key, index: entry.modify_index }]).await?;
     }
-    Ok(Done::default())
+    routed::wait(step).await
 }
 
 /// Flips the app's KV entry to this deployment.
 pub(in crate::exec) async fn commit(step: &StepContext<'_>) -> Result<Done, StepError> {
     let entry = TxnOp::Set { key: keys::app(&step.app), value: encode(step.prepared()?) };
-    seal(step, entry).await
+    // Whatever an operator gave up under this name was another app's.
+    let gone = TxnOp::Delete { key: keys::gone(&step.app) };
+    seal(step, vec![entry, gone]).await
 }
 
 /// Removes the app's KV entry.
 pub(in crate::exec) async fn forget(step: &StepContext<'_>) -> Result<Done, StepError> {
-    seal(step, TxnOp::Delete { key: keys::app(&step.app) }).await
+    seal(step, vec![TxnOp::Delete { key: keys::app(&step.app) }]).await
 }
 
 /// One transaction: the lease is held by whom it was held, the record is as it was read and still running, the
 /// entry changes, and the record says so. Whoever turned the deployment around in between wins.
-async fn seal(step: &StepContext<'_>, change: TxnOp) -> Result<Done, StepError> {
+async fn seal(step: &StepContext<'_>, changes: Vec<TxnOp>) -> Result<Done, StepError> {
     let kv = step.ctx.cluster.kv.as_ref();
     let id = &step.deployment.id;
     let record = store::load(step.ctx, &step.app, id).await;
@@ -132,15 +135,16 @@ async fn seal(step: &StepContext<'_>, change: TxnOp) -> Result<Done, StepError> 
     deployment
         .mark(step.index, Mark::Done(std::collections::BTreeMap::new()), &now())
         .map_err(|error| StepError::from_error(&error))?;
-    let ops = vec![
+    let mut ops = vec![
         TxnOp::CheckSession { key: lease_key, session },
         TxnOp::Cas {
             key: keys::deployment(&step.app, id),
             value: encode(&deployment),
             index: record.index,
         },
-        change,
     ];
+    ops.extend(changes);
+    ops.extend(routed::ask(step));
     if transact(step, ops).await? {
         return Ok(Done { recorded: true, ..Done::default() });
     }

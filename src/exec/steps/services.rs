@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::StepContext;
+use super::{StepContext, routed};
 use crate::consul::catalog::{HttpCheck, ServiceDefinition};
 use crate::exec::apply::Done;
 use crate::exec::context::Context;
@@ -13,10 +13,12 @@ use crate::model::{AppName, AppRecord, definition};
 use crate::proxy::Issuer;
 use crate::proxy::caddyfile::{SiteUrl, privately_certified};
 
-/// Registers `service.json` if the repository has one, and the generated service otherwise.
+/// Registers `service.json` if the repository has one, and the generated service otherwise. Done when every node serves
+/// what was committed.
 pub(in crate::exec) async fn register(step: &StepContext<'_>) -> Result<Done, StepError> {
     register_entry(step.ctx, &step.app, step.prepared()?, &step.checkout()).await?;
-    Ok(Done::default())
+    // A first deployment has no maintenance that ends.
+    routed::wait(step).await
 }
 
 /// Registers an app by its entry and its checkout.

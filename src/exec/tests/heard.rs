@@ -7,7 +7,7 @@ use super::apps::{V2, deploy, id, node, to};
 use super::lab::Lab;
 use crate::consul::kv::Kv;
 use crate::model::deployment::{Deployment, State, Status, Step};
-use crate::model::keys;
+use crate::model::{Routing, keys};
 
 /// The app on node1 with node2; its move to node2 is accepted.
 async fn moving() -> Lab {
@@ -90,6 +90,63 @@ async fn says(lab: &Lab, number: usize, index: u64) {
     kv.put_cas(&key, index.to_string().into_bytes(), found).await.unwrap().unwrap();
 }
 
+/// Says that a node's proxies serve what was committed.
+async fn serves(lab: &Lab, number: usize) {
+    let routing = async || {
+        let entry = lab.consul.get(&keys::routing(&lab.app)).await.unwrap()?;
+        Some(serde_json::from_slice::<Routing>(&entry.value).unwrap())
+    };
+    let asked = loop {
+        match routing().await {
+            Some(asked) => break asked,
+            None => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    };
+    let kv: &dyn Kv = &lab.consul;
+    let key = keys::routed(&lab.app, &node(number));
+    kv.put_cas(&key, asked.deploy_id.into_bytes(), 0).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_completed_when_the_last_node_serves_it() {
+    let lab = Lab::new().await;
+    for node in &lab.nodes {
+        node.proxies.tell.store(true, Ordering::Relaxed);
+    }
+    // A first deployment, which nothing is under maintenance for.
+    lab.accept(&id(1), &deploy(Some(2))).await;
+    let first = id(1);
+    let proxies = async {
+        serves(&lab, 1).await;
+        serves(&lab, 2).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(lab.record(&first).await.state, State::Running);
+        serves(&lab, 3).await;
+    };
+    let (state, ()) = tokio::join!(lab.work(&first), proxies);
+    assert_eq!(state, State::Completed);
+    assert_eq!(lab.record(&first).await.warnings, [] as [&str; 0]);
+    let left = async |key: &str| lab.consul.list(key).await.unwrap().entries.len();
+    assert_eq!(left(keys::ROUTING).await + left(&keys::routed_prefix(&lab.app)).await, 0);
+    // One that says nothing is named, and holds nobody up for ever.
+    lab.push("v2", V2);
+    let second = id(2);
+    lab.accept(&second, &to(2, Some(1))).await;
+    let proxies = async {
+        let index = maintenance(&lab).await;
+        for number in 1..=3 {
+            says(&lab, number, index).await;
+        }
+        serves(&lab, 3).await;
+        serves(&lab, 1).await;
+    };
+    let (state, ()) = tokio::join!(lab.work(&second), proxies);
+    assert_eq!(state, State::Completed);
+    let warnings = lab.record(&second).await.warnings;
+    let named = |text: &String| text.contains("of node2 did not say that they serve it");
+    assert!(warnings.iter().any(named), "{warnings:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_app_runs_until_the_last_node_has_heard() {
     let lab = moving_and_told().await;
@@ -106,6 +163,9 @@ async fn the_app_runs_until_the_last_node_has_heard() {
         assert_eq!(status(&record, &Step::BeginMaintenance), Status::Running);
         assert_eq!(status(&record, &Step::Stop), Status::Pending);
         says(&lab, 3, index).await;
+        for number in 1..=3 {
+            serves(&lab, number).await;
+        }
     };
     let (state, ()) = tokio::join!(lab.work(&id), proxies);
     assert_eq!(state, State::Completed);

@@ -47,6 +47,7 @@ impl Proxies {
             Err(error @ ProxyError::Render(_)) => Err(error),
             Err(error) => {
                 failures.note(Err::<(), _>(error));
+                applied.haproxy_is_behind = true;
                 let mut cache = std::mem::take(&mut self.cache);
                 let rendered = self.render_known(&mut cache, view);
                 self.cache = cache;
@@ -64,18 +65,21 @@ impl Proxies {
     ) -> Result<(Rendered, bool), ProxyError> {
         let all = render_with(cache, view, &self.settings, &self.templates, &BTreeMap::new())?;
         self.refused.retain(|source, (part, _)| all.haproxy_parts.get(source) == Some(part));
+        self.look_at_ports(&all, applied).await;
         // Mostly nothing is refused, and this is it.
         let first = if self.refused.is_empty() { all } else { self.render_known(cache, view)? };
         if let Some(wait) = self.haproxy_turn.wait(Instant::now())
             && !self.is_in_place(&first).await?
         {
             applied.wait(wait);
+            applied.haproxy_is_behind = true;
             return Ok((first, false));
         }
         match self.narrow(cache, view, first).await {
             Ok(rendered) => Ok((rendered, true)),
             Err(ProxyError::Check { source: source @ CheckError::Unavailable(_), .. }) => {
                 applied.unchecked.push(format!("haproxy.cfg: {source}"));
+                applied.haproxy_is_behind = true;
                 Ok((self.render_known(cache, view)?, false))
             }
             Err(error) => Err(error),
@@ -98,7 +102,8 @@ impl Proxies {
         let mut last = String::new();
         let mut rendered = first;
         for attempt in 0..3 {
-            if self.is_in_place(&rendered).await? {
+            // One that does not start is asked again: its image may be another one.
+            if !self.is_away && self.is_in_place(&rendered).await? {
                 return Ok(rendered);
             }
             let Some(whole) = self.accepts(&rendered.haproxy_cfg).await? else {
@@ -122,7 +127,7 @@ impl Proxies {
         Err(ProxyError::Check { proxy: "HAProxy", source: CheckError::Refused(last) })
     }
 
-    fn refuse(&mut self, source: &str, rendered: &Rendered, what: String) {
+    pub(super) fn refuse(&mut self, source: &str, rendered: &Rendered, what: String) {
         if let Some(part) = rendered.haproxy_parts.get(source) {
             self.refused.insert(source.to_owned(), (part.clone(), what));
         }
@@ -191,7 +196,8 @@ impl Proxies {
         let are_written = failures.note(self.write_maps(rendered).await).is_some();
         // A process that starts anew reads the maps: with older ones it would lead hosts astray.
         if is_accepted && are_written {
-            failures.note(self.install_if_new(rendered, applied).await);
+            let installed = self.install_if_new(rendered, applied).await;
+            applied.haproxy_is_behind |= failures.note(installed).is_none();
         }
         failures.note(self.keep_servers(rendered).await);
         self.tell_haproxy(rendered, applied, failures).await;
@@ -219,6 +225,7 @@ impl Proxies {
             None => self.install_config(rendered, applied).await,
             Some(wait) => {
                 applied.wait(wait);
+                applied.haproxy_is_behind = true;
                 Ok(())
             }
         }
@@ -285,13 +292,16 @@ impl Proxies {
                 }
                 let text = read_optional(&file).await?.unwrap_or_default();
                 let text = String::from_utf8_lossy(&text).into_owned();
+                let mut left_out = Vec::new();
                 for source in rendered.haproxy_parts.keys() {
                     if !text.contains(&format!("# {source}\n")) {
                         let what = format!("HAProxy did not reload with it: {what}");
                         self.refuse(source, rendered, what.clone());
                         applied.problems.push(Problem::new(source, what));
+                        left_out.push(source.clone());
                     }
                 }
+                self.note_taken(&left_out, rendered).await;
                 return Err(ControlError::Refused { proxy: "HAProxy", what }.into());
             }
             Err(error) => return Err(error.into()),

@@ -5,9 +5,11 @@ mod frozen;
 mod gather;
 mod given;
 mod hostile;
+mod occupied;
 mod running;
 mod standby;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -29,6 +31,8 @@ const NOTHING: Applied = Applied {
     haproxy_is_down: false,
     caddy_is_down: false,
     is_routed: true,
+    behind: BTreeSet::new(),
+    haproxy_is_behind: false,
     unchecked: Vec::new(),
     later: None,
 };

@@ -1,6 +1,6 @@
 //! Proxies in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -27,6 +27,8 @@ pub struct FakeState {
     pub no_checks: bool,
     /// What Caddy can do; nothing is known while there are no checks.
     pub caddy_abilities: CaddyAbilities,
+    /// Ports on which something else listens: HAProxy neither starts nor reloads with them.
+    pub taken: BTreeSet<u16>,
     /// Nothing runs.
     pub is_down: bool,
     /// Checks of HAProxy's configuration.
@@ -181,6 +183,10 @@ impl ProxyControl for FakeControl {
         let state = self.state();
         let running = state.haproxy_cfg.as_deref().filter(|_| !state.is_down);
         Ok(running.map(|text| fingerprint::of(text).unwrap_or_default().to_owned()))
+    }
+
+    async fn taken_ports(&self, ports: &BTreeSet<u16>) -> BTreeSet<u16> {
+        self.state().taken.intersection(ports).copied().collect()
     }
 
     async fn reload_haproxy(&self) -> Result<Effect, ControlError> {

@@ -1,6 +1,6 @@
 //! The real proxies: sockets in the run directory, checks in their containers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,9 +17,9 @@ use super::knowledge::Knowledge;
 use super::pushed::{Process, Pushed};
 use super::{
     CheckError, CheckRunner, ControlError, Effect, ExecOutput, MAX_CHECK_OUTPUT, ProxyControl,
-    master, runtime, servers,
+    listeners, master, runtime, servers,
 };
-use crate::host::files::write_atomic;
+use crate::host::files::{FileError, off_thread, write_atomic};
 use crate::host::unix_http::{Reply, request};
 use crate::proxy::ProxySettings;
 use crate::proxy::caddy::{CaddyAbilities, CaddyConfig, PROBE};
@@ -172,6 +172,13 @@ impl ProxyControl for LocalControl {
             found.unwrap_or_default().trim().to_owned()
         };
         Ok(info.map(line))
+    }
+
+    async fn taken_ports(&self, ports: &BTreeSet<u16>) -> BTreeSet<u16> {
+        // With a namespace of their own the binds are the machine's.
+        let process = if self.settings.bind_namespace.is_some() { "1" } else { "self" };
+        let listed = off_thread(move || Ok::<_, FileError>(listeners::ports(process))).await;
+        listed.unwrap_or_default().intersection(ports).copied().collect()
     }
 
     async fn reload_haproxy(&self) -> Result<Effect, ControlError> {

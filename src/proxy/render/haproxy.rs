@@ -1,6 +1,6 @@
 //! The parts of `haproxy.cfg` that apps and swarm keys ask for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::Serialize;
@@ -212,6 +212,13 @@ impl Part {
             let name = |server: &Server| (backend.name.clone(), server.name.clone());
             backend.servers.iter().map(move |server| (name(server), server.is_enabled))
         })
+    }
+
+    /// The ports that its frontends bind.
+    pub(super) fn ports(&self) -> BTreeSet<u16> {
+        let binds = self.frontends.iter().flat_map(|frontend| &frontend.binds);
+        let places = binds.filter_map(|bind| bind.split(' ').next()?.rsplit_once(':'));
+        places.filter_map(|(_, port)| port.parse().ok()).collect()
     }
 
     /// A text that is another one when HAProxy's part is, but for the servers that are enabled.

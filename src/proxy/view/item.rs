@@ -48,6 +48,11 @@ impl Item {
         Self { key: key.into(), modify_index: 0, what }
     }
 
+    /// Why it makes no sense; none if it does.
+    pub fn wrong(&self) -> Option<&str> {
+        self.what.as_ref().err().map(String::as_str)
+    }
+
     /// The app of an entry below `app/`, and its record if that can be read.
     pub fn app(&self) -> Option<(AppName, Option<&AppRecord>)> {
         match &self.what {

@@ -1,0 +1,73 @@
+//! After the commit: the outcome is only told once every node that is alive serves it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::StepContext;
+use crate::consul::txn::TxnOp;
+use crate::exec::apply::Done;
+use crate::exec::error::StepError;
+use crate::exec::store::encode;
+use crate::model::{Routing, keys};
+
+/// The proxies follow within a second; a reload that waits for others takes a few. More is trouble.
+const ROUTED_WITHIN: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// What the commit adds, so that the nodes' proxies say when they serve it; nothing where they say nothing.
+pub(super) fn ask(step: &StepContext<'_>) -> Option<TxnOp> {
+    let routing = Routing {
+        deploy_id: step.deployment.id.to_string(),
+        is_gone: step.deployment.placement.is_none(),
+    };
+    let set = TxnOp::Set { key: keys::routing(&step.app), value: encode(&routing) };
+    step.ctx.proxies.tell().then_some(set)
+}
+
+/// Waits for the proxies of the nodes that have an agent, and names those that did not say in time that they serve this
+/// deployment. Nobody waits twice for one commit.
+pub(super) async fn wait(step: &StepContext<'_>) -> Result<Done, StepError> {
+    let mut done = Done::default();
+    let kv = step.ctx.cluster.kv.as_ref();
+    let key = keys::routing(&step.app);
+    let found = kv.get(&key).await.map_err(|error| StepError::from_error(&error))?;
+    let asked = found.and_then(|entry| serde_json::from_slice::<Routing>(&entry.value).ok());
+    if asked.is_none_or(|asked| asked.deploy_id != step.deployment.id.as_str()) {
+        return Ok(done);
+    }
+    let deadline = Instant::now() + ROUTED_WITHIN;
+    loop {
+        let silent = silent(step).await?;
+        if silent.is_empty() {
+            break;
+        }
+        if Instant::now() >= deadline {
+            done.warnings.push(format!(
+                "the proxies of {} did not say that they serve it: look at `tandem status`",
+                silent.join(", ")
+            ));
+            break;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    let over =
+        [TxnOp::Delete { key }, TxnOp::DeleteTree { prefix: keys::routed_prefix(&step.app) }];
+    kv.transact(over.into()).await.map_err(|error| StepError::from_error(&error))?;
+    Ok(done)
+}
+
+/// The nodes with an agent whose proxies do not serve this deployment yet.
+async fn silent(step: &StepContext<'_>) -> Result<Vec<String>, StepError> {
+    let kv = step.ctx.cluster.kv.as_ref();
+    let prefix = keys::routed_prefix(&step.app);
+    let said = kv.list(&prefix).await.map_err(|error| StepError::from_error(&error))?.entries;
+    let nodes = kv.list(keys::NODES).await.map_err(|error| StepError::from_error(&error))?.entries;
+    let id = step.deployment.id.as_str().as_bytes();
+    let is_silent = |name: &&str| {
+        let key = format!("{prefix}{name}");
+        !said.iter().any(|entry| entry.key == key && entry.value == id)
+    };
+    let names = nodes.iter().filter_map(|entry| entry.key.strip_prefix(keys::NODES));
+    Ok(names.filter(is_silent).map(str::to_owned).collect())
+}
