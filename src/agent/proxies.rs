@@ -199,7 +199,8 @@ impl Follower {
             );
         }
         let seen = Seen {
-            failed: failed.map(|error| chain(&error).to_string()),
+            failed: failed.map(|error| chain(&error)),
+            is_routed: applied.is_routed,
             haproxy_is_down: applied.haproxy_is_down,
             caddy_is_down: applied.caddy_is_down,
         };

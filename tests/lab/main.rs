@@ -24,5 +24,6 @@ mod moves;
 mod parallel;
 mod proxies;
 mod replication;
+mod routing;
 mod support;
 mod waits;

@@ -15,6 +15,8 @@ pub(super) const DOWN: Duration = Duration::from_secs(10);
 pub(super) struct Seen {
     /// Why something could not be put in place.
     pub(super) failed: Option<String>,
+    /// HAProxy has been told all.
+    pub(super) is_routed: bool,
     pub(super) haproxy_is_down: bool,
     pub(super) caddy_is_down: bool,
 }
@@ -56,7 +58,9 @@ impl Health {
     /// Notes what one apply came to.
     pub(super) fn note(&mut self, seen: &Seen, now: Instant) {
         self.failing.note(seen.failed.is_some(), now);
-        self.haproxy.note(seen.haproxy_is_down, now);
+        // One that Docker starts again and again may be met while it tries: it is back when it listens to all.
+        let was_away = self.haproxy.0.is_some();
+        self.haproxy.note(seen.haproxy_is_down || (was_away && !seen.is_routed), now);
         self.caddy.note(seen.caddy_is_down, now);
     }
 
@@ -101,15 +105,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_failure_is_told_at_once_and_a_proxy_that_is_away_when_it_stays_away() {
         let (mut health, start) = (Health::default(), Instant::now());
-        let (fine, failed) =
-            (Seen::default(), Seen { failed: Some("full".into()), ..Seen::default() });
+        let fine = Seen { is_routed: true, ..Seen::default() };
+        let failed = Seen { failed: Some("full".into()), ..Seen::default() };
         let down = Seen { haproxy_is_down: true, ..Seen::default() };
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(told(&mut health, &fine, start), None);
         assert_eq!(told(&mut health, &failed, at(1)).as_deref(), Some("full"));
         assert_eq!(told(&mut health, &fine, at(2)), None);
         assert_eq!(told(&mut health, &down, at(3)), None);
-        assert_eq!(told(&mut health, &down, at(12)), None);
+        assert_eq!(told(&mut health, &failed, at(12)).as_deref(), Some("full"), "met while it tries");
         assert!(told(&mut health, &down, at(13)).unwrap().starts_with("HAProxy does not run"));
         assert!(health.is_to_be_looked_for(at(13)) && !health.is_to_be_looked_for(at(22)));
         assert!(health.is_to_be_looked_for(at(23)));

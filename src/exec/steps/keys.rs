@@ -106,7 +106,8 @@ pub(in crate::exec) async fn commit(step: &StepContext<'_>) -> Result<Done, Step
 
 /// Removes the app's KV entry.
 pub(in crate::exec) async fn forget(step: &StepContext<'_>) -> Result<Done, StepError> {
-    seal(step, vec![TxnOp::Delete { key: keys::app(&step.app) }]).await
+    let gone = [keys::app(&step.app), keys::gone(&step.app)].map(|key| TxnOp::Delete { key });
+    seal(step, gone.into()).await
 }
 
 /// One transaction: the lease is held by whom it was held, the record is as it was read and still running, the
