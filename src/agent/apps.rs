@@ -68,9 +68,10 @@ impl Follower {
         }
         while !self.entries.is_closed() {
             tokio::select! {
+                biased;
+                () = self.entries.closed() => return,
                 changed = self.shown.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(AGAIN), if guard.doubts() => {}
-                () = self.entries.closed() => return,
             }
             let shown = self.shown.borrow_and_update().clone();
             if let Some(shown) = shown {
@@ -82,11 +83,13 @@ impl Follower {
     async fn take(&self, guard: &mut Guard, shown: &Followed<Item>) {
         let doubted = guard.doubt(shown);
         let (mut gone, mut why) = (BTreeSet::new(), Why::default());
-        if let Some(one) = doubted.first() {
+        if !doubted.is_empty() {
             match gone_of(self.kv.as_ref(), &doubted).await {
                 Ok(known) => gone = known,
                 Err(error) => warn!(error = %chain(&error), "what became of apps can't be read"),
             }
+        }
+        if let Some(one) = doubted.difference(&gone).next() {
             why = why_missing(self.kv.as_ref(), one).await;
         }
         let (entries, problems) = guard.take(shown, &gone, why);

@@ -148,7 +148,8 @@ fn entries_that_are_missing(lab: &Lab) {
 impl Lab {
     fn tell_haproxy(&self, node: &str, commands: &str) -> String {
         let socket = "UNIX-CONNECT:/run/tandem/haproxy/admin.sock";
-        let output = self.node_with_stdin(node, &["socat", "-t5", "-", socket], commands.as_bytes());
+        let output =
+            self.node_with_stdin(node, &["socat", "-t5", "-", socket], commands.as_bytes());
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
@@ -168,9 +169,8 @@ fn two_nodes_that_send_an_apps_requests_to_each_other_stay_there_for_the_others(
     lab.deploy(&hello, "node1", Some("node2"));
     // Node1 takes node2 for the master, which takes node1 for it.
     lab.run(&["stop", "node1", "agent"]);
-    let maps = ["http", "https"].map(|map| {
-        format!("set map /var/lib/tandem/haproxy/{map}.map hello.test node2")
-    });
+    let maps = ["http", "https"]
+        .map(|map| format!("set map /var/lib/tandem/haproxy/{map}.map hello.test node2"));
     let servers = "disable server backend-greeter/node1; enable server backend-greeter/node2";
     lab.tell_haproxy("node1", &format!("{}; {servers}\n", maps.join("; ")));
     let began = Instant::now();

@@ -113,7 +113,11 @@ mod tests {
         assert_eq!(told(&mut health, &failed, at(1)).as_deref(), Some("full"));
         assert_eq!(told(&mut health, &fine, at(2)), None);
         assert_eq!(told(&mut health, &down, at(3)), None);
-        assert_eq!(told(&mut health, &failed, at(12)).as_deref(), Some("full"), "met while it tries");
+        assert_eq!(
+            told(&mut health, &failed, at(12)).as_deref(),
+            Some("full"),
+            "met while it tries"
+        );
         assert!(told(&mut health, &down, at(13)).unwrap().starts_with("HAProxy does not run"));
         assert!(health.is_to_be_looked_for(at(13)) && !health.is_to_be_looked_for(at(22)));
         assert!(health.is_to_be_looked_for(at(23)));
