@@ -31,8 +31,9 @@ use crate::config::Config;
 use crate::consul::Client;
 use crate::exec::{Context, JournalError, ProxyReport, SessionKeeper, honour_for_ever};
 use crate::host::command::end_orphans;
+use crate::model::keys;
 use crate::proxy::view::Item;
-use follow::Entries;
+use follow::{Entries, follow_reading};
 
 pub use certificates::{Certificates, Publisher};
 pub use events::{Intake, Seen};
@@ -109,7 +110,7 @@ pub async fn run(config: Config, client: Client) -> Result<(), AgentError> {
     let (report, seen_report) = watch::channel(ProxyReport::default());
     // One reader for all: with thousands of apps it is the largest answer that Consul gives.
     let folder = context.config.data_dir.join("apps");
-    let apps = apps::follow(context.cluster.kv.clone(), Some(folder));
+    let apps = apps::follow(context.cluster.kv.clone(), folder);
     let mut tasks = parts_with(&context, keeper, seen_report, apps.entries.clone());
     tasks.spawn(proxies.follow(context.clone(), apps, report));
     if let Some(certificates) = certificates {
@@ -134,8 +135,8 @@ pub fn parts(
     keeper: SessionKeeper,
     proxies: watch::Receiver<ProxyReport>,
 ) -> JoinSet<()> {
-    let apps = apps::follow(context.cluster.kv.clone(), None);
-    parts_with(context, keeper, proxies, apps.entries)
+    let apps = follow_reading(context.cluster.kv.clone(), keys::APPS, Item::read);
+    parts_with(context, keeper, proxies, apps)
 }
 
 fn parts_with(

@@ -38,8 +38,8 @@ pub(super) struct Apps {
     pub(super) problems: watch::Receiver<Vec<Problem>>,
 }
 
-/// Follows `app/`. In `folder` the entries outlast this process; none: they do not.
-pub(super) fn follow(kv: Arc<dyn Kv>, folder: Option<PathBuf>) -> Apps {
+/// Follows `app/`. In `folder` the entries outlast this process.
+pub(super) fn follow(kv: Arc<dyn Kv>, folder: PathBuf) -> Apps {
     let (entries, seen) = watch::channel(None);
     let (problems, told) = watch::channel(Vec::new());
     let shown = follow_reading(kv.clone(), keys::APPS, Item::read);
@@ -56,16 +56,10 @@ struct Follower {
 }
 
 impl Follower {
-    async fn run(mut self, folder: Option<PathBuf>) {
-        let store = folder.map(Store::new);
-        let known = match &store {
-            Some(store) => store.load().await,
-            None => Vec::new(),
-        };
-        let mut guard = Guard::knowing(known);
-        if let Some(store) = store {
-            tokio::spawn(store.follow(self.entries.subscribe()));
-        }
+    async fn run(mut self, folder: PathBuf) {
+        let store = Store::new(folder);
+        let mut guard = Guard::knowing(store.load().await);
+        tokio::spawn(store.follow(self.entries.subscribe()));
         while !self.entries.is_closed() {
             tokio::select! {
                 biased;

@@ -50,7 +50,7 @@ async fn told(apps: &mut Apps, wanted: &str) {
 async fn apps_that_are_missing_stay_until_somebody_says_so_also_for_another_process() {
     let Made { consul, context, dir, .. } = testing::context("node1").await;
     let kv = context.cluster.kv.clone();
-    let folder = || Some(dir.path().join("apps"));
+    let folder = || dir.path().join("apps");
     let keys = ["app/a_b.12345", "app/c_feature/d.12345"];
     write(&consul, keys.map(|key| set(key, entry("n1"))).into()).await;
     let mut apps = follow(kv.clone(), folder());
