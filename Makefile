@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-LAB := fixtures/lab/lab
+LAB_SCRIPT := fixtures/lab/lab
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 export TANDEM_BIN := $(TARGET)/debug/tandem
 
@@ -82,7 +82,7 @@ test-lab-quick: ## The lab's own test in short; in full if the lab has changed s
 	env -u TANDEM_BIN fixtures/lab/selftest --if-changed
 
 lab-cache: ## What the labs need and is made once: packages, images (as root)
-	@$(LAB) cache blog
+	@$(LAB_SCRIPT) cache blog
 
 LABS ?= 3
 MATRIX_LABS ?= 2
@@ -121,7 +121,7 @@ deny: deps ## Licences, bans and sources of the dependencies (compiles cargo-den
 	cargo deny check licenses bans sources
 
 clean-lab: ## End the demo's and the tests' labs and remove what they left
-	@for lab in tandem tandem-test tandem-test-2 tandem-test-3 tandem-bench tandem-matrix tandem-matrix-2; do LAB=$$lab $(LAB) down; done
+	@for lab in tandem tandem-test tandem-test-2 tandem-test-3 tandem-bench tandem-matrix tandem-matrix-2; do LAB=$$lab $(LAB_SCRIPT) down; done
 
 .PHONY: help demo test test-all test-builds lab-cache test-host deps build fmt lint sim fuzz test-fuzz test-sim test-unit test-docs test-scripts \
 	test-proxies test-lab-itself test-lab-quick test-lab test-matrix matrix matrix-part bench deny clean-lab

@@ -33,7 +33,7 @@ impl App {
         let snapshot = app.lab.node("node1", &["buttervolume", "snapshot", &app.volume]);
         let address = app.lab.ip("node2");
         app.lab.node("node1", &["buttervolume", "send", &address, snapshot.trim()]);
-        until("a verified copy", || app.copy().filter(|copy| *copy >= snapshot.trim().to_owned()));
+        until("a verified copy", || app.copy().filter(|copy| copy.as_str() >= snapshot.trim()));
         app
     }
 
