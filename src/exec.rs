@@ -4,6 +4,7 @@
 //! progress (`lease`), and a node never goes below an epoch that it has seen (`journal`).
 
 mod apply;
+mod claims;
 mod context;
 mod decline;
 mod driver;
@@ -17,6 +18,7 @@ mod lease;
 mod manifests;
 mod nodes;
 mod owed;
+mod projects;
 mod queue;
 mod records;
 mod schedules;

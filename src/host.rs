@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod compose;
+pub mod copy;
 pub mod docker;
 pub mod files;
 pub mod repository;

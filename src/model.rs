@@ -1,6 +1,7 @@
 //! The words of the domain, as types that can't hold a wrong value. Pure: no clock, files, network or tokio.
 
 pub mod app;
+pub mod claims;
 pub mod definition;
 pub mod deployment;
 mod file_name;
@@ -9,6 +10,7 @@ pub mod keys;
 pub mod manifest;
 pub mod page;
 pub mod placement;
+pub mod port;
 pub mod record;
 pub mod room;
 
@@ -16,5 +18,6 @@ pub use app::{AppId, AppName, Branch, DeployId, ProjectName, Repo};
 pub use hand_over::{HandOver, Routing};
 pub use page::MaintenancePage;
 pub use placement::{NodeName, Placement, Role};
-pub use record::AppRecord;
+pub use port::{Port, Protocol};
+pub use record::{AppRecord, Held};
 pub use room::Amount;

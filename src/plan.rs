@@ -16,7 +16,7 @@ pub use pick::{Choice, Unfit};
 
 use crate::event::Request;
 use crate::model::deployment::{StepRecord, Transition};
-use crate::model::{AppName, DeployId, NodeName, Placement};
+use crate::model::{AppId, AppName, AppRecord, DeployId, NodeName, Placement, ProjectName, Repo};
 
 /// The planner's answer: who changes from what to what, and the steps in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,6 +74,28 @@ pub enum Refusal {
     /// The app's KV entry can't be read.
     #[error("the app's KV entry can't be read: {0}; repair it first")]
     Unreadable(String),
+    /// The entry is that of a repository elsewhere with the same path.
+    #[error(
+        "{name} is the app of {theirs} already, and {asked} would take its place and its data: apps are told apart by the path of the repository's URL, not by its host. If it is the same repository, set \"repo_url\" in app/{name} to its new URL; else give one of the two another path"
+    )]
+    AnotherRepository {
+        /// The app.
+        name: AppName,
+        /// The repository that it comes from.
+        theirs: String,
+        /// The one that the event names.
+        asked: Repo,
+    },
+    /// Two apps would be one compose project.
+    #[error(
+        "the compose project {project} is {by}'s already: names of projects keep nothing but a-z and 0-9, and what {by} has would be taken for this app's. Rename the branch (or the repository)"
+    )]
+    ProjectTaken {
+        /// The project.
+        project: ProjectName,
+        /// The app that has it.
+        by: AppName,
+    },
     /// Nothing to migrate from.
     #[error("there is no app {0} to migrate from: it has no entry in KV")]
     NoSuchSource(AppName),
@@ -84,17 +106,56 @@ pub fn plan(id: &DeployId, request: &Request, facts: &Facts) -> Result<Plan, Ref
     if let Some(problem) = &facts.unreadable {
         return Err(Refusal::Unreadable(problem.clone()));
     }
-    match request {
+    same_repository(request.app(), facts.app.as_ref())?;
+    let plan = match request {
         Request::Deploy { master, replica, update, from_replica, .. } => {
+            if facts.app.is_none() {
+                own_project(request.app(), facts, |_| true)?;
+            }
             let (placement, choice) = pick::pick(master.as_ref(), replica, facts)?;
             let plan = match from_replica {
                 true => deploy::from_replica(id, placement, *update, facts)?,
                 false => deploy::plan(id, placement, *update, facts)?,
             };
-            Ok(Plan { choice, ..plan })
+            Plan { choice, ..plan }
         }
-        Request::Destroy { .. } => destroy::plan(facts),
-        Request::Migrate { app: source, update, .. } => migrate::plan(source, *update, facts),
+        Request::Destroy { .. } => destroy::plan(facts)?,
+        Request::Migrate { app: source, update, .. } => {
+            same_repository(source, facts.source.as_ref())?;
+            migrate::plan(source, *update, facts)?
+        }
+    };
+    // Of two that are in KV since before they were told apart, each goes on where the other one is not.
+    let meets = |pair: &Placement| pair.nodes().any(|node| plan.transitions.contains_key(node));
+    own_project(request.app(), facts, meets)?;
+    Ok(plan)
+}
+
+/// An app's entry is not another repository's; a URL that can't be read is nobody's.
+fn same_repository(app: &AppId, entry: Option<&AppRecord>) -> Result<(), Refusal> {
+    let Some(theirs) = entry.map(|entry| &entry.repo_url) else { return Ok(()) };
+    match Repo::parse(theirs) {
+        Ok(repo) if !repo.is_same_as(&app.repo) => Err(Refusal::AnotherRepository {
+            name: app.name(),
+            theirs: theirs.clone(),
+            asked: app.repo.clone(),
+        }),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// A project is one app's: another one that serves elsewhere is let be, one whose place is not known yet never.
+fn own_project(
+    app: &AppId,
+    facts: &Facts,
+    meets: impl Fn(&Placement) -> bool,
+) -> Result<(), Refusal> {
+    let meets = |pair: &Option<Placement>| pair.as_ref().is_none_or(&meets);
+    match facts.rivals.iter().find(|(_, pair)| meets(pair)) {
+        Some((by, _)) => {
+            Err(Refusal::ProjectTaken { project: app.name().project(), by: by.clone() })
+        }
+        None => Ok(()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Measures the room that this node has, and tells when it has changed by enough to matter.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -10,7 +11,7 @@ use crate::clock;
 use crate::error::chain;
 use crate::exec::Room;
 use crate::host::resources::{ResourceError, Resources};
-use crate::model::Amount;
+use crate::model::{Amount, Port};
 
 const PERIOD: Duration = Duration::from_secs(30);
 /// After how long the room is told anew though nothing has changed: what is old is not believed.
@@ -20,6 +21,9 @@ const DISK_STEP: u64 = 1;
 /// Percent of the memory that matter; it goes up and down by itself.
 const MEMORY_STEP: u64 = 5;
 
+/// From here on the kernel gives ports to whoever asks for any.
+const EPHEMERAL: u16 = 32768;
+
 /// Measures for ever. There is no deadline: on a disk that hangs this waits with it, and what was told last grows old.
 pub(super) async fn measure(resources: &dyn Resources, told: watch::Sender<Option<Room>>) {
     let mut epoch = 0;
@@ -27,13 +31,16 @@ pub(super) async fn measure(resources: &dyn Resources, told: watch::Sender<Optio
     loop {
         let before = told.borrow().clone();
         let room = match look(resources).await {
-            Ok((disk, memory)) => {
+            Ok((disk, memory, listening)) => {
                 failing = false;
                 let now = clock::now();
-                before.filter(|room| still_true(room, disk, memory, now)).or_else(|| {
+                let is_still_so = |room: &Room| {
+                    room.listening == listening && still_true(room, disk, memory, now)
+                };
+                before.filter(is_still_so).or_else(|| {
                     epoch += 1;
                     let at = now.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-                    Some(Room { epoch, at, disk, memory })
+                    Some(Room { epoch, at, disk, memory, listening })
                 })
             }
             Err(error) => {
@@ -49,8 +56,13 @@ pub(super) async fn measure(resources: &dyn Resources, told: watch::Sender<Optio
     }
 }
 
-async fn look(resources: &dyn Resources) -> Result<(Amount, Amount), ResourceError> {
-    Ok((resources.disk().await?, resources.memory().await?))
+async fn look(
+    resources: &dyn Resources,
+) -> Result<(Amount, Amount, BTreeSet<Port>), ResourceError> {
+    let mut listening = resources.listening().await?;
+    // Those of UDP come and go with each question to a name server; those above are the kernel's to give.
+    listening.retain(|port| port.by_tcp().is_some_and(|number| number < EPHEMERAL));
+    Ok((resources.disk().await?, resources.memory().await?, listening))
 }
 
 /// Whether what was told last needs no telling anew.
@@ -103,7 +115,13 @@ mod tests {
     #[test]
     fn what_is_old_or_of_the_future_is_told_anew() {
         let at = "2025-01-01T00:05:00Z";
-        let room = Room { epoch: 1, at: at.to_owned(), disk: of(5), memory: of(5) };
+        let room = Room {
+            epoch: 1,
+            at: at.to_owned(),
+            disk: of(5),
+            memory: of(5),
+            listening: BTreeSet::new(),
+        };
         let still = |now: &str| still_true(&room, of(5), of(5), now.parse().unwrap());
         assert!(still("2025-01-01T00:05:00Z") && still("2025-01-01T00:09:59Z"));
         assert!(!still("2025-01-01T00:10:00Z") && !still("2025-01-01T00:04:59Z"));

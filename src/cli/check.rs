@@ -61,6 +61,7 @@ pub(super) async fn run(
             Ok(manifest) => {
                 report.unset(&config.unset);
                 report.look_at(&manifest, &app, &policy);
+                report.mounts(&manifest, dir);
             }
             Err(error) => report.refused(chain(&error)),
         },
@@ -72,10 +73,14 @@ pub(super) async fn run(
         }
     }
     report.page(read_plain(&dir.join(page::FILE), page::MAX));
-    if let Ok(text) = std::fs::read(dir.join(definition::FILE))
-        && let Err(error) = definition::parse(&text, app.name().as_str())
-    {
-        report.refused(error.to_string());
+    match read_plain(&dir.join(definition::FILE), definition::MAX) {
+        Ok(Some(text)) => {
+            if let Err(error) = definition::parse(&text, app.name().as_str()) {
+                report.refused(error.to_string());
+            }
+        }
+        Ok(None) => {}
+        Err(error) => report.refused(chain(&error)),
     }
     report.print(args.json, out)
 }

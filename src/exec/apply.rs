@@ -6,7 +6,7 @@ use super::context::Context;
 use super::error::StepError;
 use super::standing;
 use super::steps::{
-    StepContext, check, checkouts, compare, images, keys, migrate, probe, project, recall,
+    StepContext, check, checkouts, compare, images, keys, migrate, mounts, probe, project, recall,
     services, transfer, volumes,
 };
 use crate::model::AppRecord;
@@ -54,7 +54,10 @@ pub(super) async fn apply(
         Step::Room => transfer::room(&step).await,
         Step::KeepImages => images::keep(&step).await,
         Step::Pull => project::pull(&step).await,
-        Step::Build => project::build(&step).await,
+        Step::Build => {
+            project::build(&step).await?;
+            mounts::of_images(&step).await
+        }
         Step::Seed { to } => transfer::seed(&step, to).await,
         Step::ReceiveSeed | Step::ReceiveCopy | Step::Receive => transfer::receive(&step).await,
         Step::Compare => compare::compare(&step).await,
@@ -67,7 +70,10 @@ pub(super) async fn apply(
         Step::DropCopies => migrate::drop_copies(&step).await,
         Step::BeginMaintenance => keys::begin_maintenance(&step).await,
         Step::Stop => project::stop(&step).await,
-        Step::Snapshot => volumes::snapshot(&step).await,
+        Step::Snapshot => {
+            mounts::carry(&step).await?;
+            volumes::snapshot(&step).await
+        }
         Step::Send { to } => transfer::send(&step, to).await,
         Step::Restore => transfer::restore(&step).await,
         Step::Update => project::update(&step).await,

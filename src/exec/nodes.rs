@@ -1,6 +1,6 @@
 //! What Consul knows of the nodes: who is there, what their agents say, which drain, who has how many apps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use crate::consul::ConsulError;
 use crate::consul::catalog::Catalog;
 use crate::consul::kv::Kv;
 use crate::model::deployment::Deployment;
-use crate::model::{Amount, AppName, NodeName, keys};
+use crate::model::{Amount, AppName, NodeName, Port, keys};
 use crate::plan::{NodeFacts, RoomFacts};
 
 /// How much of an operator's reason is shown.
@@ -29,6 +29,9 @@ pub struct Room {
     pub disk: Amount,
     /// Memory that can be had without swapping.
     pub memory: Amount,
+    /// The ports of TCP that something on it listens at.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub listening: BTreeSet<Port>,
 }
 
 impl Room {

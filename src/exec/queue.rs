@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use super::claims;
 use super::context::{Context, now};
 use super::error::ExecError;
 use super::intake::gather;
+use super::projects;
 use super::store::{self, Versioned, decode, encode};
 use crate::consul::txn::{Txn, TxnOp};
 use crate::event::Request;
@@ -57,15 +59,16 @@ pub async fn accept(
             return Ok(Acceptance::Known);
         }
         let before = Queue { waiting: None, ..queue.value.clone() };
-        let (deployment, mut after) = if before.running.is_none() {
+        let (deployment, mut after, claim) = if before.running.is_none() {
             begin(ctx, id, request, &before).await?
         } else {
             let waiting = blank(ctx, id, request, before.epoch, State::Waiting);
-            (waiting, Queue { waiting: Some(id.clone()), ..before })
+            (waiting, Queue { waiting: Some(id.clone()), ..before }, None)
         };
         remember(&mut after, id);
         let state = deployment.state;
         let mut ops = vec![record_op(&app, &deployment, 0)];
+        ops.extend(claim);
         match &queue.value.waiting {
             // A request that comes to nothing takes nobody's place.
             Some(old) if state.is_final() => after.waiting = Some(old.clone()),
@@ -103,13 +106,14 @@ pub async fn promote(ctx: &Context, app: &AppName) -> Result<(), ExecError> {
             return Ok(());
         };
         let record = store::load(ctx, app, id).await?;
-        let (mut deployment, mut after) =
+        let (mut deployment, mut after, claim) =
             begin(ctx, id, &record.value.request, &queue.value).await?;
         deployment.accepted_at = record.value.accepted_at.clone();
         deployment.accepted_by = record.value.accepted_by.clone();
         after.waiting = None;
         let mut ops = vec![record_op(app, &deployment, record.index)];
         ops.extend(given_up);
+        ops.extend(claim);
         if write(ctx, app, ops, &after, queue.index).await? {
             info!(app = %app, deployment = %id, "its turn has come");
             return Ok(());
@@ -138,7 +142,9 @@ pub(super) async fn finish(
             running: queue.value.running.clone().filter(|running| running != id),
             ..queue.value.clone()
         };
-        let ops = vec![record_op(app, &value, index), TxnOp::Delete { key: keys::lease(app) }];
+        let lease = TxnOp::Delete { key: keys::lease(app) };
+        let mut ops = vec![record_op(app, &value, index), lease, claims::withdraw(app)];
+        ops.extend(projects::release(ctx, app, &value).await?);
         if write(ctx, app, ops, &after, queue.index).await? {
             report(app, &value);
             prune(ctx, app).await?;
@@ -162,15 +168,18 @@ fn report(app: &AppName, deployment: &Deployment) {
     }
 }
 
-/// A deployment planned from the facts of this moment: running, or refused with the planner's reason.
+/// A deployment planned from the facts of this moment: running, with what claims its project, or refused with the
+/// planner's reason.
 async fn begin(
     ctx: &Context,
     id: &DeployId,
     request: &Request,
     queue: &Queue,
-) -> Result<(Deployment, Queue), ExecError> {
+) -> Result<(Deployment, Queue, Option<TxnOp>), ExecError> {
     let app = request.app().name();
-    let facts = gather(ctx, request).await?;
+    let mut facts = gather(ctx, request).await?;
+    let standing = projects::look(ctx, &app).await?;
+    facts.rivals = standing.rivals.clone();
     let epoch = queue.epoch.max(ctx.journal.epoch(&app).await) + 1;
     let mut deployment = blank(ctx, id, request, epoch, State::Running);
     match plan::plan(id, request, &facts) {
@@ -183,14 +192,14 @@ async fn begin(
             deployment.choice = plan.choice.reason;
             deployment.warnings = plan.choice.warnings;
             let after = Queue { epoch, running: Some(id.clone()), ..queue.clone() };
-            Ok((deployment, after))
+            Ok((deployment, after, standing.claim(&app, id)))
         }
         Err(refusal) => {
             deployment.state = State::Refused;
             deployment.reason = Some(refusal.to_string());
             deployment.finished_at = Some(now());
             warn!(app = %app, deployment = %id, reason = %refusal, "refused");
-            Ok((deployment, Queue { epoch, ..queue.clone() }))
+            Ok((deployment, Queue { epoch, ..queue.clone() }, None))
         }
     }
 }

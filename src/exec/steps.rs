@@ -11,6 +11,8 @@ pub(super) mod keys;
 mod limits;
 mod local;
 pub(super) mod migrate;
+pub(super) mod mounts;
+mod place;
 pub(super) mod probe;
 pub(super) mod project;
 pub(super) mod recall;

@@ -18,6 +18,8 @@ mod lost;
 mod migrate;
 mod moves;
 mod pick;
+mod place;
+mod projects;
 mod queue;
 mod redeploy;
 mod slots;

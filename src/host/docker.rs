@@ -16,10 +16,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use crate::model::ProjectName;
+use crate::model::{Port, ProjectName};
 
 pub use await_healthy::{HealthError, await_healthy};
-pub use engine::DockerEngine;
+pub use engine::{DockerEngine, Ends};
 #[cfg(any(test, feature = "testing"))]
 pub use fake::FakeContainers;
 pub use health::{Baseline, Complaint, Verdict, health};
@@ -38,6 +38,12 @@ pub trait Containers: Send + Sync {
 
     /// Whether Docker knows a volume of that name, of any driver.
     async fn volume_exists(&self, name: &str) -> Result<bool, DockerError>;
+
+    /// Whether Docker knows a network of that name.
+    async fn network_exists(&self, name: &str) -> Result<bool, DockerError>;
+
+    /// Where an image wants volumes (`VOLUME` in its Dockerfile); nowhere if there is no such image.
+    async fn image_volumes(&self, reference: &str) -> Result<Vec<String>, DockerError>;
 
     /// The directory of a volume of the driver `local`; none for any other volume, and for one that is gone.
     async fn local_volume(&self, name: &str) -> Result<Option<PathBuf>, DockerError>;
@@ -131,6 +137,10 @@ pub struct Container {
     pub error: Option<String>,
     /// Directories and files of the machine that are mounted into it.
     pub binds: Vec<String>,
+    /// The volumes that Docker made with it, and that no name leads to.
+    pub anonymous: Vec<String>,
+    /// The ports of the machine that it publishes.
+    pub ports: BTreeSet<Port>,
 }
 
 /// A container that has a volume mounted.

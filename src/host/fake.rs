@@ -76,6 +76,10 @@ pub struct MachineState {
     pub images: BTreeMap<String, String>,
     /// Its clock.
     pub clock: Ahead,
+    /// Networks that Docker does not know; it knows all others.
+    pub missing_networks: BTreeSet<String>,
+    /// Where images want volumes.
+    pub image_volumes: BTreeMap<String, Vec<String>>,
     /// Counts what needs to be distinct: snapshots, containers.
     pub counter: u64,
 }

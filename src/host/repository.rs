@@ -6,6 +6,8 @@ mod endpoint;
 mod fetch;
 mod git;
 mod known_hosts;
+mod lfs;
+mod tracked;
 
 #[cfg(any(test, feature = "testing"))]
 mod fake;
@@ -23,6 +25,8 @@ use crate::model::{AppId, Branch, Repo};
 pub use fake::FakeRepositories;
 pub use fetch::leftovers;
 pub use git::{GitRepositories, GitSettings, HostKeyPolicy};
+pub use lfs::lfs_warning;
+pub use tracked::{in_checkout, in_work_tree};
 
 /// Where checkouts come from.
 #[async_trait]

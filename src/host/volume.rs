@@ -3,7 +3,7 @@
 mod action;
 mod btrfs;
 mod buttervolume;
-mod compare;
+pub(in crate::host) mod compare;
 mod name;
 mod progress;
 mod receptions;

@@ -71,6 +71,25 @@ impl Repo {
         &self.0
     }
 
+    /// Whether another URL leads to the same repository: both name one host and one path, whatever the scheme, the user,
+    /// the port and the case.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.place() == other.place()
+    }
+
+    /// Host and path, as they are compared.
+    fn place(&self) -> (String, String) {
+        let (host, path) = match self.0.split_once("://") {
+            Some((_, rest)) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
+            None => self.0.split_once(':').unwrap_or(("", &self.0)),
+        };
+        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+        let is_port = |port: &str| port.chars().all(|c| c.is_ascii_digit());
+        let host = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(h, _)| h);
+        let path = path.trim_matches('/').to_lowercase();
+        (host.trim_end_matches('.').to_lowercase(), path)
+    }
+
     fn last_segment(&self) -> &str {
         url_path(&self.0).trim_end_matches('/').rsplit('/').next().unwrap_or_default()
     }
@@ -301,6 +320,31 @@ mod tests {
         let scp = name("git@gitlab.example.com:hosting/foobar", "main");
         let ssh = name("ssh://git@gitlab.example.com/hosting/foobar", "main");
         assert!(scp.starts_with("foobar_main.") && ssh.starts_with("foobar_main.") && scp != ssh);
+    }
+
+    #[test]
+    fn a_repository_is_known_by_host_and_path() {
+        let is_same =
+            |a: &str, b: &str| Repo::parse(a).unwrap().is_same_as(&Repo::parse(b).unwrap());
+        let url = "https://gitlab.example.com/hosting/FooBar";
+        for same in [
+            "ssh://git@gitlab.example.com:2222/hosting/foobar.git",
+            "http://x:y@GitLab.Example.com./hosting/FooBar/",
+            "git@gitlab.example.com:hosting/foobar",
+        ] {
+            assert!(is_same(url, same) && is_same(same, url), "{same}");
+        }
+        for other in [
+            "https://github.example.com/hosting/FooBar",
+            "https://gitlab.example.com/other/FooBar",
+            "file:///hosting/FooBar",
+            "https://gitlab.example.com.evil.test/hosting/FooBar",
+            "ssh://gitlab.example.com@other.test/hosting/FooBar",
+            "https://[::1]/hosting/FooBar",
+        ] {
+            assert!(!is_same(url, other) && !is_same(other, url), "{other}");
+        }
+        assert!(!is_same("https://[::1]/a", "https://[::2]/a"));
     }
 
     #[test]

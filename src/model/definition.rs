@@ -5,7 +5,7 @@ use serde_json::Value;
 /// Its name, at the root of the repository.
 pub const FILE: &str = "service.json";
 /// A file larger than this is none.
-const MAX: usize = 64 * 1024;
+pub const MAX: usize = 64 * 1024;
 /// What a check may not do: run something on the node.
 const REFUSED_KEYS: [&str; 4] = ["args", "script", "dockercontainerid", "shell"];
 

@@ -1,6 +1,6 @@
 //! Where things stand in KV. `app/`, `maintenance/` and `swarm/` are compat; the rest is Tandem's own.
 
-use super::{AppName, DeployId, NodeName};
+use super::{AppName, DeployId, NodeName, ProjectName};
 
 /// The apps that serve.
 pub const APPS: &str = "app/";
@@ -16,6 +16,10 @@ pub const QUEUES: &str = "tandem/apps/";
 pub const DEPLOYMENTS: &str = "tandem/deployments/";
 /// Leases of running deployments.
 pub const LEASES: &str = "tandem/leases/";
+/// Whose each compose project is.
+pub const PROJECTS: &str = "tandem/projects/";
+/// What the running deployments' new versions ask for.
+pub const CLAIMS: &str = "tandem/claims/";
 /// What a node still has to do for deployments that went on without it.
 pub const OWED: &str = "tandem/owed/";
 /// Present: nothing is picked to go to the node. Set and deleted by operators.
@@ -95,6 +99,16 @@ pub fn deployment(app: &AppName, id: &DeployId) -> String {
 /// `tandem/leases/{app}`.
 pub fn lease(app: &AppName) -> String {
     format!("{LEASES}{app}")
+}
+
+/// `tandem/projects/{project}`.
+pub fn project(project: &ProjectName) -> String {
+    format!("{PROJECTS}{project}")
+}
+
+/// `tandem/claims/{app}`.
+pub fn claims(app: &AppName) -> String {
+    format!("{CLAIMS}{app}")
 }
 
 /// `tandem/owed/{node}/`: the prefix of what a node owes.

@@ -1,6 +1,9 @@
 //! What Tandem reads from an app's compose file, out of what `docker compose config --format json` makes of it.
 
 mod error;
+mod mounts;
+mod networks;
+mod ports;
 mod text;
 mod unset;
 
@@ -9,8 +12,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::Port;
 use super::app::ProjectName;
 pub use error::ManifestError;
+pub use mounts::{InRepository, Mount, Mounts};
+pub use networks::{PROXIES_NETWORK, Place};
 use text::{list_of_urls, mapping, unescape};
 pub use unset::{Unset, named_unset};
 
@@ -54,8 +60,12 @@ pub struct Service {
     pub image: Option<String>,
     /// Whether its image is built from the checkout.
     pub builds: bool,
-    /// The networks it is on, as Docker names them.
-    pub networks: Vec<String>,
+    /// Where others find it.
+    pub place: Place,
+    /// The ports of the node that it publishes.
+    pub ports: BTreeSet<Port>,
+    /// What it mounts beside named volumes.
+    pub mounts: Mounts,
     /// How many containers it has; 0 for a service that is switched off.
     pub replicas: u64,
 }
@@ -110,7 +120,7 @@ impl Manifest {
             if completing.contains(name.as_str()) {
                 (service.completes, service.ends) = (true, Ends::Done);
             }
-            service.networks = networks_of(value, &networks, project);
+            service.place = Place::of(value, &networks, project);
             read.insert(name.clone(), service);
         }
         let volumes = section(config, "volumes")?
@@ -165,7 +175,9 @@ impl Service {
             restart: text::restart(value),
             image: text("image"),
             builds: value.get("build").is_some_and(|build| !build.is_null()),
-            networks: Vec::new(),
+            place: Place::default(),
+            ports: ports::published(value),
+            mounts: mounts::mounts(value),
             replicas: replicas.unwrap_or(1),
         })
     }
@@ -244,22 +256,6 @@ fn variable(
         });
     }
     Ok(Some(unescape(text)))
-}
-
-fn networks_of(
-    service: &Value,
-    networks: &Map<String, Value>,
-    project: &ProjectName,
-) -> Vec<String> {
-    let named = |key: &str| full_name(key, networks.get(key).unwrap_or(&Value::Null), project);
-    match service.get("networks") {
-        Some(Value::Object(map)) if !map.is_empty() => map.keys().map(|key| named(key)).collect(),
-        Some(Value::Array(list)) if !list.is_empty() => {
-            list.iter().filter_map(Value::as_str).map(named).collect()
-        }
-        Some(_) | None if service.get("network_mode").is_some() => Vec::new(),
-        Some(_) | None => vec![named("default")],
-    }
 }
 
 /// What Docker calls a volume or network: some releases of compose print it as `name`, others leave it out.

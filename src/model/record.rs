@@ -1,11 +1,12 @@
 //! `app/{app name}` in KV (compat): read tolerantly, written with every key that was there before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::placement::{NodeName, Placement};
+use super::port::Port;
 
 /// What KV stores for an app that serves; the keys are fixed by the older system's readers. Whoever edits an entry by hand
 /// writes null for nothing, and the older system writes an empty text for no slave: both are read.
@@ -52,9 +53,30 @@ pub struct AppRecord {
     /// What visitors see under maintenance, where the app's repository has a page for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance_page: Option<String>,
+    /// What else is the app's alone.
+    #[serde(default, skip_serializing_if = "Held::is_empty")]
+    pub claims: Held,
     /// Keys of other writers: kept as they are.
     #[serde(flatten)]
     pub other: Map<String, Value>,
+}
+
+/// What an app has that no other app may have, beside what the proxies and the replicas read of its entry.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Held {
+    /// Ports of its master that its containers publish.
+    pub ports: BTreeSet<Port>,
+    /// Its volumes of any driver.
+    pub volumes: BTreeSet<String>,
+    /// Names that it gives its containers on networks that other apps join.
+    pub aliases: BTreeSet<String>,
+}
+
+impl Held {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl AppRecord {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::model::manifest::Manifest;
-use crate::model::{AppRecord, MaintenancePage};
+use crate::model::{AppRecord, Held, MaintenancePage};
 use crate::proxy::Policy;
 use crate::proxy::caddyfile::{self, CaddyfileError, Permits, SiteUrl};
 use crate::proxy::haproxy::{self, DeclarationError};
@@ -111,6 +111,13 @@ impl Candidate {
         entry.maintenance_page = self.page.as_ref().map(|page| page.as_str().to_owned());
         entry.ct = containers.map(|(name, s)| (name.clone(), s.container.clone())).collect();
         entry.volumes = volumes.map(|volume| volume.name.clone()).collect();
+        let services = manifest.services.values();
+        let own = manifest.volumes.iter().filter(|volume| !volume.external);
+        entry.claims = Held {
+            ports: services.clone().flat_map(|service| service.ports.iter().copied()).collect(),
+            volumes: own.map(|volume| volume.name.clone()).collect(),
+            aliases: services.flat_map(|service| service.place.aliases.iter().cloned()).collect(),
+        };
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Refusal;
-use crate::model::{Amount, AppRecord, NodeName};
+use crate::model::{Amount, AppName, AppRecord, NodeName, Placement};
 
 /// What is known when a request is planned.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct Facts {
     /// The nodes whose agents have told of verified copies of all the app's volumes.
     #[serde(default)]
     pub copies: BTreeSet<NodeName>,
+    /// Other apps whose compose project has the same name, each with its pair if it serves.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rivals: BTreeMap<AppName, Option<Placement>>,
     /// Why the app's KV entry can't be read, if there is one that can't.
     #[serde(default)]
     pub unreadable: Option<String>,

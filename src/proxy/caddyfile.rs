@@ -100,6 +100,21 @@ fn urls_of(text: &str) -> Result<Vec<SiteUrl>, CaddyfileError> {
     Ok(urls)
 }
 
+/// Where a text's sites proxy to; of one that can't be translated, as far as it can.
+pub fn dials(text: &str) -> BTreeSet<String> {
+    let asked = std::cell::RefCell::new(BTreeSet::new());
+    let may_dial = |host: &str, _: u16| {
+        asked.borrow_mut().insert(host.to_owned());
+        true
+    };
+    let permits = Permits { may_dial: &may_dial, is_given: &|_| true };
+    for site in translate(text, permits).map(|made| made.sites).unwrap_or_default() {
+        // Only what is asked for on the way counts.
+        let _ = site.text(0);
+    }
+    asked.into_inner()
+}
+
 /// The addresses of a text's sites whose certificates come from Caddy's own authority, which no client knows.
 pub fn privately_certified(text: &str) -> BTreeSet<SiteUrl> {
     let all = Permits { may_dial: &|_, _| true, is_given: &|_| true };
@@ -110,6 +125,14 @@ pub fn privately_certified(text: &str) -> BTreeSet<SiteUrl> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_a_text_leads_is_told_in_either_syntax() {
+        let told = |text| dials(text).into_iter().collect::<Vec<_>>();
+        assert_eq!(told("http://a.test {\n proxy / http://one:80 two:81\n}"), ["one", "two"]);
+        assert_eq!(told("http://a.test {\n reverse_proxy one:80\n}"), ["one"]);
+        assert_eq!(told("http://a.test {\n redir https://b.test\n}"), [""; 0]);
+    }
 
     /// A text that a fuzz target found: HAProxy was told other addresses than those that Caddy served.
     #[test]

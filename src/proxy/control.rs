@@ -44,6 +44,8 @@ pub struct ContainerFacts {
     pub image: String,
     /// Its addresses, in all of its networks; none while it does not run.
     pub addresses: BTreeSet<IpAddr>,
+    /// Its names beside its own, in all of its networks.
+    pub aliases: BTreeSet<String>,
 }
 
 /// Runs a command in a container.

@@ -1,7 +1,6 @@
 //! Everything that a node's proxies run, as text. Pure: the same view gives the same bytes.
 
 mod caddy;
-mod claims;
 mod containers;
 mod context;
 pub(in crate::proxy) mod fingerprint;
@@ -28,8 +27,8 @@ use super::caddyfile::{Dialect, Scheme, TlsChoice};
 use super::certificates::{CertificateName, Given};
 use super::haproxy::maps::{self, HostMap};
 use super::{ClusterView, Problem, ProxySettings};
+use crate::model::claims::Claims;
 use crate::model::{AppName, NodeName};
-use claims::Claims;
 pub(in crate::proxy) use containers::is_of_project;
 
 pub use pages::Pages;

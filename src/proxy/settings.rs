@@ -9,6 +9,15 @@ use super::caddy::CaddyAbilities;
 /// The ports of the proxies themselves, unless other ones are set: HTTP and TLS for clients, and for the other nodes.
 pub const OWN_PORTS: [u16; 4] = [80, 443, 1080, 1443];
 
+/// The network that HAProxy and Caddy have to themselves, and their names there ([`stack.yml`]).
+///
+/// [`stack.yml`]: ../../stack.yml
+pub const OWN_NETWORK: &str = "cluster_proxies";
+/// HAProxy's name on the proxies' own network.
+pub const HAPROXY_ALIAS: &str = "tandem-haproxy";
+/// Caddy's name on the proxies' own network.
+pub const CADDY_ALIAS: &str = "tandem-caddy";
+
 /// Who issues the certificates of sites that don't choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Issuer {
@@ -145,6 +154,16 @@ impl ProxySettings {
     /// its clients is a program on it. More are one connection that goes round and round, which ends with the last.
     pub fn node_limit(&self) -> u32 {
         (self.max_connections / 64).max(1)
+    }
+
+    /// The name by which HAProxy asks for Caddy: one that no app can take, if the stack has it.
+    pub fn caddy_name(&self) -> &str {
+        if self.caddy_abilities.apart { CADDY_ALIAS } else { &self.caddy_host }
+    }
+
+    /// The name by which Caddy asks for HAProxy.
+    pub fn haproxy_name(&self) -> &str {
+        if self.caddy_abilities.apart { HAPROXY_ALIAS } else { &self.haproxy_host }
     }
 
     /// `caddy.json`, the last configuration that Caddy took.

@@ -13,6 +13,7 @@ mod blog;
 mod broken;
 mod bystander;
 mod check;
+mod claims;
 mod deploy;
 mod events;
 mod faults;

@@ -201,7 +201,7 @@ pub(crate) fn files(app: &App, version: Version) -> Vec<(&'static str, String)> 
     let extra =
         if version.extra { "  extra: {driver: \"anybox/buttervolume:latest\"}\n" } else { "" };
     let compose = format!(
-        "services:\n  web:\n    restart: always\n    build: {{context: .}}\n    environment: {{CADDYFILE: \"http://{}.example {{\\n proxy / http://$$CONTAINER:80\\n}}\"}}\n  db: {{image: \"registry:5000/{}:1\", restart: unless-stopped}}\nvolumes:\n  data: {{driver: \"anybox/buttervolume:latest\"}}\n{extra}",
+        "services:\n  web:\n    restart: always\n    build: {{context: .}}\n    networks: [cluster_default]\n    environment: {{CADDYFILE: \"http://{}.example {{\\n proxy / http://$$CONTAINER:80\\n}}\"}}\n  db: {{image: \"registry:5000/{}:1\", restart: unless-stopped}}\nnetworks: {{cluster_default: {{external: true}}}}\nvolumes:\n  data: {{driver: \"anybox/buttervolume:latest\"}}\n{extra}",
         app.project, app.project
     );
     vec![

@@ -7,10 +7,11 @@ use serde::Serialize;
 use crate::cli::printer::Printer;
 use crate::error::{CommandFailure, ErrorKind, chain};
 use crate::host::files::FileError;
+use crate::host::repository::{in_work_tree, lfs_warning};
 use crate::model::manifest::{Ends, Manifest, Service, Unset, Volume};
 use crate::model::{AppId, AppRecord, MaintenancePage, page};
 use crate::plan::candidate::Candidate;
-use crate::plan::check::conflicts;
+use crate::plan::check::{self, Asking};
 use crate::proxy::caddyfile::{self, CaddyfileError, Permits};
 use crate::proxy::render::{Templates, render};
 use crate::proxy::{ClusterView, Policies, Policy, ProxySettings, haproxy};
@@ -165,11 +166,24 @@ impl Report {
         let Some(entry) = entry(app, manifest, &asked) else {
             return self.refused("its entry can't be made".to_owned());
         };
-        let found = conflicts(&app.name(), &entry, &asked.urls, &Default::default());
+        let name = app.name();
+        let asking =
+            Asking { app: &name, entry: &entry, former: None, manifest, urls: &asked.urls, policy };
+        let found = check::own(&asking);
         found.errors.into_iter().for_each(|what| self.refused(what));
+        let notes = found.warnings.into_iter();
+        self.notes.extend(notes.map(|what| Finding { what, ..Finding::default() }));
         if self.accepted {
             self.rendered(app, entry, policy);
         }
+    }
+
+    /// Data that no named volume holds, and files that a checkout would not have.
+    pub(super) fn mounts(&mut self, manifest: &Manifest, dir: &Path) {
+        let (found, data) = check::mounts::mounts(manifest, dir, |path| in_work_tree(dir, path));
+        data.iter().for_each(|data| self.refused(data.refusal()));
+        let notes = found.warnings.into_iter().chain(lfs_warning(dir));
+        self.notes.extend(notes.map(|what| Finding { what, ..Finding::default() }));
     }
 
     /// What the proxies would leave out on the app's master.

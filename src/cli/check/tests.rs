@@ -6,7 +6,8 @@ async fn check(compose: &str, more: &[(&str, &str)]) -> (String, Result<(), Comm
     let dir = tempfile::tempdir().unwrap();
     let app = dir.path().join("shop");
     std::fs::create_dir(&app).unwrap();
-    std::fs::write(app.join("docker-compose.yml"), compose).unwrap();
+    let place = app.canonicalize().unwrap().display().to_string();
+    std::fs::write(app.join("docker-compose.yml"), compose.replace("SHOP", &place)).unwrap();
     for (name, text) in more {
         std::fs::write(app.join(name), text).unwrap();
     }
@@ -29,6 +30,7 @@ const GOOD: &str = r#"
 services:
   web:
     image: x
+    networks: [cluster_default]
     environment:
       CADDYFILE: |
         http://shop.test {
@@ -38,9 +40,12 @@ services:
         }
   ssh:
     image: x
+    networks: [cluster_default]
     environment:
       HAPROXY: '{"shop-ssh": {"frontend": {"mode": "tcp", "bind": ["*:2222"]},
         "backends": [{"name": "ssh", "port": 22, "peer_port": 2222}]}}'
+networks:
+  cluster_default: {external: true}
 volumes:
   data: {driver: btrfs}
   cache: {}
@@ -149,6 +154,56 @@ async fn services_may_be_written_for_different_caddys() {
     let (told, ended) = check(&both("reverse_proxy other:80"), &[]).await;
     let place = "docker-compose.yml, service ssh, CADDYFILE, line 2: reverse_proxy: ";
     assert!(ended.is_err() && told.contains(place), "{told}");
+}
+
+#[tokio::test]
+async fn what_other_apps_and_the_proxies_could_not_bear_is_told() {
+    for (find, instead, expected) in [
+        ("  ssh:\n", "  Caddy:\n", "service Caddy: the name \"Caddy\" is one of the proxies'"),
+        (
+            "    networks: [cluster_default]\n    environment:\n      HAPROXY",
+            "    environment:\n      HAPROXY",
+            "service ssh: HAPROXY leads to it, but it is not on the network cluster_default",
+        ),
+        (
+            "  ssh:\n",
+            "  ssh:\n    ports: [{target: 1, published: \"443\"}]\n",
+            "service ssh: the port 443/tcp is the proxies' own",
+        ),
+        (
+            "  ssh:\n",
+            "  ssh:\n    ports: [{target: 1, published: \"2222\"}]\n",
+            "service ssh: the port 2222/tcp is bound by HAProxy",
+        ),
+    ] {
+        assert!(GOOD.contains(find), "{find}");
+        let (told, ended) = check(&GOOD.replace(find, instead), &[]).await;
+        assert!(ended.is_err() && told.contains(expected), "{expected}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn data_below_the_checkout_is_refused_with_the_way_to_do_it_right() {
+    let with = |mount: &str| GOOD.replace("  ssh:\n", &format!("  ssh:\n    volumes: [{mount}]\n"));
+    let bind = |path: &str| format!("{{type: bind, source: SHOP/{path}, target: /d}}");
+    let (told, ended) = check(&with(&bind("data")), &[]).await;
+    assert!(ended.is_err() && told.contains("service ssh keeps data in \"./data\""), "{told}");
+    let (told, ended) = check(&with(&bind("policy.txt")), &[("policy.txt", "")]).await;
+    assert!(ended.is_ok(), "{told}");
+    let (told, ended) = check(&with("{type: volume, target: /cache}"), &[]).await;
+    assert!(
+        ended.is_ok()
+            && told.contains(
+                "note: docker-compose.yml: service ssh has a volume without a name at /cache"
+            ),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn a_definition_is_a_plain_file_of_bounded_size() {
+    let (told, ended) = check(GOOD, &[("service.json", &"x".repeat(70_000))]).await;
+    assert!(ended.is_err() && told.contains("service.json: is larger than 64 KiB"), "{told}");
 }
 
 #[tokio::test]

@@ -1,23 +1,25 @@
 //! The checks before anything is touched, and the KV entry that the commit will write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use serde_json::Value;
 use tracing::info;
 
-use super::{StepContext, data, limits, volumes};
+use super::{StepContext, data, limits, mounts, place, volumes};
 use crate::clock;
 use crate::error::chain;
 use crate::exec::apply::Done;
+use crate::exec::claims;
 use crate::exec::error::StepError;
 use crate::host::compose;
 use crate::host::files::read_plain;
+use crate::host::repository::lfs_warning;
 use crate::model::deployment::{Deployment, Step};
 use crate::model::manifest::{Manifest, Unset};
-use crate::model::{AppName, AppRecord, MaintenancePage, keys, page};
+use crate::model::{AppName, AppRecord, Held, MaintenancePage, keys, page};
 use crate::plan::candidate::Candidate;
-use crate::plan::check::{Findings, conflicts};
+use crate::plan::check::{self, Asking, Findings};
 use crate::proxy::Policies;
 
 /// Refuses what would break a rule, and prepares the entry of the new version.
@@ -32,10 +34,25 @@ pub(in crate::exec) async fn check(step: &StepContext<'_>) -> Result<Done, StepE
     let candidate = entry(step.deployment, step.ctx.address.clone(), &manifest, &asked)?;
     super::services::own_definition(step)?;
     let existing = volumes::existing(step, &manifest).await?;
-    let mut findings = conflicts(&step.app, &candidate, &asked.urls, &other_apps(step).await?);
-    if step.deployment.former.is_none() {
-        findings.errors.extend(existing.iter().map(|volume| unknown_volume(step, volume)));
-    }
+    let asking = Asking {
+        app: &step.app,
+        entry: &candidate,
+        former: step.deployment.former.as_ref(),
+        manifest: &manifest,
+        urls: &asked.urls,
+        policy,
+    };
+    let mut findings = check::own(&asking);
+    // Before a look at the others: two that come at the same time don't both find it free.
+    let noted = claims::announce(step.ctx, &step.app, &candidate).await;
+    let mut others = noted.map_err(|error| StepError::from_error(&error))?;
+    others.extend(other_apps(step).await?);
+    findings.extend(check::conflicts(&asking, &others));
+    findings.extend(place::look(step, &manifest, &candidate).await?);
+    let (mounted, carried) = mounts::look(step, &manifest);
+    findings.extend(mounted);
+    findings.warnings.extend(lfs_warning(&step.checkout()));
+    findings.errors.extend(unknown_volumes(step, &manifest, &existing));
     findings.errors.extend(manifest.unset.iter().flat_map(Unset::errors));
     findings.errors.extend(unrunnable(step));
     findings.warnings.extend(manifest.unset.iter().filter_map(Unset::warning));
@@ -45,8 +62,9 @@ pub(in crate::exec) async fn check(step: &StepContext<'_>) -> Result<Done, StepE
     refuse(&findings)?;
     step.ctx.proxies.would_accept(&step.app, &candidate).await.map_err(StepError::Refused)?;
     info!(urls = candidate.urls, volumes = ?candidate.volumes, "checked");
-    let output =
-        existing.into_iter().map(|volume| (format!("volume {volume}"), "present".to_owned()));
+    let present = existing.into_iter().map(|volume| (format!("volume {volume}"), "present"));
+    let carried = carried.into_iter().map(|data| (data, "carried along"));
+    let output = present.chain(carried).map(|(what, how)| (what, how.to_owned()));
     Ok(Done {
         output: output.collect(),
         prepared: Some(candidate),
@@ -81,12 +99,30 @@ fn refuse(findings: &Findings) -> Result<(), StepError> {
     Err(StepError::Refused(findings.errors.clone()))
 }
 
-/// An app that nobody has starts with empty volumes: data that no record knows is neither mounted nor removed.
-fn unknown_volume(step: &StepContext<'_>, volume: &str) -> String {
-    format!(
-        "volume {volume} exists on {}, but no app in KV owns it: rename or remove it (docker volume rm {volume})",
-        step.ctx.me
-    )
+/// An app that nobody has starts with empty volumes, and one that comes to a volume of another name than its project's
+/// finds it empty, too: data that no record knows is neither mounted nor removed.
+fn unknown_volumes(
+    step: &StepContext<'_>,
+    manifest: &Manifest,
+    existing: &BTreeSet<String>,
+) -> Vec<String> {
+    let me = &step.ctx.me;
+    let own = step.project.volume("");
+    let is_unknown = |name: &&String| match &step.deployment.former {
+        None => true,
+        // Only those that are replicated are in each entry.
+        Some(former) => {
+            let mut named = manifest.replicated_volumes().map(|volume| &volume.name);
+            let is_new = !former.volumes.contains(*name) && !name.starts_with(&own);
+            is_new && named.any(|named| named == *name)
+        }
+    };
+    let unknown = existing.iter().filter(is_unknown);
+    unknown
+        .map(|volume| {
+            format!("volume {volume} exists on {me}, and no app in KV has it: an app begins with empty volumes. See what it holds and whose it was, then rename or remove it")
+        })
+        .collect()
 }
 
 /// What admins have set; what of it can't be used is reported by the proxies, and the default applies there, too.
@@ -99,7 +135,7 @@ async fn policies(step: &StepContext<'_>) -> Result<Policies, StepError> {
 }
 
 /// The other apps' entries; one that can't be read is reported by the proxies and is no conflict.
-async fn other_apps(step: &StepContext<'_>) -> Result<BTreeMap<AppName, AppRecord>, StepError> {
+async fn other_apps(step: &StepContext<'_>) -> Result<Vec<(AppName, AppRecord)>, StepError> {
     let listing = step.ctx.cluster.kv.list(keys::APPS).await;
     let listing = listing.map_err(|error| StepError::from_error(&error))?;
     let parsed = listing.entries.iter().filter_map(|entry| {
@@ -139,6 +175,7 @@ fn entry(
         ct: BTreeMap::new(),
         volumes: Vec::new(),
         maintenance_page: None,
+        claims: Held::default(),
         other,
     };
     asked.fill(manifest, &mut entry);

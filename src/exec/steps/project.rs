@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{StepContext, complaints, data, local, volumes};
+use super::{StepContext, complaints, data, local, mounts, volumes};
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
 use crate::exec::health;
@@ -95,7 +95,9 @@ pub(in crate::exec) async fn start_former(step: &StepContext<'_>) -> Result<(), 
     set_restarts(step, &manifest).await?;
     // A job does its work once more; how that ends says nothing of whether the version serves.
     manifest.services.retain(|_, service| service.ends != Ends::Done);
-    health::await_healthy(step.ctx, &step.project, &manifest).await
+    health::await_healthy(step.ctx, &step.project, &manifest).await?;
+    // Containers of the new version may have had them until now.
+    remove_brought(step, &manifest).await
 }
 
 /// Runs `update.sh` if the repository has one.
@@ -218,19 +220,37 @@ async fn set_restart(
 }
 
 /// Undo of [`up`] and [`update`]: no container of the new version is left, and no volume that it brought along.
+///
+/// Where the former version ran here with volumes without a name, the containers stay until [`start_former`] makes the
+/// former ones of them: Compose hands such volumes on from container to container of a service, and to no others.
 pub(in crate::exec) async fn take_down(step: &StepContext<'_>) -> Result<(), StepError> {
+    let ran_here = step.deployment.former.as_ref().is_some_and(|f| f.master == step.ctx.me);
+    let unnamed = mounts::unnamed_here(step).await?;
+    if ran_here && !unnamed.is_empty() {
+        return hold(step).await;
+    }
     let project = step.new_project();
     let grace = stop_grace(step, &project).await;
     let compose = &step.ctx.host.compose;
     compose.down(&project, false, grace).await.map_err(|e| StepError::from_error(&e))?;
-    if step.deployment.request.source().is_some() {
+    volumes::remove(step, unnamed).await?;
+    remove_brought(step, &Manifest::default()).await
+}
+
+/// Removes the volumes that the new version brought along, but those of a version that runs.
+async fn remove_brought(step: &StepContext<'_>, runs: &Manifest) -> Result<(), StepError> {
+    let has_begun = [Step::Up, Step::Update].iter().any(|starts| step.has_begun_here(starts));
+    if step.deployment.request.source().is_some() || !has_begun {
         // The target of a migration had all its volumes before.
         return Ok(());
     }
     let before = step.output_of(&Step::Check);
-    let manifest = step.manifest(&project).await?;
+    let manifest = step.manifest(&step.new_project()).await?;
     let existing = volumes::existing(step, &manifest).await?;
-    let brought = |volume: &String| !before.contains_key(&format!("volume {volume}"));
+    let brought = |volume: &String| {
+        let is_used = runs.volumes.iter().any(|used| used.name == *volume);
+        !is_used && !before.contains_key(&format!("volume {volume}"))
+    };
     volumes::remove(step, existing.into_iter().filter(brought)).await
 }
 
@@ -259,7 +279,9 @@ pub(in crate::exec) async fn remove(step: &StepContext<'_>) -> Result<Done, Step
     let project = running_project(step);
     let grace = stop_grace(step, &project).await;
     let compose = &step.ctx.host.compose;
+    let unnamed = mounts::unnamed_here(step).await?;
     compose.down(&project, false, grace).await.map_err(|e| StepError::from_error(&e))?;
+    volumes::remove(step, unnamed).await?;
     let present = volumes::present(step).await?;
     let warnings = volumes::keep_late_writes(step, &present).await?;
     let output = local::keep_aside(step, &project).await?;
@@ -285,7 +307,9 @@ pub(in crate::exec) async fn leave(step: &StepContext<'_>) -> Result<Done, StepE
     let project = running_project(step);
     let grace = stop_grace(step, &project).await;
     let compose = &step.ctx.host.compose;
+    let unnamed = mounts::unnamed_here(step).await?;
     compose.down(&project, false, grace).await.map_err(|e| StepError::from_error(&e))?;
+    volumes::remove(step, unnamed).await?;
     super::images::remove_built(step).await?;
     let replicated = if recalled { Default::default() } else { volumes::present(step).await? };
     let mut warnings = volumes::keep_late_writes(step, &replicated).await?;

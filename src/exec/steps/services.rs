@@ -9,6 +9,7 @@ use crate::consul::catalog::{HttpCheck, ServiceDefinition};
 use crate::exec::apply::Done;
 use crate::exec::context::Context;
 use crate::exec::error::StepError;
+use crate::host::files::read_plain;
 use crate::model::{AppName, AppRecord, definition};
 use crate::proxy::Issuer;
 use crate::proxy::caddyfile::{SiteUrl, privately_certified};
@@ -49,11 +50,9 @@ pub(super) fn own_definition(step: &StepContext<'_>) -> Result<Option<Value>, St
 }
 
 fn definition_in(checkout: &Path, app: &AppName) -> Result<Option<Value>, StepError> {
-    let path = checkout.join(definition::FILE);
-    let text = match std::fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StepError::Failed(format!("{}: {error}", definition::FILE))),
+    let text = read_plain(&checkout.join(definition::FILE), definition::MAX);
+    let Some(text) = text.map_err(|error| StepError::from_error(&error))? else {
+        return Ok(None);
     };
     let parsed = definition::parse(&text, app.as_str());
     parsed.map(Some).map_err(|error| StepError::from_error(&error))

@@ -9,8 +9,10 @@ services:
   web:
     build: {context: .}
     restart: always
+    networks: [cluster_default]
     environment: {CADDYFILE: "http://hello.example {\n proxy / http://$$CONTAINER:80\n}"}
   db: {image: "registry:5000/db:1", restart: unless-stopped}
+networks: {cluster_default: {external: true}}
 volumes:
   data: {driver: "anybox/buttervolume:latest"}
   scratch: {}
@@ -22,9 +24,11 @@ services:
   web:
     build: {context: .}
     restart: always
+    networks: [cluster_default]
     environment: {CADDYFILE: "http://hello.example {\n proxy / http://$$CONTAINER:80\n}"}
   db: {image: "registry:5000/db:1", restart: unless-stopped}
   worker: {build: {context: worker}, restart: unless-stopped}
+networks: {cluster_default: {external: true}}
 volumes:
   data: {driver: "anybox/buttervolume:latest"}
   extra: {driver: "anybox/buttervolume:latest"}

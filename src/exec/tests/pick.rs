@@ -16,7 +16,13 @@ const HALF: Amount = Amount { free: 1 << 39, total: 1 << 40 };
 impl Node {
     /// Says how much room the node has, as its agent does.
     async fn tell(&self, disk: Amount, at: chrono::DateTime<chrono::Utc>) {
-        let room = Room { epoch: 1, at: at.to_rfc3339(), disk, memory: HALF };
+        let room = Room {
+            epoch: 1,
+            at: at.to_rfc3339(),
+            disk,
+            memory: HALF,
+            listening: Default::default(),
+        };
         let info = NodeInfo {
             version: "1".to_owned(),
             address: self.context().address.clone(),

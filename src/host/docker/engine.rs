@@ -3,8 +3,7 @@
 mod facts;
 mod streams;
 
-use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,14 +11,16 @@ use async_trait::async_trait;
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::{
-    EventsOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
-    ListImagesOptionsBuilder, ListVolumesOptionsBuilder, LogsOptionsBuilder, RemoveImageOptions,
-    RemoveVolumeOptions, TagImageOptionsBuilder,
+    EventsOptionsBuilder, InspectContainerOptions, InspectNetworkOptions,
+    ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListVolumesOptionsBuilder,
+    LogsOptionsBuilder, RemoveImageOptions, RemoveVolumeOptions, TagImageOptionsBuilder,
 };
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
+
+pub use facts::Ends;
 
 use super::{Container, Containers, DockerError, ExecOutput, Image, VolumeUser};
 use crate::model::ProjectName;
@@ -74,18 +75,16 @@ impl DockerEngine {
         }
     }
 
-    /// The id of a container's image, and its addresses in all of its networks; none if there is no such container.
-    pub async fn look(
-        &self,
-        name: &str,
-    ) -> Result<Option<(String, BTreeSet<IpAddr>)>, DockerError> {
+    /// The id of a container's image, its addresses and its further names in all of its networks; none if there is no
+    /// such container.
+    pub async fn look(&self, name: &str) -> Result<Option<Ends>, DockerError> {
         let inspected = self
             .ask(&format!("inspect container {name}"), DEADLINE, |docker| {
                 docker.inspect_container(name, None::<InspectContainerOptions>)
             })
             .await;
         match inspected {
-            Ok(facts) => Ok(Some(facts::image_and_addresses(facts))),
+            Ok(facts) => Ok(Some(facts::ends(facts))),
             Err(DockerError::NoSuch { .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -176,6 +175,33 @@ impl Containers for DockerEngine {
         match inspected.await {
             Ok(_) => Ok(true),
             Err(DockerError::NoSuch { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn network_exists(&self, name: &str) -> Result<bool, DockerError> {
+        let operation = format!("inspect network {name}");
+        let inspected = self.ask(&operation, DEADLINE, |docker| {
+            docker.inspect_network(name, None::<InspectNetworkOptions>)
+        });
+        match inspected.await {
+            Ok(_) => Ok(true),
+            Err(DockerError::NoSuch { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn image_volumes(&self, reference: &str) -> Result<Vec<String>, DockerError> {
+        let operation = format!("inspect image {reference}");
+        let inspected = self.ask(&operation, DEADLINE, |docker| docker.inspect_image(reference));
+        match inspected.await {
+            Ok(image) => {
+                let volumes = image.config.and_then(|config| config.volumes);
+                let mut paths: Vec<_> = volumes.into_iter().flatten().collect();
+                paths.sort();
+                Ok(paths)
+            }
+            Err(DockerError::NoSuch { .. }) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }

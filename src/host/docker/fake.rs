@@ -33,6 +33,8 @@ impl Container {
             working_dir: None,
             error: None,
             binds: Vec::new(),
+            anonymous: Vec::new(),
+            ports: BTreeSet::new(),
         }
     }
 }
@@ -107,6 +109,17 @@ impl Containers for FakeContainers {
         let state = self.machine.state();
         let made = state.project_volumes.values().any(|v| v.contains(name));
         Ok(made || state.volumes.contains_key(name))
+    }
+
+    async fn network_exists(&self, name: &str) -> Result<bool, DockerError> {
+        self.failures.take("network_exists")?;
+        Ok(!self.machine.state().missing_networks.contains(name))
+    }
+
+    async fn image_volumes(&self, reference: &str) -> Result<Vec<String>, DockerError> {
+        self.failures.take("image_volumes")?;
+        let state = self.machine.state();
+        Ok(state.image_volumes.get(&full_reference(reference)).cloned().unwrap_or_default())
     }
 
     async fn local_volume(&self, name: &str) -> Result<Option<PathBuf>, DockerError> {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const BLOCK: usize = 1 << 16;
 
 /// The first difference between two directories, if there is one.
-pub(super) fn difference(original: &Path, copy: &Path) -> io::Result<Option<String>> {
+pub(in crate::host) fn difference(original: &Path, copy: &Path) -> io::Result<Option<String>> {
     let mut left = vec![PathBuf::new()];
     while let Some(below) = left.pop() {
         let (names, copies) = (names(&original.join(&below))?, names(&copy.join(&below))?);
@@ -38,7 +38,7 @@ fn names(dir: &Path) -> io::Result<BTreeSet<OsString>> {
 }
 
 /// What tells two files of the same name apart.
-fn differ(
+pub(in crate::host) fn differ(
     a: &Path,
     facts: &Metadata,
     b: &Path,

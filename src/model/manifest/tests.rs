@@ -29,17 +29,85 @@ fn a_file_that_compose_printed_is_read() {
     assert!(caddyfile.contains("\"$y custom_web own dflt\""), "{caddyfile}");
     assert_eq!(web.check_urls, ["http://a.example/x"]);
     assert_eq!(web.stop_grace, Some(Duration::from_secs(90)));
-    assert_eq!(web.networks, ["cluster_default", "proj1_default"]);
+    assert_eq!(web.place.networks, ["cluster_default", "proj1_default"]);
     assert!(!web.builds && web.image.as_deref() == Some("nginx"));
     let db = &manifest.services["db"];
     assert_eq!(db.container, "proj1_db_1");
     assert!(db.builds && db.image.is_none() && !db.completes);
-    assert_eq!(db.networks, ["proj1_default"]);
+    assert_eq!(db.place.networks, ["proj1_default"]);
     let backend = &db.haproxy.as_ref().unwrap()["db-front"]["backends"][0];
     assert_eq!(*backend, json!({"name": "ssh", "port": 22, "peer_port": "2222"}));
     assert!(manifest.services["init"].completes);
     assert_eq!(manifest.services["none"].replicas, 0);
     assert_eq!(manifest.stop_grace(), Some(Duration::from_secs(90)));
+}
+
+#[test]
+fn a_service_is_found_by_its_aliases_on_networks_that_others_join() {
+    let manifest = parse(&json!({
+        "services": {
+            "web": {"hostname": "w", "networks": {
+                "shared": {"aliases": ["Caddy", "x"]}, "default": {"aliases": ["own"]},
+                "given": null, "outer": null,
+            }},
+            "db": {}, "host": {"network_mode": "host"},
+        },
+        "networks": {
+            "shared": {"name": "cluster_default", "external": true}, "default": {"name": "proj1_default"},
+            "given": {"name": "given"}, "outer": {"external": true},
+        },
+    }));
+    let services = manifest.unwrap().services;
+    let web = &services["web"].place;
+    let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(web.aliases, names(&["Caddy", "x"]));
+    assert_eq!(
+        web.shared.iter().cloned().collect::<BTreeSet<_>>(),
+        names(&["cluster_default", "given", "outer"])
+    );
+    assert_eq!(web.external, names(&["cluster_default", "outer"]));
+    assert!(web.is_found() && web.hostname.as_deref() == Some("w"));
+    assert_eq!(
+        (services["db"].place.networks.as_slice(), services["db"].place.is_found()),
+        (&["proj1_default".to_owned()][..], false)
+    );
+    assert_eq!(
+        (services["host"].place.mode.as_deref(), services["host"].place.networks.len()),
+        (Some("host"), 0)
+    );
+}
+
+#[test]
+fn ports_and_mounts_are_read_as_compose_prints_them() {
+    let manifest = parse(&json!({"services": {"web": {
+        "ports": [
+            {"mode": "ingress", "target": 80, "published": "8080", "protocol": "tcp"},
+            {"target": 53, "published": 53, "protocol": "udp", "host_ip": "127.0.0.1"},
+            {"target": 81, "protocol": "tcp"}, {"target": 82, "published": "9000-9010"},
+        ],
+        "tmpfs": ["/tmp:size=1m"],
+        "volumes": [
+            {"type": "bind", "source": "/deploy/x/da$$ta", "target": "/data"},
+            {"type": "bind", "source": "/etc/hosts", "target": "/h", "read_only": true},
+            {"type": "volume", "source": "data", "target": "/v"}, {"type": "volume", "target": "/cache"},
+            {"type": "tmpfs", "target": "/run"},
+        ],
+    }}}));
+    let web = &manifest.unwrap().services["web"];
+    let ports: Vec<_> = web.ports.iter().map(ToString::to_string).collect();
+    assert_eq!(ports, ["53/udp", "8080/tcp"]);
+    let bind = |source: &str, target: &str, read_only| Mount::Bind {
+        source: source.into(),
+        target: target.to_owned(),
+        read_only,
+    };
+    let expected = [
+        bind("/deploy/x/da$ta", "/data", false),
+        bind("/etc/hosts", "/h", true),
+        Mount::Anonymous { target: "/cache".to_owned() },
+    ];
+    assert_eq!(web.mounts.kept_by_nobody, expected);
+    assert_eq!(web.mounts.targets, ["/tmp", "/data", "/h", "/v", "/cache", "/run"]);
 }
 
 #[test]

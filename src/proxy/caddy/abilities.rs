@@ -45,6 +45,9 @@ pub struct CaddyAbilities {
     pub haproxy: BTreeSet<IpAddr>,
     /// Caddy's addresses as HAProxy sees them, for the requests that Caddy sends once more.
     pub caddy: BTreeSet<IpAddr>,
+    /// Whether the two meet on a network of their own, by names that no app can take.
+    #[serde(default)]
+    pub apart: bool,
 }
 
 impl CaddyAbilities {
@@ -160,6 +163,7 @@ mod tests {
         let caddy_abilities = CaddyAbilities {
             haproxy: ["172.18.0.5", "fd00::5"].map(|ip| ip.parse().unwrap()).into(),
             caddy: BTreeSet::new(),
+            apart: false,
         };
         ProxySettings { caddy_abilities, ..ProxySettings::default() }
     }

@@ -136,7 +136,7 @@ fn again(settings: &ProxySettings, trust: Trust<'_>) -> Value {
         "match": [of_door, unanswered],
         "handle": [{
             "handler": "reverse_proxy",
-            "upstreams": [{"dial": format!("{}:{port}", settings.haproxy_host)}],
+            "upstreams": [{"dial": format!("{}:{port}", settings.haproxy_name())}],
             // Newer releases would send the upstream's name.
             "headers": {
                 "request": {"set": {MARK: ["1"], "Host": ["{http.request.hostport}"]}},

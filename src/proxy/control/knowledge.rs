@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{CheckError, ContainerFacts};
 use crate::proxy::caddy::{CaddyAbilities, is_about_abilities};
+use crate::proxy::settings::{CADDY_ALIAS, HAPROXY_ALIAS};
 
 /// An answer counts for so long: every change of a map asks.
 const FRESH: Duration = Duration::from_secs(5);
@@ -24,6 +25,7 @@ pub(super) struct Knowledge {
     differ_since: Option<Instant>,
     haproxy: BTreeSet<IpAddr>,
     caddy: BTreeSet<IpAddr>,
+    apart: bool,
 }
 
 impl Knowledge {
@@ -54,6 +56,12 @@ impl Knowledge {
                 known.clone_from(&seen.addresses);
             }
         }
+        // While one of them is being made anew it is as it was.
+        if !haproxy.image.is_empty() {
+            self.apart =
+                caddy.aliases.contains(CADDY_ALIAS) && haproxy.aliases.contains(HAPROXY_ALIAS);
+        }
+        let apart = self.apart;
         let is_current = match self.is_same_image(caddy, check)? {
             true => self.takes_probe(&caddy.image, probe).await?,
             false => false,
@@ -62,8 +70,10 @@ impl Knowledge {
             return unknown("HAProxy has no address yet");
         }
         let abilities = match is_current {
-            true => CaddyAbilities { haproxy: self.haproxy.clone(), caddy: self.caddy.clone() },
-            false => CaddyAbilities::default(),
+            true => {
+                CaddyAbilities { haproxy: self.haproxy.clone(), caddy: self.caddy.clone(), apart }
+            }
+            false => CaddyAbilities { apart, ..CaddyAbilities::default() },
         };
         self.last = Some((Instant::now(), abilities.clone()));
         Ok(abilities)

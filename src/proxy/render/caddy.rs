@@ -7,10 +7,10 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::AppSites;
-use super::claims::Claims;
 use super::containers::{dialled, is_container};
 use super::prepared::{App, Cache};
 use super::template::{RenderError, Templates};
+use crate::model::claims::Claims;
 use crate::model::{AppName, AppRecord, Role};
 use crate::proxy::caddyfile::{
     CaddyfileError, Dialect, Permits, Scheme, Site, TlsChoice, Translation, translate,

@@ -105,7 +105,7 @@ pub(super) fn context(
             .bind_namespace
             .as_ref()
             .map_or(String::new(), |name| format!(" namespace {name}")),
-        caddy_host: settings.caddy_host.clone(),
+        caddy_host: settings.caddy_name().to_owned(),
         caddy_http_port: settings.caddy_http_port,
         caddy_https_port: settings.caddy_https_port,
         caddy_maintenance_port: settings.caddy_maintenance_port,

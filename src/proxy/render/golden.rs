@@ -160,7 +160,7 @@ fn what_caddy_can_do_makes_the_difference_that_the_golden_files_hold() {
     let (entries, adapted) = (read("entries.json"), read("adapted.json"));
     let [haproxy, caddy] = ["172.18.0.2", "172.18.0.3"].map(|ip| [ip.parse().unwrap()].into());
     let current = ProxySettings {
-        caddy_abilities: CaddyAbilities { haproxy, caddy },
+        caddy_abilities: CaddyAbilities { haproxy, caddy, apart: false },
         sends_proxy: true,
         ..ProxySettings::default()
     };

@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::claims::{Claims, HOST};
 use super::containers::is_container;
 use super::context::in_front_of_port;
 use super::prepared::App;
+use crate::model::claims::{Claims, Kind};
 use crate::model::{AppName, NodeName};
 use crate::proxy::haproxy::{
     Backend, Bind, Condition, Declaration, Frontend, Mode, Standard, parse_all, unique_backends,
@@ -252,12 +252,12 @@ impl Asker<'_> {
         let mut uses = Vec::new();
         for backend in &declaration.backends {
             let name = format!("{}{}", self.prefix, declaration.backend_name(backend));
-            claims.take_once("the backend", &name, &self.source)?;
+            claims.take_once(Kind::Backend, &name, &self.source)?;
             if declaration.place.is_err() {
                 let hosts = backend.condition.as_ref().and_then(Condition::hosts);
                 for host in hosts.into_iter().flatten() {
                     self.policy.check_host(&host)?;
-                    claims.take(HOST, &host, &self.source)?;
+                    claims.take(Kind::Host, &host, &self.source)?;
                 }
             }
             let condition = backend.condition.as_ref();
@@ -286,13 +286,13 @@ impl Asker<'_> {
             }
         };
         let name = format!("{}front-{}", self.prefix, declaration.name);
-        claims.take_once("the frontend", &name, &self.source)?;
+        claims.take_once(Kind::Frontend, &name, &self.source)?;
         for bind in &frontend.binds {
             let is_given = self.policy.may_bind(bind.port) && !self.settings.is_own(bind.port);
             if self.settings.is_reserved(bind.port) && !is_given {
                 return Err(format!("port {} is reserved", bind.port));
             }
-            claims.take_once("port", &bind.port.to_string(), &self.source)?;
+            claims.take_once(Kind::Port, &bind.port.to_string(), &self.source)?;
         }
         part.frontends.push(FrontendPart {
             name,

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::claims::{Claims, HOST};
 use super::pages::Pages;
 use super::prepared::{App, Wanted};
 use crate::model::NodeName;
+use crate::model::claims::{Claims, Kind};
 use crate::proxy::caddyfile::Scheme;
 use crate::proxy::haproxy::maps::HostMap;
 use crate::proxy::{ClusterView, Problem, text};
@@ -73,7 +73,7 @@ impl Hosts {
             }
             // Both schemes of a host are one app's: the redirect, the cookies and the proof for a certificate go from
             // one to the other.
-            if let Err(what) = claims.take_host(HOST, host, &prepared.source) {
+            if let Err(what) = claims.take_host(Kind::Host, host, &prepared.source) {
                 problems.extend((!is_redirect).then_some(what));
                 continue;
             }
@@ -108,7 +108,7 @@ impl Hosts {
                 .ok_or_else(|| format!("the domain {domain} is not a text"))
                 .and_then(|domain| text::host(domain).map_err(|error| error.to_string()))
                 .and_then(|host| {
-                    claims.take(HOST, &host, &source)?;
+                    claims.take(Kind::Host, &host, &source)?;
                     Ok(host)
                 });
             match host {

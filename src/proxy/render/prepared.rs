@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::caddy::{Own, own};
-use super::claims::{Claims, HOST};
 use super::pages;
 use super::template::{RenderError, Templates};
+use crate::model::claims::{Claims, Kind};
 use crate::model::{AppName, AppRecord, MaintenancePage, Placement, Role};
 use crate::proxy::caddyfile::{Scheme, urls};
 use crate::proxy::{ClusterView, Policy, text};
@@ -147,7 +147,7 @@ impl Prepared {
 
     /// The hosts that it asks for and has not: the policy does not leave them to it, or another app came first.
     fn left_out(&self, claims: &Claims) -> BTreeSet<Arc<str>> {
-        let lacks = |wanted: &&Wanted| !claims.has(HOST, &wanted.host, &self.source);
+        let lacks = |wanted: &&Wanted| !claims.has(Kind::Host, &wanted.host, &self.source);
         self.hosts.iter().filter(lacks).map(|wanted| wanted.host.clone()).collect()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::consul::kv::Entry;
-use crate::model::{AppName, AppRecord, HandOver, keys};
+use crate::model::{AppName, AppRecord, HandOver, Held, keys};
 
 /// An entry, read.
 #[derive(Debug, PartialEq)]
@@ -91,6 +91,7 @@ impl What {
 /// There are thousands of them, and neither the proxies nor the replicas ask for these fields.
 fn without_rest(mut record: AppRecord) -> AppRecord {
     record.other = serde_json::Map::new();
+    record.claims = Held::default();
     record.urls = String::new();
     record.previous_deploy_id = None;
     record

@@ -72,6 +72,18 @@ impl Containers for SimContainers {
         self.call(format!("volume_exists {name}"), effect).await
     }
 
+    async fn network_exists(&self, name: &str) -> Result<bool, DockerError> {
+        let (inner, network) = (self.inner.clone(), name.to_owned());
+        let effect = async move { inner.network_exists(&network).await };
+        self.call(format!("network_exists {name}"), effect).await
+    }
+
+    async fn image_volumes(&self, reference: &str) -> Result<Vec<String>, DockerError> {
+        let (inner, image) = (self.inner.clone(), reference.to_owned());
+        let effect = async move { inner.image_volumes(&image).await };
+        self.call(format!("image_volumes {reference}"), effect).await
+    }
+
     async fn local_volume(&self, name: &str) -> Result<Option<PathBuf>, DockerError> {
         let (inner, volume) = (self.inner.clone(), name.to_owned());
         let effect = async move { inner.local_volume(&volume).await };

@@ -5,10 +5,12 @@ use std::net::IpAddr;
 
 use bollard::models::{
     ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status, ContainerSummary,
-    Health as DockerHealth, HealthStatusEnum, MountPoint, RestartPolicy, RestartPolicyNameEnum,
+    Health as DockerHealth, HealthStatusEnum, MountPoint, PortMap, RestartPolicy,
+    RestartPolicyNameEnum,
 };
 
 use crate::host::docker::{Container, Health, State, VolumeUser};
+use crate::model::Port;
 
 const MAX_PROBE: usize = 1000;
 
@@ -39,6 +41,8 @@ pub(super) fn container(facts: ContainerInspectResponse) -> Container {
     let name = facts.name.unwrap_or_default();
     let docker_state = facts.state.unwrap_or_default();
     let (health, probe) = health(docker_state.health.as_ref());
+    let host_config = facts.host_config.unwrap_or_default();
+    let mounts = facts.mounts.unwrap_or_default();
     Container {
         id: facts.id.unwrap_or_default(),
         name: name.trim_start_matches('/').to_owned(),
@@ -58,21 +62,27 @@ pub(super) fn container(facts: ContainerInspectResponse) -> Container {
         config_hash: labels.remove("com.docker.compose.config-hash"),
         working_dir: labels.remove("com.docker.compose.project.working_dir"),
         error: docker_state.error.filter(|error| !error.is_empty()),
-        binds: facts.mounts.map(binds).unwrap_or_default(),
-        restart: restart(facts.host_config.and_then(|config| config.restart_policy)),
+        anonymous: anonymous(&mounts),
+        binds: binds(mounts),
+        ports: host_config.port_bindings.map(ports).unwrap_or_default(),
+        restart: restart(host_config.restart_policy),
     }
 }
 
+/// An image's id, addresses, names.
+pub type Ends = (String, BTreeSet<IpAddr>, BTreeSet<String>);
+
 /// The image's id, and what its networks know it by.
-pub(super) fn image_and_addresses(facts: ContainerInspectResponse) -> (String, BTreeSet<IpAddr>) {
+pub(super) fn ends(facts: ContainerInspectResponse) -> Ends {
     let networks = facts.network_settings.and_then(|settings| settings.networks);
-    let ends = networks.unwrap_or_default().into_values();
-    // Empty while the container does not run.
-    let addresses = ends
-        .flat_map(|end| [end.ip_address, end.global_ipv6_address])
-        .filter_map(|address| address?.parse().ok())
-        .collect();
-    (facts.image.unwrap_or_default(), addresses)
+    let (mut addresses, mut aliases) = (BTreeSet::new(), BTreeSet::new());
+    for end in networks.unwrap_or_default().into_values() {
+        // Empty while the container does not run.
+        let known = [end.ip_address, end.global_ipv6_address].into_iter().flatten();
+        addresses.extend(known.filter_map(|address| address.parse::<IpAddr>().ok()));
+        aliases.extend(end.aliases.into_iter().flatten());
+    }
+    (facts.image.unwrap_or_default(), addresses, aliases)
 }
 
 /// A health check's `Test` as argv: `CMD` stands before one, `CMD-SHELL` before a line for the image's shell.
@@ -86,6 +96,25 @@ fn check_command(test: Vec<String>, shell: Option<Vec<String>>) -> Vec<String> {
         }
         Some(_) | None => Vec::new(),
     }
+}
+
+/// Docker's names for them are ids; a named volume that looks like one is taken for what it looks like by Docker, too.
+fn anonymous(mounts: &[MountPoint]) -> Vec<String> {
+    let is_id = |name: &&String| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    mounts.iter().filter_map(|mount| mount.name.as_ref()).filter(is_id).cloned().collect()
+}
+
+/// `{"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}`; without a port Docker picks one.
+fn ports(bindings: PortMap) -> BTreeSet<Port> {
+    let mut found = BTreeSet::new();
+    for (inside, outside) in bindings {
+        let protocol = inside.rsplit_once('/').map_or("tcp", |(_, protocol)| protocol);
+        let numbers = outside.into_iter().flatten().filter_map(|binding| binding.host_port);
+        found.extend(
+            numbers.filter_map(|number| format!("{number}/{protocol}").parse::<Port>().ok()),
+        );
+    }
+    found
 }
 
 fn binds(mounts: Vec<MountPoint>) -> Vec<String> {
@@ -177,6 +206,28 @@ mod tests {
         );
         assert_eq!(it.started_at.as_deref(), Some("2025-01-01T00:00:00Z"));
         assert_eq!((it.health, it.probe), (Health::None, None));
+    }
+
+    #[test]
+    fn published_ports_and_volumes_without_a_name_are_told() {
+        let id = "0f".repeat(32);
+        let answer = json!({
+            "HostConfig": {"PortBindings": {
+                "80/tcp": [{"HostIp": "", "HostPort": "8080"}], "53/udp": [{"HostPort": "53"}],
+                "81/tcp": [{"HostPort": ""}], "82/tcp": null,
+            }},
+            "Mounts": [
+                {"Type": "volume", "Name": id, "Destination": "/data"}, {"Type": "volume", "Name": "p_data"},
+                {"Type": "bind", "Source": "/x"},
+            ],
+        });
+        let it = container(serde_json::from_value(answer).unwrap());
+        let ports: Vec<_> = it.ports.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            (ports, it.anonymous),
+            (vec!["53/udp".to_owned(), "8080/tcp".to_owned()], vec![id])
+        );
+        assert_eq!(it.binds, ["/x"]);
     }
 
     #[test]

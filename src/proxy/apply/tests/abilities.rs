@@ -9,6 +9,7 @@ fn current(haproxy: &str) -> CaddyAbilities {
     CaddyAbilities {
         haproxy: [haproxy.parse().unwrap()].into(),
         caddy: ["172.18.0.3".parse().unwrap()].into(),
+        apart: false,
     }
 }
 

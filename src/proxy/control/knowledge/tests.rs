@@ -4,7 +4,7 @@ use super::*;
 
 fn container(image: &str, address: &str) -> ContainerFacts {
     let addresses = address.parse().into_iter().collect();
-    ContainerFacts { image: image.to_owned(), addresses }
+    ContainerFacts { image: image.to_owned(), addresses, aliases: BTreeSet::new() }
 }
 
 /// Caddy, its check container, HAProxy.
@@ -16,7 +16,36 @@ fn current() -> CaddyAbilities {
     CaddyAbilities {
         haproxy: ["172.18.0.2".parse().unwrap()].into(),
         caddy: ["172.18.0.3".parse().unwrap()].into(),
+        apart: false,
     }
+}
+
+/// A stack that is older than the network of the two has names on the apps' network only.
+#[tokio::test]
+async fn the_two_meet_apart_when_both_are_there() {
+    let mut known = Knowledge::default();
+    let mut of = async |caddy: &[&str], haproxy: &[&str], image: &str| {
+        let mut found = node("new", "new");
+        found[0].aliases = caddy.iter().map(|alias| (*alias).to_owned()).collect();
+        found[2].aliases = haproxy.iter().map(|alias| (*alias).to_owned()).collect();
+        found[2].image = image.to_owned();
+        known.take(&found, taken).await.unwrap().apart
+    };
+    assert!(!of(&["caddy"], &["haproxy"], "haproxy").await);
+    assert!(!of(&["caddy", "tandem-caddy"], &["haproxy"], "haproxy").await);
+    assert!(of(&["caddy", "tandem-caddy"], &["tandem-haproxy"], "haproxy").await);
+    assert!(of(&["caddy", "tandem-caddy"], &[], "").await, "HAProxy is being made anew");
+    assert!(!of(&["caddy"], &["haproxy"], "haproxy").await);
+    let settings = |apart| crate::proxy::ProxySettings {
+        caddy_abilities: CaddyAbilities { apart, ..CaddyAbilities::default() },
+        ..Default::default()
+    };
+    assert_eq!(
+        (settings(false).caddy_name(), settings(false).haproxy_name()),
+        ("caddy", "haproxy")
+    );
+    let apart = settings(true);
+    assert_eq!((apart.caddy_name(), apart.haproxy_name()), ("tandem-caddy", "tandem-haproxy"));
 }
 
 async fn taken() -> Result<Value, CheckError> {

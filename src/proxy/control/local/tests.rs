@@ -40,7 +40,11 @@ impl CheckRunner for FakeRunner {
             _ => return Ok(None),
         };
         let addresses = known.1.parse().into_iter().collect();
-        Ok(Some(ContainerFacts { image: known.0.to_owned(), addresses }))
+        Ok(Some(ContainerFacts {
+            image: known.0.to_owned(),
+            addresses,
+            aliases: Default::default(),
+        }))
     }
 }
 

@@ -1,0 +1,115 @@
+//! What the nodes of the pair have to have, and what they have already: looked at before anything is stopped.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::StepContext;
+use crate::exec::error::StepError;
+use crate::exec::intake::NodeInfo;
+use crate::model::manifest::Manifest;
+use crate::model::{AppRecord, NodeName, Port, keys};
+use crate::plan::check::{Findings, new_binds};
+
+/// Looks for what `up` would stumble over when the former version does not run any more.
+pub(super) async fn look(
+    step: &StepContext<'_>,
+    manifest: &Manifest,
+    entry: &AppRecord,
+) -> Result<Findings, StepError> {
+    let mut findings = Findings::default();
+    findings.errors.extend(missing(step, manifest).await?);
+    findings.errors.extend(taken_here(step, manifest, entry).await?);
+    findings.errors.extend(taken_there(step, manifest, entry).await?);
+    Ok(findings)
+}
+
+/// Volumes and networks that are somebody else's, and not there.
+async fn missing(step: &StepContext<'_>, manifest: &Manifest) -> Result<Vec<String>, StepError> {
+    let (docker, me) = (&step.ctx.host.containers, &step.ctx.me);
+    let mut missing = Vec::new();
+    for volume in manifest.volumes.iter().filter(|volume| volume.external) {
+        let there = docker.volume_exists(&volume.name).await;
+        if !there.map_err(|e| StepError::from_error(&e))? {
+            missing.push(format!(
+                "the external volume {} is not on {me}: whoever it belongs to has to make it (docker volume create {}), and nothing brings it along when the app moves",
+                volume.name, volume.name
+            ));
+        }
+    }
+    let services = manifest.services.values().filter(|service| service.replicas > 0);
+    let networks: BTreeSet<&String> =
+        services.flat_map(|service| &service.place.external).collect();
+    for network in networks {
+        let there = docker.network_exists(network).await;
+        if !there.map_err(|e| StepError::from_error(&e))? {
+            missing.push(format!("the external network {network} is not on {me}"));
+        }
+    }
+    Ok(missing)
+}
+
+/// Ports at which something on this node listens that is neither the app nor, for what it has bound before, HAProxy.
+async fn taken_here(
+    step: &StepContext<'_>,
+    manifest: &Manifest,
+    entry: &AppRecord,
+) -> Result<Vec<String>, StepError> {
+    let published = published(manifest);
+    let bound = new_binds(entry, step.deployment.former.as_ref());
+    if published.is_empty() && bound.is_empty() {
+        return Ok(Vec::new());
+    }
+    let listening = step.ctx.host.resources.listening().await;
+    let mut listening = listening.map_err(|e| StepError::from_error(&e))?;
+    let running = step.ctx.host.containers.of_project(&step.project).await;
+    for container in running.map_err(|e| StepError::from_error(&e))? {
+        listening.retain(|port| !container.ports.contains(port));
+    }
+    let mut taken = refusals(&published, &listening, &step.ctx.me);
+    taken.extend(bound.into_iter().filter(|port| listening.contains(&Port::tcp(*port))).map(
+        |port| format!("HAPROXY: something on {} listens at port {port} already", step.ctx.me),
+    ));
+    Ok(taken)
+}
+
+/// Ports that the app has not published before, and at which something on the slave listens, as its agent told. What the
+/// app has had may still be its own there.
+async fn taken_there(
+    step: &StepContext<'_>,
+    manifest: &Manifest,
+    entry: &AppRecord,
+) -> Result<Vec<String>, StepError> {
+    let mut published = published(manifest);
+    if let Some(former) = &step.deployment.former {
+        let is_told = !former.claims.ports.is_empty() || !former.claims.volumes.is_empty();
+        published.retain(|port, _| is_told && !former.claims.ports.contains(port));
+    }
+    let Some(replica) = entry.slave.as_ref().filter(|_| !published.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let told = step.ctx.cluster.kv.get(&keys::node(replica)).await;
+    let told = told.map_err(|e| StepError::from_error(&e))?;
+    let info = told.and_then(|entry| serde_json::from_slice::<NodeInfo>(&entry.value).ok());
+    let listening = info.and_then(|info| info.room).map(|room| room.listening);
+    Ok(refusals(&published, &listening.unwrap_or_default(), replica))
+}
+
+/// The ports that the app publishes, each with a service that does.
+fn published(manifest: &Manifest) -> BTreeMap<Port, &str> {
+    let services = manifest.services.iter().filter(|(_, service)| service.replicas > 0);
+    services
+        .flat_map(|(name, service)| service.ports.iter().map(|port| (*port, name.as_str())))
+        .collect()
+}
+
+fn refusals(
+    published: &BTreeMap<Port, &str>,
+    listening: &BTreeSet<Port>,
+    node: &NodeName,
+) -> Vec<String> {
+    let taken = published.iter().filter(|(port, _)| listening.contains(port));
+    taken
+        .map(|(port, service)| {
+            format!("service {service}: the port {port} is taken: something on {node} listens there already")
+        })
+        .collect()
+}
