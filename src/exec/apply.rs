@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::context::Context;
 use super::error::StepError;
+use super::journal::Phase;
 use super::standing;
 use super::steps::{
     StepContext, check, checkouts, compare, images, keys, migrate, mounts, probe, project, recall,
@@ -40,6 +41,8 @@ pub(super) async fn apply(
     index: usize,
 ) -> Result<Done, StepError> {
     let step = StepContext::new(ctx, deployment, index)?;
+    let phase = if deployment.committed { Phase::Committed } else { Phase::Forward };
+    standing::require_not_past(&step, phase).await?;
     if let Some(why) = standing::void(&step).await? {
         return Ok(Done::void(&step, &why));
     }

@@ -1,5 +1,7 @@
 //! What this node remembers on disk: the events that it has handled and the highest epoch seen per app.
 
+mod past;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -7,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use tokio::sync::Mutex;
+
+pub(super) use past::{Past, Phase};
 
 use crate::host::files::{self, FileError};
 use crate::model::{AppName, DeployId};
@@ -38,6 +42,16 @@ pub enum JournalError {
         #[source]
         source: serde_json::Error,
     },
+    /// KV tells of a deployment as it was before this node has seen it committed or given up.
+    #[error(
+        "this node has seen the deployment of epoch {epoch} of {app} go further than KV says: Consul was restored to an older state; nothing is done for it here"
+    )]
+    WentBack {
+        /// The app.
+        app: AppName,
+        /// The deployment's epoch.
+        epoch: u64,
+    },
     /// A deployment from before one that this node has already seen.
     #[error("epoch {offered} of {app} is older than {seen}, which this node has seen")]
     Stale {
@@ -64,6 +78,7 @@ pub struct Journal {
     dir: PathBuf,
     is_new: bool,
     epochs: Mutex<BTreeMap<String, u64>>,
+    past: Past,
 }
 
 impl Journal {
@@ -75,7 +90,8 @@ impl Journal {
             let is_new = !fs::exists(&handled).map_err(at(&handled))?;
             fs::create_dir_all(&dir).map_err(at(&dir))?;
             let epochs = read_epochs(&dir)?;
-            Ok(Self { dir, is_new, epochs: Mutex::new(epochs) })
+            let past = Past::open(&dir)?;
+            Ok(Self { dir, is_new, epochs: Mutex::new(epochs), past })
         })
         .await
     }
@@ -103,6 +119,11 @@ impl Journal {
     pub async fn claim(&self, id: &DeployId) -> Result<bool, JournalError> {
         let (folder, id) = (self.folder(), id.clone());
         files::off_thread(move || claim(&folder, &id)).await
+    }
+
+    /// How far this node has seen deployments.
+    pub(super) fn past(&self) -> &Past {
+        &self.past
     }
 
     /// The highest epoch seen for an app; 0 for none.

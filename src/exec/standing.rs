@@ -1,10 +1,14 @@
 //! Whether a step may still act. What a deployment planned counts until something newer has happened to the app: a node that
 //! comes back, or a step that is tried again for hours, looks at the app's present entry first.
 
+use tracing::warn;
+
 use super::error::StepError;
+use super::journal::{JournalError, Phase};
 use super::queue::Queue;
 use super::steps::StepContext;
 use super::store;
+use crate::error::chain;
 use crate::model::deployment::Step;
 use crate::model::{AppRecord, NodeName, Placement, Role, keys};
 
@@ -36,6 +40,23 @@ pub(super) async fn void(step: &StepContext<'_>) -> Result<Option<String>, StepE
 /// Why the step's undo is void, if it is.
 pub(super) async fn void_undo(step: &StepContext<'_>) -> Result<Option<String>, StepError> {
     holds(step, undoing(&step.record.step)).await
+}
+
+/// The deployment is as far as this node knows it to be. Where that it has come further can't be noted, it goes on: only
+/// a Consul that is restored to an older state makes use of it.
+pub(super) async fn require_not_past(
+    step: &StepContext<'_>,
+    phase: Phase,
+) -> Result<(), StepError> {
+    let epoch = step.deployment.epoch;
+    match step.ctx.journal.past().reach(&step.app, epoch, phase).await {
+        Ok(()) => Ok(()),
+        Err(error @ JournalError::WentBack { .. }) => Err(StepError::from_error(&error)),
+        Err(error) => {
+            warn!(app = %step.app, error = %chain(&error), "how far a deployment is can't be noted");
+            Ok(())
+        }
+    }
 }
 
 /// The app is as this deployment knows it, which is the one that runs: what it replaces is what it was planned for.

@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::error::StepError;
+use super::journal::Phase;
 use super::standing;
 use super::steps::{StepContext, checkouts, images, keys, migrate, project, transfer, volumes};
 use crate::model::deployment::{Deployment, Step};
@@ -13,6 +14,7 @@ pub(super) async fn undo(
     index: usize,
 ) -> Result<Vec<String>, StepError> {
     let step = StepContext::new(ctx, deployment, index)?;
+    standing::require_not_past(&step, Phase::Turned).await?;
     if let Some(why) = standing::void_undo(&step).await? {
         return Ok(vec![format!("undoing {} on {}: {why}", step.record.step, step.ctx.me)]);
     }

@@ -300,3 +300,39 @@ async fn a_volume_that_is_not_the_one_that_was_sent_is_not_removed() {
     let warnings = lab.record(&id(2)).await.warnings;
     assert!(warnings.iter().any(|w| w.contains("may have been written to after")), "{warnings:?}");
 }
+
+/// Consul is restored from a backup that was taken while a move was at *restore*; the app has served since from its new
+/// master.
+#[tokio::test(start_paused = true)]
+async fn a_deployment_that_was_committed_here_is_not_done_again() {
+    let lab = deployed().await;
+    let former = lab.entry().await.unwrap();
+    assert_eq!(lab.run(&id(2), &to(2, Some(1))).await, State::Completed);
+    let mut record = lab.record(&id(2)).await;
+    (record.state, record.committed, record.finished_at) = (State::Running, false, None);
+    let restore = record.steps.iter().position(|step| step.step == Step::Restore).unwrap();
+    for step in &mut record.steps[restore..] {
+        (step.status, step.started_at) = (Status::Pending, None);
+    }
+    let mut queue = lab.queue().await;
+    queue.running = Some(id(2));
+    let set = |key: String, value: Vec<u8>| TxnOp::Set { key, value };
+    let back = vec![
+        set(keys::deployment(&lab.app, &id(2)), serde_json::to_vec(&record).unwrap()),
+        set(keys::queue(&lab.app), serde_json::to_vec(&queue).unwrap()),
+        set(keys::app(&lab.app), serde_json::to_vec(&former).unwrap()),
+    ];
+    lab.consul.transact(back).await.unwrap();
+    {
+        let mut state = lab.node(2).fakes.machine.state();
+        state.volumes.get_mut(&lab.data()).unwrap().push_str("served since;");
+    }
+    for node in &lab.nodes {
+        node.restart().await;
+    }
+    let before = lab.node(2).world(&lab);
+    let state = lab.work(&id(2)).await;
+    assert_eq!(lab.node(2).world(&lab), before, "{state}");
+    let reason = lab.record(&id(2)).await.reason.unwrap();
+    assert!(reason.contains("Consul was restored to an older state"), "{reason}");
+}
