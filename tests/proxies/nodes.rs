@@ -198,7 +198,11 @@ impl CheckRunner for Runner {
             // The other two are named by their addresses here.
             _ => container.parse().into_iter().collect(),
         };
-        Ok(Some(ContainerFacts { image: "the same".to_owned(), addresses }))
+        Ok(Some(ContainerFacts {
+            image: "the same".to_owned(),
+            addresses,
+            aliases: Default::default(),
+        }))
     }
 }
 
