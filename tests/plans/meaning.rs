@@ -34,10 +34,7 @@ impl<'a> Act<'a> {
             Step::Probe { to } => self.world.node(to).probe = true,
             Step::ReceiveProbe => self.prove()?,
             Step::ConfirmLoss => need(self.node().volume.is_none(), || "it is there".to_owned())?,
-            Step::Recall => {
-                let any = self.node().snapshots.values().any(|copy| copy.verified);
-                need(any, || "no copy to begin from".to_owned())?;
-            }
+            Step::Recall => self.recall()?,
             Step::Measure => need(self.node().volume.is_some(), || "no volume".to_owned())?,
             Step::Room => need(self.has_done(&Step::Measure), || "not measured".to_owned())?,
             Step::KeepImages => self.node().kept = self.node().image,
@@ -88,6 +85,11 @@ impl<'a> Act<'a> {
             Step::ReleaseImages => self.node().kept = None,
         }
         Ok(Notes::new())
+    }
+
+    fn recall(&mut self) -> Result<(), Wrong> {
+        let any = self.node().snapshots.values().any(|copy| copy.verified);
+        need(any, || "no copy to begin from".to_owned())
     }
 
     /// Undoes the step, whether it did all, some or nothing of it.
