@@ -35,13 +35,13 @@ pub(super) async fn look(ctx: &Context, known: &[Known]) -> Result<Vec<String>, 
             continue;
         }
         let _busy = ctx.busy.with(&app.app).await;
-        if still(ctx, app).await.is_none() {
-            continue;
-        }
+        // What the proxies' entries leave out is needed here.
+        let Some(record) = still(ctx, app).await else { continue };
+        let app = Known { app: app.app.clone(), record };
         let containers = ctx.host.containers.of_project(&project).await?;
         let alive: Vec<_> = containers.into_iter().filter(|c| c.state.is_alive()).collect();
         if !alive.is_empty() {
-            told.push(judge(ctx, app, &alive).await?);
+            told.push(judge(ctx, &app, &alive).await?);
         }
     }
     Ok(told)
