@@ -177,7 +177,7 @@ fn from_replica(master: usize, slave: Option<usize>) -> Request {
         Request::Deploy { app, master, replica, update, .. } => {
             Request::Deploy { app, master, replica, update, from_replica: true }
         }
-        other => other,
+        other @ (Request::Destroy { .. } | Request::Migrate { .. }) => other,
     }
 }
 

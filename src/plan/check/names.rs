@@ -180,7 +180,9 @@ fn is_of(kind: Kind, name: &str, app: &AppName) -> bool {
     let project = app.project();
     let is_prefixed = match kind {
         Kind::Volume => name.starts_with(project.as_str()),
-        _ => is_prefixed(name, project.as_str()),
+        Kind::Host | Kind::Port | Kind::Published | Kind::Frontend | Kind::Backend | Kind::Name => {
+            is_prefixed(name, project.as_str())
+        }
     };
     let rest = name.get(project.as_str().len()..).filter(|_| is_prefixed);
     rest.is_some_and(|rest| rest.starts_with(['_', '-']))

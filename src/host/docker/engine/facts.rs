@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use bollard::models::{
     ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status, ContainerSummary,
-    Health as DockerHealth, HealthStatusEnum, MountPoint, PortMap, RestartPolicy,
+    Health as DockerHealth, HealthStatusEnum, MountPoint, PortBinding, PortMap, RestartPolicy,
     RestartPolicyNameEnum,
 };
 
@@ -106,15 +106,12 @@ fn anonymous(mounts: &[MountPoint]) -> Vec<String> {
 
 /// `{"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}`; without a port Docker picks one.
 fn ports(bindings: PortMap) -> BTreeSet<Port> {
-    let mut found = BTreeSet::new();
-    for (inside, outside) in bindings {
-        let protocol = inside.rsplit_once('/').map_or("tcp", |(_, protocol)| protocol);
+    let of = |(inside, outside): (String, Option<Vec<PortBinding>>)| {
+        let protocol = inside.rsplit_once('/').map_or("tcp", |(_, protocol)| protocol).to_owned();
         let numbers = outside.into_iter().flatten().filter_map(|binding| binding.host_port);
-        found.extend(
-            numbers.filter_map(|number| format!("{number}/{protocol}").parse::<Port>().ok()),
-        );
-    }
-    found
+        numbers.filter_map(move |number| format!("{number}/{protocol}").parse::<Port>().ok())
+    };
+    bindings.into_iter().flat_map(of).collect()
 }
 
 fn binds(mounts: Vec<MountPoint>) -> Vec<String> {
