@@ -94,14 +94,15 @@ fn policy(path: &Path) -> Result<Policy, CommandFailure> {
     parsed.map_err(|error| CommandFailure::new(ErrorKind::Usage, format!("{shown} {error}")))
 }
 
-/// The file itself, so that messages can name it.
+/// The file itself, so that messages can name it. What it links to has another name, which nobody looks for.
 fn compose_file(path: &Path) -> Result<PathBuf, CommandFailure> {
     let missing = |text: String| Err(CommandFailure::new(ErrorKind::NotFound, text));
-    let Ok(path) = path.canonicalize() else {
+    let Ok(real) = path.canonicalize() else {
         return missing(format!("{}: there is no such file or folder", path.display()));
     };
-    if path.is_dir() {
-        return match NAMES.iter().map(|name| path.join(name)).find(|file| file.is_file()) {
+    if real.is_dir() {
+        let file = named_files(&real).into_iter().map(|name| real.join(name));
+        return match file.into_iter().find(|file| file.is_file()) {
             Some(file) => Ok(file),
             None => {
                 missing(format!("{} has no compose file ({})", path.display(), NAMES.join(", ")))
@@ -109,12 +110,24 @@ fn compose_file(path: &Path) -> Result<PathBuf, CommandFailure> {
         };
     }
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    match NAMES.contains(&name) {
-        true => Ok(path),
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    match named_files(&dir).iter().any(|known| known == name) {
+        true => Ok(dir.join(name)),
         false => Err(CommandFailure::new(
             ErrorKind::Usage,
             format!("a deployment does not look at {name:?}, only at {}", NAMES.join(", ")),
         )),
+    }
+}
+
+/// The names of the files that Compose reads in a folder: those that its `.env` names, else the usual ones.
+fn named_files(dir: &Path) -> Vec<String> {
+    let env = std::fs::read_to_string(dir.join(".env")).unwrap_or_default();
+    let named = env.lines().rev().find_map(|line| line.trim().strip_prefix("COMPOSE_FILE="));
+    match named.map(|named| named.trim().trim_matches(['"', '\''])) {
+        Some(named) if !named.is_empty() => named.split(':').map(str::to_owned).collect(),
+        Some(_) | None => NAMES.map(str::to_owned).into(),
     }
 }
 

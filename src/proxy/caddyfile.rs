@@ -7,6 +7,7 @@
 
 mod address;
 mod dialect;
+mod duration;
 #[cfg(test)]
 mod fuzz;
 #[cfg(any(test, feature = "testing"))]
@@ -69,6 +70,14 @@ impl CaddyfileError {
             }
             (_, error) => error,
         }
+    }
+
+    /// The same, of a text of which nothing says for which Caddy it is.
+    fn guessed(mut self) -> Self {
+        if let Self::Directive { what, .. } = &mut self {
+            what.push_str(" (read as Caddy 1; begin with `# caddy 2` if it is for that)");
+        }
+        self
     }
 
     fn syntax(line: u32, what: impl Into<String>) -> Self {

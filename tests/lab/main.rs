@@ -27,4 +27,5 @@ mod proxies;
 mod replication;
 mod routing;
 mod support;
+mod texts;
 mod waits;

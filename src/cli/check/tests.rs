@@ -218,3 +218,48 @@ async fn a_file_that_no_deployment_reads_is_told() {
     std::fs::write(&other, "services: {}").unwrap();
     assert_eq!(compose_file(&other).unwrap_err().kind, ErrorKind::Usage);
 }
+
+/// The constructs of public compose files, each with what is said of it.
+#[tokio::test]
+async fn the_corpus_is_found_to_be_what_the_golden_files_say() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/corpus");
+    let mut files: Vec<_> =
+        std::fs::read_dir(&corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|end| end == "yml"));
+    assert!(files.len() >= 25, "{files:?}");
+    let mut wrong = Vec::new();
+    for file in files {
+        let (told, ended) = check(&std::fs::read_to_string(&file).unwrap(), &[]).await;
+        // The folder is another one each time.
+        let last = if ended.is_ok() { "accepted\n" } else { "refused\n" };
+        let lines = told.lines().filter(|line| !line.ends_with("a deployment would take it"));
+        let said =
+            lines.map(|line| format!("{line}\n")).chain([last.to_owned()]).collect::<String>();
+        let golden = file.with_extension("out");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&golden, &said).unwrap();
+        }
+        if std::fs::read_to_string(&golden).ok() != Some(said.clone()) {
+            wrong.push(format!("{}:\n{said}", golden.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "UPDATE_GOLDEN=1 writes them anew:\n{}", wrong.join("\n"));
+}
+
+/// A link by one of the names that Compose looks for, and files that only `.env` names.
+#[test]
+fn the_compose_file_is_the_one_that_a_deployment_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::write(at("base.yml"), "services: {}").unwrap();
+    assert_eq!(compose_file(&at("base.yml")).unwrap_err().kind, ErrorKind::Usage);
+    std::fs::write(at(".env"), "A=b\nCOMPOSE_FILE=base.yml:more.yml\n").unwrap();
+    let real = dir.path().canonicalize().unwrap();
+    assert_eq!(compose_file(&at("base.yml")).unwrap(), real.join("base.yml"));
+    assert_eq!(compose_file(dir.path()).unwrap(), real.join("base.yml"));
+    assert_eq!(compose_file(&at("other.yml")).unwrap_err().kind, ErrorKind::NotFound);
+    std::fs::remove_file(at(".env")).unwrap();
+    std::os::unix::fs::symlink("base.yml", at("docker-compose.yml")).unwrap();
+    assert_eq!(compose_file(&at("docker-compose.yml")).unwrap(), real.join("docker-compose.yml"));
+    assert_eq!(compose_file(dir.path()).unwrap(), real.join("docker-compose.yml"));
+}

@@ -28,7 +28,7 @@ const MATCHERS: &[&str] = &[
 /// Handlers and their fields.
 const HANDLERS: &[(&str, &[&str])] = &[
     ("subroute", &["routes"]),
-    ("static_response", &["status_code", "headers", "body", "close"]),
+    ("static_response", &["status_code", "headers", "body", "close", "abort"]),
     ("headers", &["request", "response"]),
     (
         "rewrite",

@@ -46,6 +46,11 @@ pub(super) fn read(text: &str) -> Result<(Dialect, Vec<Block>), CaddyfileError> 
     second.map(|blocks| (Dialect::V2, blocks))
 }
 
+/// Whether neither a mark nor a word says that a text is Caddy 1's.
+pub(super) fn is_guess(text: &str, blocks: &[Block]) -> bool {
+    marked(text).is_none() && only(blocks, v1::is_own).is_none()
+}
+
 /// Reads a text of Caddy 1 with single quotes as quotes, where that makes a difference: the older system took them so.
 /// Only for what makes no sense as Caddy reads it.
 pub(super) fn read_single_quoted(text: &str) -> Option<Vec<Block>> {
@@ -81,12 +86,28 @@ mod tests {
 
     #[test]
     fn the_words_tell() {
-        let dialect = |text| read(text).map(|(dialect, _)| dialect);
+        let dialect = |text: &str| read(text).map(|(dialect, _)| dialect);
         assert_eq!(dialect("h.test {\n proxy / http://c:80\n}"), Ok(Dialect::V1));
         assert_eq!(dialect("h.test {\n reverse_proxy c:80\n}"), Ok(Dialect::V2));
         assert_eq!(dialect("http://h.test {\n redir http://i.test\n}"), Ok(Dialect::V1));
         assert_eq!(dialect("# caddy 2\nhttp://h.test {\n redir http://i.test\n}"), Ok(Dialect::V2));
         assert_eq!(dialect("h.test {\n tls self_signed\n}"), Ok(Dialect::V1));
+        for words in [
+            "redir https://i.test{uri} permanent",
+            "redir /a /b temporary",
+            "header {\n  X-A b\n }",
+            "header X-A b",
+            "header @m X-A b",
+            "abort",
+            "log_skip /x",
+        ] {
+            assert_eq!(dialect(&format!("h.test {{\n {words}\n}}")), Ok(Dialect::V2), "{words}");
+        }
+        for words in
+            ["header / X-A b", "header /a {\n  X-A b\n }", "redir / /b 301", "redir http://i.test"]
+        {
+            assert_eq!(dialect(&format!("h.test {{\n {words}\n}}")), Ok(Dialect::V1), "{words}");
+        }
         assert!(dialect("h.test {\n gzip\n reverse_proxy c:80\n}").is_err());
         let open = dialect("h.test {\n reverse_proxy c:80\n respond `x\n}").unwrap_err();
         assert_eq!(open.to_string(), "line 3: a quote is not closed");

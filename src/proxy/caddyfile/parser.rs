@@ -106,7 +106,13 @@ impl<'a> Parser<'a> {
             self.at += 1;
             let text = token.text.strip_suffix(',').unwrap_or(&token.text);
             if text.contains([',', '{', '}', '(', ')', '&']) || text == "import" {
-                let what = format!("{:?} is not an address", token.text);
+                let hint = match text.starts_with('(') || text == "import" {
+                    true => {
+                        ": snippets are not for apps, write their lines where they are imported"
+                    }
+                    false => "",
+                };
+                let what = format!("{:?} is not an address{hint}", token.text);
                 return Err(CaddyfileError::syntax(line, what));
             }
             more = token.text.ends_with(',');

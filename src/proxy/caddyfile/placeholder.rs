@@ -46,6 +46,9 @@ const V2: &[&str] = &[
     "tls_cipher",
     "tls_version",
     "uri",
+    "upstream_hostport",
+    "err.status_code",
+    "err.status_text",
     "http.auth.user.id",
     "http.error.status_code",
     "http.error.status_text",
@@ -137,7 +140,18 @@ fn is_field(text: &str) -> bool {
     !text.is_empty() && text.len() <= 64 && text.chars().all(plain)
 }
 
-/// Replaces what stands in braces; `is_lenient` lets braces pass that can't begin a placeholder, as in JSON.
+/// How often a part of a regular expression is repeated, at the beginning of a text: `{8}`, `{2,}`, `{1,3}`. No placeholder
+/// has a digit first.
+pub(super) fn repetition(text: &str) -> Option<&str> {
+    let end = text.find('}')?;
+    let inside = text[..end].strip_prefix('{')?;
+    let (least, most) = inside.split_once(',').unwrap_or((inside, ""));
+    let is_number = |text: &str| text.len() <= 4 && text.chars().all(|c| c.is_ascii_digit());
+    (!least.is_empty() && is_number(least) && is_number(most)).then(|| &text[..=end])
+}
+
+/// Replaces what stands in braces; `is_lenient` lets braces pass that can't begin a placeholder, as in JSON and in regular
+/// expressions.
 fn each(
     text: &str,
     is_lenient: bool,
@@ -151,6 +165,11 @@ fn each(
         if is_lenient && after[1..].starts_with(['"', ' ', ':', ';']) {
             out.push('{');
             rest = &after[1..];
+            continue;
+        }
+        if let Some(repetition) = repetition(after).filter(|_| is_lenient) {
+            out.push_str(repetition);
+            rest = &after[repetition.len()..];
             continue;
         }
         let name = after[1..].split('}').next().unwrap_or_default();
@@ -182,6 +201,14 @@ mod tests {
             assert!(from_v1(lost, of).unwrap_err().contains("can't be written"), "{lost}");
         }
         assert_eq!(check_v2("a{header.X}b").unwrap(), "a{header.X}b");
+        for pattern in ["^/d/([0-9a-f]{8})$", "a{2,}b{1,3}c{0}", "{host}{4}"] {
+            assert_eq!(check_v2(pattern).unwrap(), pattern);
+        }
+        for bad in
+            ["{8", "{8,x}", "{,8}", "{8}{env.X}", "{1,2,3}", "{12345}", "{8}}{env.X}", "{-1}"]
+        {
+            assert!(check_v2(bad).is_err(), "{bad:?}");
+        }
         for bad in [
             "{env.TOKEN}",
             "{system.hostname}",

@@ -196,7 +196,11 @@ pub fn translate(text: &str, permits: Permits<'_>) -> Result<Translation, Caddyf
 
 fn translate_part(text: &str, permits: Permits<'_>) -> Result<Translation, CaddyfileError> {
     let reading = read(text)?;
-    let mut translation = sites(reading.dialect, &reading.blocks, permits)?;
+    let translated = sites(reading.dialect, &reading.blocks, permits);
+    let mut translation = translated.map_err(|error| match reading.is_guess {
+        true => error.guessed(),
+        false => error,
+    })?;
     if reading.is_single_quoted {
         translation.notes.push("single quotes are read as quotes; write double ones".to_owned());
     }
@@ -208,6 +212,8 @@ pub(super) struct Reading {
     pub(super) dialect: Dialect,
     pub(super) blocks: Vec<Block>,
     is_single_quoted: bool,
+    /// Whether nothing in it says for which Caddy it is written.
+    is_guess: bool,
 }
 
 /// Reads a text as Caddy does, or with single quotes as quotes where only that makes sense. Which of the two does not
@@ -226,9 +232,13 @@ pub(super) fn read(text: &str) -> Result<Reading, CaddyfileError> {
         && let Some(blocks) = dialect::read_single_quoted(text)
         && makes_sense(Dialect::V1, &blocks)
     {
-        return Ok(Reading { dialect: Dialect::V1, blocks, is_single_quoted: true });
+        let (is_single_quoted, is_guess) = (true, false);
+        return Ok(Reading { dialect: Dialect::V1, blocks, is_single_quoted, is_guess });
     }
-    first.map(|(dialect, blocks)| Reading { dialect, blocks, is_single_quoted: false })
+    first.map(|(dialect, blocks)| {
+        let is_guess = dialect == Dialect::V1 && dialect::is_guess(text, &blocks);
+        Reading { dialect, blocks, is_single_quoted: false, is_guess }
+    })
 }
 
 fn sites(

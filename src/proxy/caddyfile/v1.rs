@@ -11,10 +11,11 @@ mod upstream;
 
 use super::CaddyfileError;
 use super::parser::Directive;
+use super::placeholder::repetition;
 use super::site::{Scope, TlsChoice};
 use super::write::Line;
 
-pub(super) use upstream::{forwarded, own_upstream};
+pub(super) use upstream::{forwarded, own_upstream, says_real_ip};
 
 type Translate = fn(&Directive, &mut Scope<'_>, u8) -> Result<(), CaddyfileError>;
 type Gather = fn(&[&Directive], &mut Scope<'_>, u8) -> Result<(), CaddyfileError>;
@@ -189,11 +190,21 @@ fn small(directive: &Directive, text: &str, max: u32) -> Result<u32, CaddyfileEr
     number.ok_or_else(|| directive.error(format!("{text:?} is not a number up to {max}")))
 }
 
-/// A regular expression of the app's. Braces would be placeholders.
+/// A regular expression of the app's. Braces would be placeholders, unless they say how often something is repeated.
 fn expression<'a>(directive: &Directive, text: &'a str) -> Result<&'a str, CaddyfileError> {
-    match text.contains(['{', '}']) || text.len() > 200 {
+    match has_braces(text) || text.len() > 200 {
         true => Err(directive.error("the expression has braces or is too long")),
         false => Ok(text),
+    }
+}
+
+fn has_braces(expression: &str) -> bool {
+    match expression.split_once(['{', '}']) {
+        None => false,
+        Some((before, _)) => match repetition(&expression[before.len()..]) {
+            Some(repetition) => has_braces(&expression[before.len() + repetition.len()..]),
+            None => true,
+        },
     }
 }
 

@@ -4,6 +4,9 @@ mod matcher;
 mod proxy;
 mod value;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as BASE64;
+
 use super::CaddyfileError;
 use super::parser::Directive;
 use super::placeholder::check_v2;
@@ -47,7 +50,10 @@ const RULES: &[(&str, Rule)] = &[
     ("route", Nested),
     ("handle_errors", Nested),
     ("tls", Through(tls)),
+    ("abort", Words(&[])),
     ("log", Ignored("there is one access log for all sites")),
+    ("log_skip", Ignored("there is one access log for all sites")),
+    ("skip_log", Ignored("there is one access log for all sites")),
     ("file_server", Refused(FILES)),
     ("root", Refused(FILES)),
     ("try_files", Refused(FILES)),
@@ -63,6 +69,9 @@ const RULES: &[(&str, Rule)] = &[
     ("invoke", Refused(GLOBAL)),
     ("tracing", Refused(GLOBAL)),
 ];
+
+/// What Caddy 1 has numbers for.
+const REDIRECTS: &[&str] = &["permanent", "temporary", "html"];
 
 /// Directives that Caddy 1 lacks.
 const OWN: &[&str] = &[
@@ -87,12 +96,19 @@ const OWN: &[&str] = &[
     "vars",
     "map",
     "method",
+    "abort",
+    "log_skip",
+    "skip_log",
 ];
 
 pub(super) fn is_own(name: &str, args: &[String]) -> bool {
+    let first = args.first().map(String::as_str);
     OWN.contains(&name)
         || name.starts_with('@')
-        || (name == "tls" && args.first().is_some_and(|arg| arg == "internal"))
+        || (name == "tls" && first == Some("internal"))
+        || (name == "redir" && args.iter().skip(1).any(|arg| REDIRECTS.contains(&arg.as_str())))
+        // In Caddy 1 there is a path first.
+        || (name == "header" && !first.is_some_and(|first| first.starts_with('/')))
 }
 
 pub(super) fn site(directives: &[Directive], scope: &mut Scope<'_>) -> Result<(), CaddyfileError> {
@@ -171,9 +187,14 @@ fn header(directive: &Directive, _: &mut Scope<'_>) -> Result<Vec<Line>, Caddyfi
 }
 
 fn basicauth(directive: &Directive, _: &mut Scope<'_>) -> Result<Vec<Line>, CaddyfileError> {
-    let accounts = directive.block().iter().map(|account| match account.args().as_slice() {
-        [hash] if has_bounded_cost(hash) => words(account),
-        _ => Err(account.error("is not a user and a bcrypt hash of a cost up to 14")),
+    let accounts = directive.block().iter().map(|account| {
+        let hash = match account.args().as_slice() {
+            [hash] => plain_hash(hash),
+            _ => None,
+        };
+        let wrong = || account.error("is not a user and a bcrypt hash of a cost up to 14");
+        let hash = hash.ok_or_else(wrong)?;
+        words(&Directive { args: vec![hash], ..account.clone() })
     });
     let accounts = accounts.collect::<Result<Vec<_>, _>>()?;
     let mut plain = directive.clone();
@@ -182,11 +203,21 @@ fn basicauth(directive: &Directive, _: &mut Scope<'_>) -> Result<Vec<Line>, Cadd
     Ok(vec![words(&plain)?.with(accounts)])
 }
 
+/// A bcrypt hash of bounded cost; earlier releases had it in base64.
+fn plain_hash(text: &str) -> Option<String> {
+    let hash = match text.starts_with('$') {
+        true => text.to_owned(),
+        false => String::from_utf8(BASE64.decode(text).ok()?).ok()?,
+    };
+    has_bounded_cost(&hash).then_some(hash)
+}
+
 fn has_bounded_cost(hash: &str) -> bool {
     let cost = ["$2a$", "$2b$", "$2y$"]
         .iter()
         .find_map(|prefix| hash.strip_prefix(prefix)?.get(..2)?.parse::<u8>().ok());
-    hash.len() == 60 && cost.is_some_and(|cost| cost <= 14)
+    let plain = |c: char| c.is_ascii_alphanumeric() || "$./".contains(c);
+    hash.len() == 60 && hash.chars().all(plain) && cost.is_some_and(|cost| cost <= 14)
 }
 
 fn tls(directive: &Directive, scope: &mut Scope<'_>) -> Result<Vec<Line>, CaddyfileError> {

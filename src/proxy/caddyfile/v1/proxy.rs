@@ -1,10 +1,11 @@
 //! `proxy` of Caddy 1: a table of its subdirectives.
 
 use super::header::is_header;
-use super::upstream::{Upstream, forwarded};
+use super::upstream::{Upstream, forwarded, says_real_ip};
 use super::{literally, prefix, small};
 use crate::proxy::caddyfile::CaddyfileError;
 use crate::proxy::caddyfile::address::Scheme;
+use crate::proxy::caddyfile::duration::{CAPPED, LONGEST, TEN_MINUTES, milliseconds};
 use crate::proxy::caddyfile::parser::Directive;
 use crate::proxy::caddyfile::site::Scope;
 use crate::proxy::caddyfile::write::Line;
@@ -42,6 +43,7 @@ struct Parts {
     is_insecure: bool,
     without: Option<String>,
     except: Vec<String>,
+    has_real_ip: bool,
 }
 
 /// `proxy FROM TO… { … }`
@@ -99,7 +101,7 @@ impl Parts {
         if let Some((_, rule)) = RULES.iter().find(|(name, _)| *name == option.name) {
             let (word, value) = match (rule, args.as_slice()) {
                 (Nothing, []) => return Ok(()),
-                (Seconds(word), [value]) => (word, seconds(option, value)?),
+                (Seconds(word), [value]) => (word, seconds(option, value, scope)?),
                 (Number(word), [value]) => (word, small(option, value, 65_535)?.to_string()),
                 _ => return Err(option.error("has the wrong number of arguments")),
             };
@@ -133,11 +135,11 @@ impl Parts {
                 self.transport.push(Line::new(words, option.line));
             }
             ("timeout", [value]) => {
-                let words = ["dial_timeout", &seconds(option, value)?];
+                let words = ["dial_timeout", &seconds(option, value, scope)?];
                 self.transport.push(Line::new(words, option.line));
             }
             ("fallback_delay", [value]) => {
-                let words = ["dial_fallback_delay", &seconds(option, value)?];
+                let words = ["dial_fallback_delay", &seconds(option, value, scope)?];
                 self.transport.push(Line::new(words, option.line));
             }
             ("without", [path]) => {
@@ -192,6 +194,7 @@ impl Parts {
         if is_up && is_default && automatic.contains(&bare.to_ascii_lowercase().as_str()) {
             return Ok(());
         }
+        self.has_real_ip |= is_up && says_real_ip(name, values.len());
         let word = if is_up { "header_up" } else { "header_down" };
         let words = [word.to_owned(), name.to_owned()].into_iter().chain(values);
         self.lines.push(Line::new(words, option.line));
@@ -212,7 +215,7 @@ impl Parts {
             let words = ["tls_insecure_skip_verify"];
             self.transport.push(Line::new(words, directive.line));
         }
-        self.lines.push(forwarded(scope, directive.line));
+        self.lines.extend(forwarded(scope, directive.line, self.has_real_ip));
         if !self.transport.is_empty() {
             let transport = Line::new(["transport", "http"], directive.line);
             self.lines.push(transport.with(self.transport));
@@ -257,20 +260,20 @@ impl Parts {
     }
 }
 
-/// A duration in Go's words, from a second (or nothing) to ten minutes; a bare number is refused by Caddy 2.
-fn seconds(directive: &Directive, text: &str) -> Result<String, CaddyfileError> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "" if number == "0" => 0,
-        _ => return Err(directive.error(format!("{text:?} is not a duration like 30s"))),
-    };
-    match number.parse::<u64>().ok().map(|number| number.saturating_mul(millis)) {
-        Some(0) => Ok("0".to_owned()),
-        Some(100..=600_000) => Ok(text.to_owned()),
-        _ => Err(directive.error(format!("{text:?} is not between 100ms and 10m"))),
+/// A duration in Go's words, from a tenth of a second (or nothing); a bare number is refused by Caddy 2.
+fn seconds(
+    directive: &Directive,
+    text: &str,
+    scope: &mut Scope<'_>,
+) -> Result<String, CaddyfileError> {
+    match milliseconds(text) {
+        Some(0.0) => Ok("0".to_owned()),
+        Some(time) if time > LONGEST => {
+            scope.ignore(directive, CAPPED);
+            Ok(TEN_MINUTES.to_owned())
+        }
+        Some(100.0..) => Ok(text.to_owned()),
+        Some(_) => Err(directive.error(format!("{text:?} is less than 100ms"))),
+        None => Err(directive.error(format!("{text:?} is not a duration like 30s"))),
     }
 }

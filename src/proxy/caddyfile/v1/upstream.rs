@@ -51,7 +51,10 @@ impl Upstream {
         let number = number.ok_or_else(|| format!("the upstream {text:?} has no single port"))?;
         let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         if !host.chars().all(plain) || !may_dial(host, number) {
-            return Err(format!("the upstream {host:?} is not a container of the app"));
+            return Err(format!(
+                "the upstream {host:?} is not a container of the app: write $CONTAINER, a container is not called as \
+                 its service"
+            ));
         }
         let path = path.trim_end_matches('/');
         let plain = |c: char| c.is_ascii_alphanumeric() || "/._~-".contains(c);
@@ -79,7 +82,13 @@ pub(in crate::proxy::caddyfile) fn own_upstream(
     text: &str,
     may_dial: MayDial<'_>,
 ) -> Result<(), String> {
-    let upstream = Upstream::parse(text, may_dial)?;
+    // HTTP/2 without TLS is only another way to speak to the same place.
+    let place = match text.strip_prefix("h2c://") {
+        Some(rest) if rest.contains("://") => text,
+        Some(rest) => rest,
+        None => text,
+    };
+    let upstream = Upstream::parse(place, may_dial)?;
     match upstream.path.is_empty() && !text.ends_with('/') {
         true => Ok(()),
         false => Err(format!("the upstream {text:?} has a path; use rewrite")),
@@ -90,11 +99,26 @@ pub(in crate::proxy::caddyfile) fn own_upstream(
 ///
 /// HTTP comes from HAProxy, which has replaced X-Forwarded-For and X-Real-IP by the truth at the edge. TLS comes
 /// unread: what the client wrote there is not believed.
-pub(in crate::proxy::caddyfile) fn forwarded(scope: &Scope<'_>, line: u32) -> Line {
+///
+/// None where the app says itself what X-Real-IP is to be: in Caddy 1 its word counted, too.
+pub(in crate::proxy::caddyfile) fn forwarded(
+    scope: &Scope<'_>,
+    line: u32,
+    has_real_ip: bool,
+) -> Option<Line> {
     match scope.url.scheme {
-        Scheme::Http => Line::new(["trusted_proxies", "private_ranges"], line),
-        Scheme::Https => Line::new(["header_up", "X-Real-IP", "{remote_host}"], line),
+        Scheme::Http => Some(Line::new(["trusted_proxies", "private_ranges"], line)),
+        Scheme::Https if has_real_ip => None,
+        Scheme::Https => Some(Line::new(["header_up", "X-Real-IP", "{remote_host}"], line)),
     }
+}
+
+/// Whether a line of headers for the app sets or removes X-Real-IP. What adds to it, or replaces a part of it, is about
+/// the true one.
+pub(in crate::proxy::caddyfile) fn says_real_ip(name: &str, values: usize) -> bool {
+    let name = name.trim_end_matches(':');
+    let (name, wanted) = name.strip_prefix('-').map_or((name, 1), |name| (name, 0));
+    name.eq_ignore_ascii_case("x-real-ip") && values == wanted
 }
 
 #[cfg(test)]
@@ -115,5 +139,8 @@ mod tests {
             assert!(own_upstream(bad, &is_own).is_err(), "{bad}");
         }
         assert!(own_upstream("app_web:80", &is_own).is_ok());
+        assert!(own_upstream("h2c://app_web:80", &is_own).is_ok());
+        assert!(own_upstream("h2c://other:80", &is_own).is_err());
+        assert!(own_upstream("h2c://https://app_web:80", &is_own).is_err());
     }
 }

@@ -1,12 +1,14 @@
 //! `reverse_proxy`: to the app's own containers, with options of a list and within bounds: a check of what Caddy makes of
 //! it begins to do what it says.
 
+use super::value::Fit;
 use super::value::Value::{self, Number, Time, TimeOr, Words};
 use super::words;
 use crate::proxy::caddyfile::CaddyfileError;
+use crate::proxy::caddyfile::duration::{CAPPED, TEN_MINUTES};
 use crate::proxy::caddyfile::parser::Directive;
 use crate::proxy::caddyfile::site::Scope;
-use crate::proxy::caddyfile::v1::{forwarded, own_upstream};
+use crate::proxy::caddyfile::v1::{forwarded, own_upstream, says_real_ip};
 use crate::proxy::caddyfile::write::Line;
 
 const OPTIONS: &[(&str, Value)] = &[
@@ -60,23 +62,24 @@ pub(super) fn reverse_proxy(
     let mut has_real_ip = false;
     for option in directive.block() {
         match option.name.as_str() {
-            "to" => check(option, &option.args, scope)?,
-            "transport" => {
-                inside.push(transport(option)?);
-                continue;
+            "to" => {
+                check(option, &option.args, scope)?;
+                inside.push(words(option)?);
             }
-            name if is_known(option, OPTIONS)? && option.block.is_none() => {
-                let field = option.args.first().map(|name| name.to_ascii_lowercase());
-                has_real_ip |= name == "header_up" && field.as_deref() == Some("x-real-ip");
+            "transport" => inside.push(transport(option, scope)?),
+            name => {
+                let line = known(option, OPTIONS, scope)?.filter(|_| option.block.is_none());
+                let line = line.ok_or_else(|| {
+                    option.error("is not an option of reverse_proxy that apps may use")
+                })?;
+                if let ("header_up", [field, values @ ..]) = (name, option.args.as_slice()) {
+                    has_real_ip |= says_real_ip(field, values.len());
+                }
+                inside.push(line);
             }
-            _ => return Err(option.error("is not an option of reverse_proxy that apps may use")),
         }
-        inside.push(words(option)?);
     }
-    let forwarded = forwarded(scope, directive.line);
-    if !(has_real_ip && forwarded.has_word("X-Real-IP")) {
-        inside.push(forwarded);
-    }
+    inside.extend(forwarded(scope, directive.line, has_real_ip));
     Ok(vec![words(directive)?.with(inside)])
 }
 
@@ -91,25 +94,35 @@ fn check(
     Ok(())
 }
 
-/// Whether an option is on a list; if so its value has to be what the list says.
-fn is_known(option: &Directive, known: &[(&str, Value)]) -> Result<bool, CaddyfileError> {
-    match known.iter().find(|(name, _)| *name == option.name) {
-        Some((_, value)) => {
-            value.check(&option.args()).map_err(|what| option.error(what)).map(|()| true)
+/// The line of an option that is on a list, and whose value is what the list says.
+fn known(
+    option: &Directive,
+    list: &[(&str, Value)],
+    scope: &mut Scope<'_>,
+) -> Result<Option<Line>, CaddyfileError> {
+    let Some((_, value)) = list.iter().find(|(name, _)| *name == option.name) else {
+        return Ok(None);
+    };
+    match value.check(&option.args()).map_err(|what| option.error(what))? {
+        Fit::Whole => words(option).map(Some),
+        Fit::Capped => {
+            scope.ignore(option, CAPPED);
+            Ok(Some(Line::new([option.name.as_str(), TEN_MINUTES], option.line)))
         }
-        None => Ok(false),
     }
 }
 
-fn transport(option: &Directive) -> Result<Line, CaddyfileError> {
+fn transport(option: &Directive, scope: &mut Scope<'_>) -> Result<Line, CaddyfileError> {
     if option.args != ["http"] {
         return Err(option.error("only the transport 'http' is for apps"));
     }
-    let inside = option.block().iter();
-    let inside = inside.map(|line| match is_known(line, TRANSPORT)? {
-        true => words(line),
-        false => Err(line.error("is not an option of the transport that apps may use")),
-    });
-    let inside = inside.collect::<Result<_, _>>()?;
+    let mut inside = Vec::new();
+    for line in option.block() {
+        let known = known(line, TRANSPORT, scope)?;
+        inside
+            .push(known.ok_or_else(|| {
+                line.error("is not an option of the transport that apps may use")
+            })?);
+    }
     Ok(words(option)?.with(inside))
 }
