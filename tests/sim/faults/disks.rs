@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tandem::consul::catalog::Catalog;
+use tandem::exec::Queue;
 use tandem::host::fake::MachineState;
 use tandem::model::deployment::Deployment;
+use tandem::model::keys;
 
 use crate::apps::{App, number};
 use crate::director::{Action, Director};
+use crate::kv;
 use crate::world::{Machine, World};
 
 /// The nodes on which an app has lost something that no deployment since has seen to, with how many events had been
@@ -35,10 +38,19 @@ impl Wounds {
     }
 }
 
+/// Whether a migration may be at work: what it has sent is no copy to rely on, it goes with the migration.
+fn may_migrate(world: &World) -> bool {
+    let is_busy = |app: &App| {
+        let queue: Option<Queue> = kv::read(&world.consul, &keys::queue(&app.name));
+        queue.is_some_and(|queue| queue.running.is_some())
+    };
+    world.apps.len() > 1 && world.apps.iter().any(is_busy)
+}
+
 /// A volume vanishes from a machine that runs. What is promised from now on is what the newest copy holds.
 pub(super) fn lose(world: &World, node: usize, app: usize, snapshots: bool) {
     let (machine, app) = (&world.machines[node], &world.apps[app]);
-    if !machine.state().powered {
+    if !machine.state().powered || may_migrate(world) {
         return;
     }
     let prefix = app.project.volume("");
@@ -71,7 +83,7 @@ pub(super) fn lose(world: &World, node: usize, app: usize, snapshots: bool) {
 
 /// A machine loses its power and its disks.
 pub(super) fn reinstall(director: &mut Director, node: usize, time: Duration) {
-    if !director.is_whole(node) {
+    if !director.is_whole(node) || may_migrate(&director.world) {
         return;
     }
     let world = director.world.clone();
