@@ -138,7 +138,7 @@ impl Containers for DockerEngine {
             .ask("list containers", DEADLINE, |docker| docker.list_containers(Some(options)))
             .await?;
         let mut containers = Vec::new();
-        for summary in listed.iter().filter(|summary| !facts::is_one_off(summary)) {
+        for summary in listed.iter().filter(|summary| facts::is_of_a_service(summary)) {
             if let Some(container) = self.inspect(summary.id.as_deref().unwrap_or_default()).await?
             {
                 containers.push(container);
@@ -155,7 +155,7 @@ impl Containers for DockerEngine {
         let listed = self
             .ask("list containers", DEADLINE, |docker| docker.list_containers(Some(options)))
             .await?;
-        let services = listed.into_iter().filter(|summary| !facts::is_one_off(summary));
+        let services = listed.into_iter().filter(|summary| facts::is_of_a_service(summary));
         Ok(services.filter_map(|summary| summary.labels?.remove(PROJECT)).collect())
     }
 

@@ -14,12 +14,13 @@ use crate::model::Port;
 
 const MAX_PROBE: usize = 1000;
 
-/// Whether a container comes from `docker compose run` and is no service's.
-pub(super) fn is_one_off(summary: &ContainerSummary) -> bool {
-    let labels = summary.labels.as_ref();
-    labels
-        .and_then(|labels| labels.get("com.docker.compose.oneoff"))
-        .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+/// Whether a container is one of a project's services: not from `docker compose run`, and made by Compose. An image that
+/// Compose built hands its labels of project and service on to whatever is run from it.
+pub(super) fn is_of_a_service(summary: &ContainerSummary) -> bool {
+    let label = |name: &str| summary.labels.as_ref().and_then(|labels| labels.get(name));
+    let is_one_off =
+        label("com.docker.compose.oneoff").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    !is_one_off && label("com.docker.compose.config-hash").is_some()
 }
 
 /// A container as the user of a volume that it mounts. Where the mount can't be told, it may write.
@@ -263,13 +264,20 @@ mod tests {
         assert!(command(&["NONE"], None).is_empty() && command(&[], None).is_empty());
     }
 
+    /// What `docker run` makes of an image that Compose built has the image's labels.
     #[test]
-    fn one_off_containers_are_known_by_their_label() {
-        let summary = |value: &str| {
-            let labels = json!({"Labels": {"com.docker.compose.oneoff": value}});
-            serde_json::from_value::<ContainerSummary>(labels).unwrap()
+    fn services_are_told_from_one_offs_and_from_what_runs_their_image() {
+        let summary = |labels: serde_json::Value| {
+            serde_json::from_value::<ContainerSummary>(json!({"Labels": labels})).unwrap()
         };
-        assert!(is_one_off(&summary("True")) && !is_one_off(&summary("False")));
-        assert!(!is_one_off(&ContainerSummary::default()));
+        let made = |one_off: &str| {
+            let hash = ("com.docker.compose.config-hash", "com.docker.compose.oneoff");
+            summary(json!({hash.0: "1", hash.1: one_off}))
+        };
+        assert!(is_of_a_service(&made("False")) && !is_of_a_service(&made("True")));
+        let of_its_image =
+            json!({"com.docker.compose.project": "p", "com.docker.compose.service": "web"});
+        assert!(!is_of_a_service(&summary(of_its_image)));
+        assert!(!is_of_a_service(&ContainerSummary::default()));
     }
 }
