@@ -21,8 +21,9 @@ pub(super) async fn undo(
     match &step.record.step {
         Step::Checkout => checkouts::discard(&step).await?,
         Step::KeepImages => {
-            images::restore(&step).await?;
+            let gone = images::restore(&step).await?;
             images::release(&step).await?;
+            return Ok(gone);
         }
         Step::Build => images::discard(&step).await?,
         Step::BeginMaintenance => {

@@ -208,9 +208,6 @@ async fn again(director: &mut Director) {
     let owner = &world.apps[app];
     let refused = deploy_once_more(director, app).await;
     let Some(why) = refused.filter(|_| !owner.hands.lock().unwrap().are_felt()) else { return };
-    if owner.is_hurt() && why.contains(OWED) {
-        return;
-    }
     if !owner.is_hurt() || !why.contains(GONE) {
         let what = "the deployment after everything was over did not complete";
         return world.broken(format!("{}: {what}: {why}", owner.name));
@@ -224,9 +221,6 @@ async fn again(director: &mut Director) {
 
 /// What is said of volumes that are not where they should be.
 const GONE: &str = "is gone from";
-
-/// What is said of a node that can't do what it owes: what that was about was on the disks that it lost.
-const OWED: &str = "left from an earlier deployment";
 
 /// Deploys an app; why that did not complete.
 async fn deploy_once_more(director: &mut Director, app: usize) -> Option<String> {

@@ -3,7 +3,7 @@
 use super::StepContext;
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
-use crate::host::docker::Image;
+use crate::host::docker::{DockerError, Image};
 use crate::model::deployment::Step;
 
 /// Tags every image in use, so that a build can't leave it without a name, and notes which tag it had. Before that, the data
@@ -27,18 +27,22 @@ pub(in crate::exec) async fn keep(step: &StepContext<'_>) -> Result<Done, StepEr
     Ok(done)
 }
 
-/// Gives the former version's images their tags back.
-pub(in crate::exec) async fn restore(step: &StepContext<'_>) -> Result<(), StepError> {
+/// Gives the former version's images their tags back. One that is gone, with the disk that it was on or by hand, is named:
+/// that it lacks is told again, and fails, where the former version is started.
+pub(in crate::exec) async fn restore(step: &StepContext<'_>) -> Result<Vec<String>, StepError> {
+    let mut gone = Vec::new();
     for (image, id) in step.output_of(&Step::KeepImages) {
         let (name, tag) = split_tag(&image);
-        step.ctx
-            .host
-            .containers
-            .tag_image(&id, name, tag)
-            .await
-            .map_err(|e| StepError::from_error(&e))?;
+        match step.ctx.host.containers.tag_image(&id, name, tag).await {
+            Ok(()) => {}
+            Err(DockerError::NoSuch { .. }) => gone.push(format!(
+                "image {image} of the former version, {id}, is gone from {}",
+                step.ctx.me
+            )),
+            Err(error) => return Err(StepError::from_error(&error)),
+        }
     }
-    Ok(())
+    Ok(gone)
 }
 
 /// Drops the names that [`keep`] gave, and the app's images that are left without any.

@@ -245,7 +245,10 @@ async fn remove_brought(step: &StepContext<'_>, runs: &Manifest) -> Result<(), S
         return Ok(());
     }
     let before = step.output_of(&Step::Check);
-    let manifest = step.manifest(&step.new_project()).await?;
+    // Without its checkout, as on a node that lost its disks, only Compose's labels tell what there is of it.
+    let project = step.new_project();
+    let manifest =
+        if project.dir.is_dir() { step.manifest(&project).await? } else { Manifest::default() };
     let existing = volumes::existing(step, &manifest).await?;
     let brought = |volume: &String| {
         let is_used = runs.volumes.iter().any(|used| used.name == *volume);

@@ -155,7 +155,7 @@ impl Containers for DockerEngine {
         let listed = self
             .ask("list containers", DEADLINE, |docker| docker.list_containers(Some(options)))
             .await?;
-        let services = listed.into_iter().filter(|summary| facts::is_of_a_service(summary));
+        let services = listed.into_iter().filter(facts::is_of_a_service);
         Ok(services.filter_map(|summary| summary.labels?.remove(PROJECT)).collect())
     }
 
