@@ -84,18 +84,18 @@ test-lab-quick: ## The lab's own test in short; in full if the lab has changed s
 lab-cache: ## What the labs need and is made once: packages, images (as root)
 	@$(LAB_SCRIPT) cache blog
 
-LABS ?= 3
-MATRIX_LABS ?= 2
+LABS ?= 2
+MATRIX_LABS ?= 1
 test-lab: export LABS := $(LABS)
 test-lab: export LAB_TIMES := $(TARGET)/test/lab-times
-test-lab: deps ## The tests on real clusters of three nodes, three clusters side by side (LABS=3; as root)
+test-lab: deps ## The tests on real clusters of three nodes, two clusters side by side (LABS=2; as root)
 	@mkdir -p $(dir $(LAB_TIMES)) && rm -f $(LAB_TIMES)
 	cargo test --no-run $(FEATURES) --test lab
 	@fixtures/with-lab cargo test $(FEATURES) --test lab -- --test-threads=$(LABS)
 
 test-matrix matrix matrix-part: export LAB := tandem-matrix
 test-matrix matrix matrix-part: MATRIX = $(TARGET)/debug/examples/matrix --labs $(MATRIX_LABS)
-test-matrix: deps ## The fixed part of the matrix (MATRIX_LABS=2; as root)
+test-matrix: deps ## The fixed part of the matrix (MATRIX_LABS=1; as root)
 	cargo build $(FEATURES) --bin tandem --example matrix
 	@$(MATRIX) --sample --evidence $(TARGET)/matrix/sample
 
@@ -104,7 +104,7 @@ matrix: deps ## Every case under every fault at every step, for hours; goes on w
 	@$(MATRIX) --resume docs/matrix.jsonl --output docs/matrix.md --evidence $(TARGET)/matrix $(ARGS)
 
 PART ?= 1/12
-matrix-part: deps ## A part of the matrix, results kept nowhere (MATRIX_LABS=2 PART=1/12; as root)
+matrix-part: deps ## A part of the matrix, results kept nowhere (MATRIX_LABS=1 PART=1/12; as root)
 	cargo build $(FEATURES) --bin tandem --example matrix
 	@$(MATRIX) --shard $(PART) --evidence $(TARGET)/matrix/part
 

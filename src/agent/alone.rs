@@ -73,8 +73,8 @@ pub(super) fn is_of_another(info: &NodeInfo, address: &str, machine: Option<&str
     differs(&info.address, address) || machines.is_some_and(|(theirs, ours)| theirs != ours)
 }
 
-/// Waits until nobody else goes by the node's name: what a former agent of this very machine left under another address is
-/// gone when its session has run out.
+/// Waits until nobody else goes by the node's name, if Consul tells: what a former agent of this very machine left under
+/// another address is gone when its session has run out.
 ///
 /// # Errors
 /// [`AgentError::NameTaken`], if another machine's agent keeps the name.
@@ -92,9 +92,10 @@ pub(super) async fn await_name(
                 .filter(|entry| entry.session.is_some())
                 .and_then(|entry| serde_json::from_slice::<NodeInfo>(&entry.value).ok()),
             Err(error) => {
-                warn!(error = %chain(&error), "Consul does not tell who goes by this node's name");
-                tokio::time::sleep(RETRY).await;
-                continue;
+                // The proxies and what was never committed can't wait for Consul. A name that is held is not taken later
+                // either.
+                warn!(error = %chain(&error), "Consul does not tell who goes by this node's name; going on");
+                return Ok(());
             }
         };
         let other = holder.filter(|info| is_of_another(info, address, machine.as_deref()));
@@ -171,6 +172,15 @@ mod tests {
         };
         let Err(AgentError::NameTaken { address, .. }) = taken else { panic!("{taken:?}") };
         assert_eq!(address, "10.0.0.2");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_starts_without_consul() {
+        let me = NodeName::parse("node1").unwrap();
+        let consul = MemoryConsul::new();
+        let client = consul.client(&me);
+        consul.set_reachable(&me, false);
+        await_name(&client, &me, "10.0.0.1", TTL).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -151,6 +151,7 @@ fn run_stray(lab: &Lab, node: &str, repo: &Repo, deployment: &str) -> String {
         label("project", &repo.project()),
         label("service", "stray"),
         label("oneoff", "False"),
+        label("config-hash", "0"),
         label("container-number", "1"),
         label("project.working_dir", &format!("/deploy/{}-{deployment}", repo.app())),
     ];

@@ -82,6 +82,7 @@ async fn a_request_that_two_nodes_send_to_each_other_ends() {
         let _one = one.haproxy(&binary, &rendered(&one, "node1", "node3", port));
         let _other = other.haproxy(&binary, &rendered(&other, "node3", "node1", port));
         let of = binary.display();
+        each_knows_the_other(&one, &other, shared.http_port);
         for (node, at) in [(&one, "node3"), (&other, "node1")] {
             let text = answer(node.ip, shared.http_port, &get());
             assert!(text.starts_with("HTTP/1.1 503 "), "{of}: {text}");
@@ -96,6 +97,15 @@ async fn a_request_that_two_nodes_send_to_each_other_ends() {
             std::thread::sleep(Duration::from_millis(20));
         }
         what_waited_follows_its_app_once(&one, &other, &shared);
+    }
+}
+
+/// The first to start has found the other one away: it sends nothing there until it has looked again.
+fn each_knows_the_other(one: &Node, other: &Node, port: u16) {
+    let began = Instant::now();
+    while [one, other].iter().any(|node| answer(node.ip, port, &get()).contains("No server")) {
+        assert!(began.elapsed() < PATIENCE, "they don't find each other");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -71,15 +71,16 @@ async fn taken_here(
     Ok(taken)
 }
 
-/// Ports that the app has not published before, and at which something on the slave listens, as its agent told. What the
-/// app has had may still be its own there.
+/// Ports at which something on the slave to be listens, as its agent told. Where the app runs there now, what it has had is
+/// its own; an entry that tells no claims may have had all of them.
 async fn taken_there(
     step: &StepContext<'_>,
     manifest: &Manifest,
     entry: &AppRecord,
 ) -> Result<Vec<String>, StepError> {
     let mut published = published(manifest);
-    if let Some(former) = &step.deployment.former {
+    let runs_there = |former: &&AppRecord| entry.slave.as_ref() == Some(&former.master);
+    if let Some(former) = step.deployment.former.as_ref().filter(runs_there) {
         let is_told = !former.claims.ports.is_empty() || !former.claims.volumes.is_empty();
         published.retain(|port, _| is_told && !former.claims.ports.contains(port));
     }
