@@ -32,6 +32,7 @@ pub(super) async fn publish(
     let (measured, room) = watch::channel(None);
     let resources = ctx.host.resources.clone();
     tokio::select! {
+        biased;
         () = measure(resources.as_ref(), measured) => {}
         () = tell(&ctx, proxies, own, room) => {}
     }

@@ -48,6 +48,7 @@ pub(super) async fn within<T>(
 ) -> T {
     let mut work = std::pin::pin!(work);
     tokio::select! {
+        biased;
         done = &mut work => return done,
         () = tokio::time::sleep(COUNTED), if slot.is_some() => {}
     }
@@ -193,6 +194,7 @@ impl<'a> Driver<'a> {
         let started = Instant::now();
         let attempt = async {
             tokio::select! {
+                biased;
                 result = self.attempt_noted(&deployment, index) => result.map_err(Failure::Step),
                 dropped = guard.until_dropped(&deployment, index) => Err(Failure::Dropped(dropped)),
             }

@@ -27,13 +27,11 @@ enum Needs {
     Other,
     /// This node is not in the app's pair.
     Stranger,
-    /// There is none.
-    Gone,
 }
 
 /// Why the step is void, if it is: it is not carried out, and that is no failure.
 pub(super) async fn void(step: &StepContext<'_>) -> Result<Option<String>, StepError> {
-    let needs = behind_commit(&step.record.step, step.deployment.placement.is_none());
+    let needs = behind_commit(&step.record.step);
     holds(step, needs).await
 }
 
@@ -117,19 +115,17 @@ impl Needs {
                 let pair = present.map(AppRecord::placement);
                 Placement::role_of(pair.as_ref(), me) == Role::Bystander
             }
-            Self::Gone => present.is_none(),
         }
     }
 }
 
 /// What a step behind the commit needs; before it, the entry can't have changed but by hand.
-fn behind_commit(step: &Step, destroys: bool) -> Needs {
+fn behind_commit(step: &Step) -> Needs {
     match step {
         Step::KeepRunning | Step::Register | Step::Schedule | Step::ReleaseImages => Needs::Own,
         Step::RemoveCheckouts { keep: Some(_) } => Needs::Own,
         Step::Deregister | Step::Leave | Step::Remove => Needs::Other,
         Step::Unschedule | Step::RemoveCheckouts { keep: None } => Needs::Stranger,
-        Step::EndMaintenance if destroys => Needs::Gone,
         Step::EndMaintenance | Step::DropCopies => Needs::Nothing,
         Step::Checkout
         | Step::Check
@@ -250,8 +246,6 @@ mod tests {
             (Needs::Former, Some(&former), true),
             (Needs::Former, Some(&elsewhere), false),
             (Needs::FormerOrOther, Some(&elsewhere), true),
-            (Needs::Gone, None, true),
-            (Needs::Gone, Some(&elsewhere), false),
         ] {
             assert_eq!(fits(needs, present), expected, "{needs:?} {present:?}");
         }

@@ -25,6 +25,9 @@ use crate::proxy::Policies;
 /// Refuses what would break a rule, and prepares the entry of the new version.
 pub(in crate::exec) async fn check(step: &StepContext<'_>) -> Result<Done, StepError> {
     let manifest = step.manifest(&step.new_project()).await?;
+    // First: what a text says without its variables is nobody's word.
+    let errors = manifest.unset.iter().flat_map(Unset::errors).collect();
+    refuse(&Findings { errors, ..Findings::default() })?;
     data::require_idle(step).await?;
     let page = own_page(step)?;
     let policies = policies(step).await?;
@@ -53,7 +56,6 @@ pub(in crate::exec) async fn check(step: &StepContext<'_>) -> Result<Done, StepE
     findings.extend(mounted);
     findings.warnings.extend(lfs_warning(&step.checkout()));
     findings.errors.extend(unknown_volumes(step, &manifest, &existing));
-    findings.errors.extend(manifest.unset.iter().flat_map(Unset::errors));
     findings.errors.extend(unrunnable(step));
     findings.warnings.extend(manifest.unset.iter().filter_map(Unset::warning));
     findings.errors.extend(limits::too_large(&candidate));

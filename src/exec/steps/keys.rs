@@ -79,7 +79,8 @@ async fn silent(step: &StepContext<'_>, index: u64) -> Result<Vec<String>, StepE
     Ok(names.filter(|name| !has_heard(name)).map(str::to_owned).collect())
 }
 
-/// Ends the maintenance that this deployment began; an operator's stays, unless the app is gone. Done when every node
+/// Ends the maintenance that this deployment began; an operator's stays, unless the app is gone, and has not come anew
+/// since. Done when every node
 /// serves what was committed.
 pub(in crate::exec) async fn end_maintenance(step: &StepContext<'_>) -> Result<Done, StepError> {
     let key = keys::maintenance(&step.app);
@@ -90,10 +91,16 @@ pub(in crate::exec) async fn end_maintenance(step: &StepContext<'_>) -> Result<D
     let owner = serde_json::from_slice::<HandOver>(&entry.value).ok();
     let ours = owner.is_some_and(|owner| owner.deploy_id == step.deployment.id.as_str());
     let destroyed = step.deployment.committed && step.deployment.placement.is_none();
-    if ours || destroyed {
+    if ours || destroyed && !is_there(step).await? {
         transact(step, vec![TxnOp::DeleteCas { key, index: entry.modify_index }]).await?;
     }
     routed::wait(step).await
+}
+
+/// Whether the app has an entry.
+async fn is_there(step: &StepContext<'_>) -> Result<bool, StepError> {
+    let entry = step.ctx.cluster.kv.get(&keys::app(&step.app)).await;
+    Ok(entry.map_err(|e| StepError::from_error(&e))?.is_some())
 }
 
 /// Flips the app's KV entry to this deployment.
