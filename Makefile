@@ -13,13 +13,15 @@ help: ## What there is
 demo: build ## Three real nodes on this machine, an app deployed, its page fetched through each node (as root)
 	@fixtures/demo
 
-# Labs mostly wait; what computes takes what they leave of the processors.
+# Labs mostly wait; what computes takes what they leave of the processors. More labs side by side would be faster, until
+# requests that are to wait for an app's hand-over wait for a processor.
 test: fmt test-scripts deps ## Everything that has to pass (as root: it starts labs)
 	@MAKE=$(MAKE) fixtures/side-by-side test-builds lab-cache
-	@MAKE=$(MAKE) fixtures/side-by-side test-lab test-matrix test-lab-quick test-proxies test-host
+	@MAKE=$(MAKE) fixtures/side-by-side test-lab test-host
+	@MAKE=$(MAKE) fixtures/side-by-side test-matrix test-lab-quick test-proxies
 
 test-host: # What computes, one after the other
-	@nice -n 10 $(MAKE) --no-print-directory test-unit test-sim test-docs test-fuzz
+	@nice -n 19 $(MAKE) --no-print-directory test-unit test-sim test-docs test-fuzz
 
 test-all: test ## `make test`, then more of each: the lab's own test, fuzzing, 100,000 seeds, a twelfth of the matrix (hours, as root)
 	$(MAKE) test-lab-itself fuzz
@@ -85,7 +87,7 @@ lab-cache: ## What the labs need and is made once: packages, images (as root)
 	@$(LAB_SCRIPT) cache blog
 
 LABS ?= 2
-MATRIX_LABS ?= 1
+MATRIX_LABS ?= 2
 test-lab: export LABS := $(LABS)
 test-lab: export LAB_TIMES := $(TARGET)/test/lab-times
 test-lab: deps ## The tests on real clusters of three nodes, two clusters side by side (LABS=2; as root)
@@ -95,7 +97,7 @@ test-lab: deps ## The tests on real clusters of three nodes, two clusters side b
 
 test-matrix matrix matrix-part: export LAB := tandem-matrix
 test-matrix matrix matrix-part: MATRIX = $(TARGET)/debug/examples/matrix --labs $(MATRIX_LABS)
-test-matrix: deps ## The fixed part of the matrix (MATRIX_LABS=1; as root)
+test-matrix: deps ## The fixed part of the matrix (MATRIX_LABS=2; as root)
 	cargo build $(FEATURES) --bin tandem --example matrix
 	@$(MATRIX) --sample --evidence $(TARGET)/matrix/sample
 
@@ -104,7 +106,7 @@ matrix: deps ## Every case under every fault at every step, for hours; goes on w
 	@$(MATRIX) --resume docs/matrix.jsonl --output docs/matrix.md --evidence $(TARGET)/matrix $(ARGS)
 
 PART ?= 1/12
-matrix-part: deps ## A part of the matrix, results kept nowhere (MATRIX_LABS=1 PART=1/12; as root)
+matrix-part: deps ## A part of the matrix, results kept nowhere (MATRIX_LABS=2 PART=1/12; as root)
 	cargo build $(FEATURES) --bin tandem --example matrix
 	@$(MATRIX) --shard $(PART) --evidence $(TARGET)/matrix/part
 
