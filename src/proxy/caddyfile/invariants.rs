@@ -13,6 +13,7 @@ use crate::proxy::invariants::{Broken, broken};
 const NEVER: &[&str] = &["{env.", "{$", "{file.", "{system.", "{%"];
 /// What a site that is written may begin a line with, named matchers apart.
 const DIRECTIVES: &[&str] = &[
+    "abort",
     "basicauth",
     "encode",
     "error",
