@@ -50,13 +50,14 @@ pub(super) fn may_start(step: &Step) -> bool {
     matches!(step, Step::PostMigrate | Step::Update | Step::Up)
 }
 
-/// The step that started a version here which may yet be given up: what was there before runs elsewhere. A commit that
-/// has begun may have happened.
+/// The step that started a version here which may yet be given up: what was there before runs elsewhere.
+///
+/// A commit that has begun and whose end is not known does not make it one that stays: where it has not happened, the
+/// others bring the former version back. Where it has, *keep running* starts it again as soon as Consul can be reached.
 fn uncommitted(deployment: &Deployment, me: &NodeName) -> Option<usize> {
     let begun = |record: &StepRecord| record.started_at.is_some() && record.node == *me;
     let former = deployment.former.as_ref().is_some_and(|former| former.master != *me);
-    let commits = deployment.steps.iter().any(|r| r.step == Step::Commit && begun(r));
-    if deployment.committed || deployment.state.is_final() || commits || !former {
+    if deployment.committed || deployment.state.is_final() || !former {
         return None;
     }
     let starts = |r: &StepRecord| may_start(&r.step) && begun(r) && r.status.is_to_undo();

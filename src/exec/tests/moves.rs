@@ -268,9 +268,19 @@ async fn never_twice(lab: &Lab, tested: &DeployId) {
 /// The new master is cut off with its version up: it stops that before the former one is brought back.
 #[tokio::test(start_paused = true)]
 async fn a_new_master_that_is_cut_off_does_not_run_on() {
+    cut_off_as_it_begins(Step::AwaitHealthy).await;
+}
+
+/// It can't know whether the commit that it asked for has happened, and the others know that it has not.
+#[tokio::test(start_paused = true)]
+async fn a_new_master_that_is_cut_off_as_it_commits_does_not_run_on() {
+    cut_off_as_it_begins(Step::Commit).await;
+}
+
+async fn cut_off_as_it_begins(last: Step) {
     let lab = Scenario::Swap.lab().await;
     let record = Scenario::Swap.accepted(&lab).await;
-    let index = position(&record, |step| *step == Step::AwaitHealthy);
+    let index = position(&record, |step| *step == last);
     let (name, session) = (node(2), lab.node(2).session());
     let cut = move |consul: &MemoryConsul| {
         consul.set_reachable(&name, false);
@@ -285,6 +295,28 @@ async fn a_new_master_that_is_cut_off_does_not_run_on() {
     lab.settle().await;
     assert!(lab.node(2).world(&lab).containers.is_empty());
     lab.assert_idle("cut off").await;
+}
+
+/// The commit has happened, and its answer is lost with the node's way to Consul: the version is stopped, as it may have
+/// been given up, and serves again when the node can be reached.
+#[tokio::test(start_paused = true)]
+async fn a_version_that_was_committed_as_its_node_was_cut_off_serves_again() {
+    let lab = Scenario::Swap.lab().await;
+    let record = Scenario::Swap.accepted(&lab).await;
+    let commits = position(&record, |step| *step == Step::Commit);
+    let name = node(2);
+    let cut = move |consul: &MemoryConsul| consul.set_reachable(&name, false);
+    lab.node(2).kv.inject(1, Fault::LostThen(Arc::new(cut)), marks(commits, Status::Done));
+    let tested = id(TESTED);
+    let watch = async {
+        while !lab.record(&tested).await.committed || runs(&lab, 2) {
+            sleep(Duration::from_millis(100)).await;
+        }
+        lab.consul.set_reachable(&node(2), true);
+    };
+    let (state, ()) = tokio::join!(lab.work(&tested), watch);
+    assert_eq!(state, State::Completed);
+    assert!(runs(&lab, 2) && !runs(&lab, 1));
 }
 
 /// The same in the middle of a wait that asks Consul for nothing.

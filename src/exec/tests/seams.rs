@@ -33,6 +33,8 @@ pub(super) enum Fault {
     DieAfter,
     /// Something else happens first.
     Meanwhile(Arc<dyn Fn(&MemoryConsul) + Send + Sync>),
+    /// It happens, something else follows, and its answer is lost.
+    LostThen(Arc<dyn Fn(&MemoryConsul) + Send + Sync>),
 }
 
 struct Rule {
@@ -123,6 +125,11 @@ impl Kv for TestKv {
             Some(Fault::Meanwhile(act)) => {
                 act(&self.inner);
                 self.inner.transact(ops).await
+            }
+            Some(Fault::LostThen(act)) => {
+                self.inner.transact(ops).await?;
+                act(&self.inner);
+                Err(away("PUT txn"))
             }
         }
     }
