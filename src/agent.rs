@@ -29,7 +29,7 @@ use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::consul::Client;
-use crate::exec::{Context, JournalError, ProxyReport, SessionKeeper, honour_for_ever};
+use crate::exec::{Context, Findings, JournalError, ProxyReport, SessionKeeper, honour_for_ever};
 use crate::host::command::end_orphans;
 use crate::model::keys;
 use crate::proxy::view::Item;
@@ -147,7 +147,7 @@ fn parts_with(
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(keeper.run());
-    let (own_problems, seen_own) = watch::channel(Vec::new());
+    let (own_problems, seen_own) = watch::channel(Findings::default());
     tasks.spawn(presence::publish(context.clone(), proxies, seen_own));
     tasks.spawn(events::follow(context.clone()));
     tasks.spawn(honour_for_ever(context.clone()));

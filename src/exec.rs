@@ -6,6 +6,7 @@
 mod apply;
 mod claims;
 mod context;
+pub(crate) mod copies;
 mod decline;
 mod driver;
 mod error;
@@ -33,7 +34,7 @@ pub use context::{Busy, Cluster, Context, ProxyCheck};
 pub use driver::drive;
 pub use error::{ExecError, StepError};
 pub use fence::Fence;
-pub use intake::{Failing, NodeInfo, ProxyReport, Rejection, gather, reject};
+pub use intake::{Failing, Findings, NodeInfo, ProxyReport, Rejection, gather, reject};
 pub use journal::{Journal, JournalError};
 pub use lease::SessionKeeper;
 pub use manifests::Manifests;

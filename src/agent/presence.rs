@@ -12,7 +12,7 @@ use crate::clock;
 use crate::consul::kv::Kv;
 use crate::consul::txn::{Txn, TxnOp};
 use crate::error::chain;
-use crate::exec::{Context, NodeInfo, ProxyReport, Room};
+use crate::exec::{Context, Findings, NodeInfo, ProxyReport, Room};
 use crate::model::{NodeName, keys};
 
 /// How often the key is looked after when nothing happens: somebody may have deleted it by hand.
@@ -27,7 +27,7 @@ const PROBLEM: usize = 500;
 pub(super) async fn publish(
     ctx: Arc<Context>,
     proxies: watch::Receiver<ProxyReport>,
-    own: watch::Receiver<Vec<String>>,
+    own: watch::Receiver<Findings>,
 ) {
     let (measured, room) = watch::channel(None);
     let resources = ctx.host.resources.clone();
@@ -41,7 +41,7 @@ pub(super) async fn publish(
 async fn tell(
     ctx: &Context,
     mut proxies: watch::Receiver<ProxyReport>,
-    mut own: watch::Receiver<Vec<String>>,
+    mut own: watch::Receiver<Findings>,
     mut room: watch::Receiver<Option<Room>>,
 ) {
     let since = clock::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
@@ -50,7 +50,7 @@ async fn tell(
     loop {
         let id = session.borrow_and_update().clone();
         let report = proxies.borrow_and_update().clone();
-        let mut problems = own.borrow_and_update().clone();
+        let Findings { mut problems, strays } = own.borrow_and_update().clone();
         problems.extend(report.problems);
         let info = NodeInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -60,6 +60,7 @@ async fn tell(
             failing: report.failing,
             room: room.borrow_and_update().clone(),
             machine: machine.clone(),
+            strays,
         };
         let published = match id {
             Some(id) => put(ctx.cluster.kv.as_ref(), &ctx.me, &info, id).await,
@@ -173,6 +174,7 @@ mod tests {
             failing: None,
             room: None,
             machine: None,
+            strays: Default::default(),
         };
         let ttl = Duration::from_secs(10);
         let former = client.create("former", ttl, Duration::ZERO).await.unwrap();

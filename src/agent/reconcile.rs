@@ -1,6 +1,8 @@
 //! One reconciler per node: compares what the entries of all apps ask of this node with what there is. Schedules and
-//! registrations are mended; containers that should not run are reported, and stopped where the records prove them stale.
+//! registrations are mended; containers that should not run are reported, and stopped where the records prove them stale;
+//! volumes and containers that should be here and are not, or the other way round, are reported with who has what.
 
+mod held;
 mod schedules;
 mod services;
 mod strays;
@@ -17,7 +19,7 @@ use tracing::{debug, warn};
 use super::follow::Entries;
 use super::keeper::is_being_deployed;
 use crate::error::chain;
-use crate::exec::Context;
+use crate::exec::{Context, Findings};
 use crate::model::{AppName, AppRecord, NodeName, keys};
 use crate::proxy::view::Item;
 
@@ -28,7 +30,7 @@ const GATHER: Duration = Duration::from_secs(5);
 pub(super) async fn reconcile(
     ctx: Arc<Context>,
     mut apps: Entries<Item>,
-    problems: watch::Sender<Vec<String>>,
+    findings: watch::Sender<Findings>,
 ) {
     let interval = ctx.config.volumes.replica_interval;
     loop {
@@ -44,7 +46,7 @@ pub(super) async fn reconcile(
         let entries = apps.borrow_and_update().clone();
         if let Some(entries) = entries {
             let told = look(&ctx, &entries).await;
-            problems.send_if_modified(|before| {
+            findings.send_if_modified(|before| {
                 let changed = *before != told;
                 *before = told;
                 changed
@@ -60,8 +62,8 @@ struct Known {
     record: AppRecord,
 }
 
-/// One look at everything; what is left to an operator, one line each.
-async fn look(ctx: &Context, entries: &[Arc<Item>]) -> Vec<String> {
+/// One look at everything, and what is left to an operator.
+async fn look(ctx: &Context, entries: &[Arc<Item>]) -> Findings {
     let known: Vec<Known> = entries
         .iter()
         .filter_map(|entry| match entry.app() {
@@ -69,7 +71,8 @@ async fn look(ctx: &Context, entries: &[Arc<Item>]) -> Vec<String> {
             Some((_, None)) | None => None,
         })
         .collect();
-    let mut told = Vec::new();
+    let mut findings = Findings::default();
+    let told = &mut findings.problems;
     match ctx.cluster.catalog.members().await {
         Ok(members) => {
             let addresses: BTreeMap<NodeName, String> =
@@ -83,10 +86,14 @@ async fn look(ctx: &Context, entries: &[Arc<Item>]) -> Vec<String> {
         debug!(error = %chain(&error), "registrations can't be looked at");
     }
     match strays::look(ctx, &known).await {
-        Ok(found) => told.extend(found),
+        Ok(found) => {
+            told.extend(found.problems);
+            findings.strays = found.strays;
+        }
         Err(error) => debug!(error = %chain(&error), "what runs here can't be looked at"),
     }
-    told
+    findings.problems.extend(held::look(ctx, &known).await);
+    findings
 }
 
 /// An agent learns its address when it starts.

@@ -1,6 +1,6 @@
 //! Facts for the planner, and the record of what could not be understood.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,18 @@ pub struct NodeInfo {
     /// What tells the machine from others, if it has such an id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
+    /// The apps that run on it though another node is their master, and their containers there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub strays: BTreeMap<AppName, String>,
+}
+
+/// What an agent finds amiss on its node beside the proxies.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// What is left to an operator, one line each.
+    pub problems: Vec<String>,
+    /// As [`NodeInfo::strays`].
+    pub strays: BTreeMap<AppName, String>,
 }
 
 /// Something that a node tries again and again in vain.

@@ -4,7 +4,6 @@ pub(super) mod check;
 pub(super) mod checkouts;
 pub(super) mod compare;
 mod complaints;
-mod copies;
 pub(super) mod data;
 pub(super) mod images;
 pub(super) mod keys;

@@ -8,7 +8,7 @@ use tracing::warn;
 use super::{Known, still};
 use crate::consul::ConsulError;
 use crate::error::chain;
-use crate::exec::Context;
+use crate::exec::{Context, Findings};
 use crate::host::compose::Project;
 use crate::host::docker::{Container, DockerError};
 use crate::model::deployment::Deployment;
@@ -24,11 +24,11 @@ pub(super) enum StrayError {
 
 /// Reports containers that run here though their app's master is another node. Those of an older deployment than the one
 /// that serves there are stopped; anything else may be an operator's work.
-pub(super) async fn look(ctx: &Context, known: &[Known]) -> Result<Vec<String>, StrayError> {
+pub(super) async fn look(ctx: &Context, known: &[Known]) -> Result<Findings, StrayError> {
     let running = ctx.host.containers.running_projects().await?;
     let here = known.iter().filter(|app| app.record.master == ctx.me);
     let own: BTreeSet<_> = here.map(|app| app.app.project()).collect();
-    let mut told = Vec::new();
+    let mut found = Findings::default();
     for app in known.iter().filter(|app| app.record.master != ctx.me) {
         let project = app.app.project();
         if !running.contains(project.as_str()) || own.contains(&project) {
@@ -41,10 +41,12 @@ pub(super) async fn look(ctx: &Context, known: &[Known]) -> Result<Vec<String>, 
         let containers = ctx.host.containers.of_project(&project).await?;
         let alive: Vec<_> = containers.into_iter().filter(|c| c.state.is_alive()).collect();
         if !alive.is_empty() {
-            told.push(judge(ctx, &app, &alive).await?);
+            let names: Vec<_> = alive.iter().map(|container| container.name.as_str()).collect();
+            found.strays.insert(app.app.clone(), names.join(", "));
+            found.problems.push(judge(ctx, &app, &alive).await?);
         }
     }
-    Ok(told)
+    Ok(found)
 }
 
 /// Stops what is proven stale; the line that tells of it.

@@ -6,13 +6,17 @@ use super::look;
 use crate::agent::testing::{self, Made};
 use crate::consul::kv::Entry;
 use crate::consul::txn::TxnOp;
-use crate::exec::Context;
+use crate::exec::{Context, Findings, NodeInfo};
 use crate::host::docker::{Container, State};
 use crate::model::{DeployId, NodeName, keys};
 use crate::proxy::view::Item;
 
 const APP: &str = "app_main.44dd7";
 const PROJECT: &str = "appmain44dd7";
+
+fn volume() -> String {
+    format!("{PROJECT}_data")
+}
 
 /// node1 and node2 over one Consul; the agent of one of them.
 struct Bench {
@@ -41,7 +45,19 @@ impl Bench {
     }
 
     async fn look(&self) -> Vec<String> {
+        self.findings().await.problems
+    }
+
+    async fn findings(&self) -> Findings {
         look(self.ctx(), &[Arc::new(Item::read(self.entry.clone()))]).await
+    }
+
+    /// What the entry asks of its master is there.
+    async fn well(me: &str) -> Self {
+        let bench = Self::of(me).await;
+        bench.run("new");
+        bench.made.fakes.machine.state().volumes.insert(volume(), "rows".to_owned());
+        bench
     }
 
     async fn set(&self, key: &str, value: &str) {
@@ -81,7 +97,7 @@ impl Bench {
 
 #[tokio::test]
 async fn an_emptied_table_and_a_lost_registration_are_put_back_on_the_master() {
-    let bench = Bench::of("node1").await;
+    let bench = Bench::well("node1").await;
     assert_eq!(bench.look().await, Vec::<String>::new());
     assert_eq!(bench.schedules(), ["replicate:10.77.0.2 60", "purge:1h:1d:1w:4w:1y 1440"]);
     assert!(bench.is_registered().await);
@@ -139,4 +155,85 @@ async fn what_may_be_an_operators_work_is_only_reported() {
         let told = bench.look().await;
         assert!(told[0].contains("its master is node1") && bench.runs(), "{deployment}: {told:?}");
     }
+}
+
+/// What the slave has told of its copies.
+async fn told_of_a_copy(bench: &Bench) {
+    let copy = json!({
+        "snapshot": format!("{}@2025-06-01T10:00:00.000000", volume()), "origin": "o",
+        "taken_at": crate::clock::now() - chrono::TimeDelta::minutes(7), "verified_at": crate::clock::now(), "bases": [],
+    });
+    let state = json!({
+        "since": crate::clock::now(), "period_minutes": 60, "volumes": {volume(): copy}, "late": [],
+    });
+    bench.set(&format!("{}{APP}/node2", keys::REPLICAS), &state.to_string()).await;
+}
+
+#[tokio::test]
+async fn a_master_that_lost_its_volumes_says_who_has_them_and_how_to_go_on() {
+    let bench = Bench::of("node1").await;
+    told_of_a_copy(&bench).await;
+    let told = bench.look().await;
+    assert_eq!(
+        told[0],
+        format!(
+            "{APP}: volume {0} is gone from node1: its newest verified copy is \
+             {0}@2025-06-01T10:00:00.000000 on node2, 7 min old",
+            volume()
+        )
+    );
+    assert!(
+        told[1].contains("from_replica") && told[1].contains("\"master\":\"node2\""),
+        "{told:?}"
+    );
+    assert!(told[2].contains("node1 is its master, and has no container of it"), "{told:?}");
+    assert_eq!(told.len(), 3, "{told:?}");
+
+    // What can't be told is neither there nor gone.
+    let gone = || crate::host::volume::VolumeError::Volumes(std::io::ErrorKind::NotFound.into());
+    bench.made.fakes.volumes.fail_next("find", gone());
+    let told = bench.look().await;
+    assert!(told[0].contains("can't be told"), "{told:?}");
+
+    // A deployment will say more.
+    bench
+        .set(&format!("{}{APP}", keys::QUEUES), r#"{"epoch":1,"running":"x","waiting":null}"#)
+        .await;
+    assert_eq!(bench.look().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_master_that_runs_nothing_says_which_node_does() {
+    let other = Bench::of("node2").await;
+    other.run("new");
+    let strays = other.findings().await.strays;
+    assert_eq!(strays.values().collect::<Vec<_>>(), ["p_web_1"]);
+
+    let bench = Bench::well("node1").await;
+    bench.made.fakes.machine.state().containers.clear();
+    let node2 = NodeName::parse("node2").unwrap();
+    let info = serde_json::to_string(&NodeInfo { strays, ..NodeInfo::default() }).unwrap();
+    bench.set(&keys::node(&node2), &info).await;
+    let told = bench.look().await;
+    let expected =
+        format!("{APP}: nothing of it runs on node1, its master, and node2 does (p_web_1)");
+    assert!(told.len() == 1 && told[0].starts_with(&expected), "{told:?}");
+    assert!(told[0].contains(&format!("make node2 the master in app/{APP}")), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_volume_on_another_node_is_told_unless_nothing_was_written_to_it() {
+    let bench = Bench::well("node2").await;
+    bench.made.fakes.machine.state().containers.clear();
+    let told = bench.look().await;
+    let expected = format!("{APP}: node2 has volume {}, too, and node1 is its master", volume());
+    assert!(told.len() == 1 && told[0].starts_with(&expected), "{told:?}");
+    let copy = crate::host::volume::Verified {
+        parent_uuid: Some("copy".to_owned()),
+        generation: Some(7),
+        created_generation: Some(7),
+        ..Default::default()
+    };
+    bench.made.fakes.machine.state().volume_facts.insert(volume(), copy);
+    assert_eq!(bench.look().await, Vec::<String>::new());
 }

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{StepContext, copies, volumes};
+use super::{StepContext, volumes};
 use crate::error::chain;
+use crate::exec::copies::{self, Sought};
 use crate::exec::error::StepError;
 use crate::host::docker::VolumeUser;
 
@@ -30,7 +31,12 @@ pub(in crate::exec) async fn require_held(step: &StepContext<'_>) -> Result<(), 
     }
     match missing.is_empty() {
         true => Ok(()),
-        false => Err(StepError::Refused(copies::tell(step, &missing).await)),
+        false => {
+            let id = step.deployment.request.app();
+            let sought =
+                Sought { app: &step.app, repo: id.repo.as_str(), branch: id.branch.as_str() };
+            Err(StepError::Refused(copies::tell(step.ctx, sought, &missing).await))
+        }
     }
 }
 

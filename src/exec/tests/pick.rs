@@ -31,6 +31,7 @@ impl Node {
             problems: Vec::new(),
             room: Some(room),
             machine: None,
+            strays: Default::default(),
         };
         let (key, session) = (keys::node(&self.name), self.session());
         let lock = TxnOp::Lock { key, value: serde_json::to_vec(&info).unwrap(), session };

@@ -2,11 +2,20 @@
 
 use chrono::{DateTime, Utc};
 
-use super::StepContext;
+use super::context::Context;
 use crate::clock;
 use crate::consul::kv::Entry;
-use crate::model::{NodeName, keys};
+use crate::model::{AppName, NodeName, keys};
 use crate::replication::{ReplicaState, age};
+
+/// An app whose data is looked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sought<'a> {
+    pub(crate) app: &'a AppName,
+    /// Its repository and its branch, as an event names them.
+    pub(crate) repo: &'a str,
+    pub(crate) branch: &'a str,
+}
 
 /// A copy of a volume, by the word of the node that has it.
 struct Copy {
@@ -15,15 +24,15 @@ struct Copy {
     taken_at: Option<DateTime<Utc>>,
 }
 
-/// A line for each volume that is not where it should be, with its newest copy, and the ways on.
-pub(super) async fn tell(step: &StepContext<'_>, missing: &[&str]) -> Vec<String> {
-    let published = published(step).await;
+/// A line for each volume that is not on this node where it should be, with its newest copy, and the ways on.
+pub(crate) async fn tell(ctx: &Context, sought: Sought<'_>, missing: &[&str]) -> Vec<String> {
+    let published = published(ctx, sought.app).await;
     let mut lines = Vec::new();
     let mut from = None;
     for volume in missing {
-        let me = &step.ctx.me;
+        let me = &ctx.me;
         let copy = newest_published(&published, volume);
-        let what = match (&copy, newest_here(step, volume).await) {
+        let what = match (&copy, newest_here(ctx, volume).await) {
             (Some(copy), _) => {
                 let old = copy.taken_at.map(|taken| age(clock::now() - taken));
                 let old = old.map(|old| format!(", {old} old")).unwrap_or_default();
@@ -38,30 +47,28 @@ pub(super) async fn tell(step: &StepContext<'_>, missing: &[&str]) -> Vec<String
         from = from.or(copy.map(|copy| copy.node));
         lines.push(format!("volume {volume} is gone from {me}: {what}"));
     }
-    lines.push(ways(step, from.as_ref()));
+    lines.push(ways(ctx, sought, from.as_ref()));
     lines
 }
 
 /// The commands that lead on.
-fn ways(step: &StepContext<'_>, from: Option<&NodeName>) -> String {
+fn ways(ctx: &Context, sought: Sought<'_>, from: Option<&NodeName>) -> String {
     let empty = "to begin empty, destroy the app first (snapshots are kept)";
     let Some(node) = from else { return empty.to_owned() };
-    let app = step.deployment.request.app();
     let payload = serde_json::json!({
-        "repo": app.repo.as_str(), "branch": app.branch.as_str(), "master": node, "slave": step.ctx.me,
-        "from_replica": true,
+        "repo": sought.repo, "branch": sought.branch, "master": node, "slave": ctx.me, "from_replica": true,
     });
     format!("to go on with the copies, run: consul event -name=deploy '{payload}'; {empty}")
 }
 
-async fn published(step: &StepContext<'_>) -> Vec<(NodeName, ReplicaState)> {
-    let listing = step.ctx.cluster.kv.list(keys::REPLICAS).await;
+async fn published(ctx: &Context, app: &AppName) -> Vec<(NodeName, ReplicaState)> {
+    let listing = ctx.cluster.kv.list(keys::REPLICAS).await;
     // Without Consul the copies can't be named; that the volume is gone is the news.
     let entries = listing.map(|listing| listing.entries).unwrap_or_default();
     let read = |entry: &Entry| {
-        let (app, node) = keys::parse_replica(&entry.key)?;
+        let (of, node) = keys::parse_replica(&entry.key)?;
         let state = serde_json::from_slice(&entry.value).ok()?;
-        (app == step.app).then_some((node, state))
+        (of == *app).then_some((node, state))
     };
     entries.iter().filter_map(read).collect()
 }
@@ -76,8 +83,8 @@ fn newest_published(published: &[(NodeName, ReplicaState)], volume: &str) -> Opt
 }
 
 /// The newest whole snapshot on this node itself.
-async fn newest_here(step: &StepContext<'_>, volume: &str) -> Option<String> {
-    let seam = &step.ctx.host.volumes;
+pub(crate) async fn newest_here(ctx: &Context, volume: &str) -> Option<String> {
+    let seam = &ctx.host.volumes;
     let names = seam.snapshots(volume).await.unwrap_or_default();
     let mut newest = None;
     for name in names.into_iter().filter(|name| name.sent_to().is_none()) {
