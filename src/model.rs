@@ -12,6 +12,7 @@ pub mod page;
 pub mod placement;
 pub mod port;
 pub mod record;
+pub mod request;
 pub mod room;
 
 pub use app::{AppId, AppName, Branch, DeployId, ProjectName, Repo};
@@ -20,4 +21,5 @@ pub use page::MaintenancePage;
 pub use placement::{NodeName, Placement, Role};
 pub use port::{Port, Protocol};
 pub use record::{AppRecord, Held};
+pub use request::{Request, Wanted};
 pub use room::Amount;

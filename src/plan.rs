@@ -14,9 +14,10 @@ use std::collections::BTreeMap;
 pub use facts::{Facts, NodeFacts, RoomFacts};
 pub use pick::{Choice, Unfit};
 
-use crate::event::Request;
 use crate::model::deployment::{StepRecord, Transition};
-use crate::model::{AppId, AppName, AppRecord, DeployId, NodeName, Placement, ProjectName, Repo};
+use crate::model::{
+    AppId, AppName, AppRecord, DeployId, NodeName, Placement, ProjectName, Repo, Request,
+};
 
 /// The planner's answer: who changes from what to what, and the steps in order.
 #[derive(Debug, Clone, PartialEq)]

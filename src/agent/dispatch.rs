@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 use super::follow::follow;
 use crate::error::chain;
 use crate::exec::{Context, ExecError, Fence, Queue, drive, promote};
-use crate::model::deployment::{Deployment, State};
+use crate::model::deployment::Deployment;
 use crate::model::{AppName, DeployId, keys};
 
 const RETRY: Duration = Duration::from_secs(1);
@@ -111,8 +111,7 @@ async fn pause(app: &AppName, id: &DeployId, error: &ExecError) {
     tokio::time::sleep(RETRY).await;
 }
 
-/// Whether this node has a part in a deployment that is not over. The node that accepted it has one too: it answers for
-/// the deployment if the nodes of the pair are away.
+/// Whether there is something to do for it here.
 async fn concerns(ctx: &Context, app: &AppName, id: &DeployId) -> Result<bool, ExecError> {
     let key = keys::deployment(app, id);
     let Some(entry) = ctx.cluster.kv.get(&key).await? else {
@@ -120,8 +119,7 @@ async fn concerns(ctx: &Context, app: &AppName, id: &DeployId) -> Result<bool, E
     };
     let record: Deployment = serde_json::from_slice(&entry.value)
         .map_err(|source| ExecError::Unreadable { key, source })?;
-    let over = record.state.is_final() && record.state != State::Waiting;
-    Ok(!over && (record.transitions.contains_key(&ctx.me) || record.accepted_by == ctx.me))
+    Ok(record.concerns(&ctx.me))
 }
 
 /// Whether what runs has a record; what can't be told counts as yes.

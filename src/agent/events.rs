@@ -10,9 +10,9 @@ use tracing::{info, warn};
 use super::handlers;
 use crate::consul::event::UserEvent;
 use crate::error::chain;
-use crate::event::{Decoded, RawEvent, Request, decode};
+use crate::event::{Decoded, RawEvent, decode};
 use crate::exec::{Acceptance, Context, ExecError, accept, gather, reject};
-use crate::model::{DeployId, NodeName, keys};
+use crate::model::{DeployId, NodeName, Request, keys};
 
 const WAIT: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(1);

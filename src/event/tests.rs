@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::{NodeName, Wanted};
 
 fn request(name: &str, payload: &str) -> Request {
     match decode(name, payload.as_bytes()) {

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{DecodeError, Decoded, Request, Wanted};
+use super::{DecodeError, Decoded};
 use crate::model::app::NameError;
-use crate::model::{AppId, Branch, DeployId, NodeName, Repo};
+use crate::model::{AppId, Branch, DeployId, NodeName, Repo, Request, Wanted};
 
 pub(super) fn decode_request(name: &str, payload: &[u8]) -> Result<Decoded, DecodeError> {
     let value: Value =

@@ -57,12 +57,6 @@ pub(super) async fn within<T>(
     work.await
 }
 
-/// Whether the former version serves again only when this has been undone: it runs on that node.
-fn brings_back(deployment: &Deployment, index: usize) -> bool {
-    let former = deployment.former.as_ref().map(|former| &former.master);
-    deployment.steps.get(index).is_some_and(|step| Some(&step.node) == former)
-}
-
 /// Behind the commit nothing is given up: it is tried again later.
 fn failed(deployment: &Deployment, reason: String) -> Mark {
     match deployment.committed {
@@ -348,22 +342,14 @@ impl<'a> Driver<'a> {
             }
             deployment.warnings.extend(done.warnings.iter().cloned());
             deployment.mark(index, Mark::Done(done.output.clone()), &at)?;
-            match self.goes_on_with(deployment) {
+            match deployment.goes_on_with(&self.ctx.me) {
                 Some(next) => deployment.mark(next, Mark::Running, &at),
                 None => Ok(()),
             }
         })
         .await?;
-        self.announced = self.goes_on_with(&marked);
+        self.announced = marked.goes_on_with(&self.ctx.me);
         Ok(())
-    }
-
-    /// The step that this node can begin at once.
-    fn goes_on_with(&self, deployment: &Deployment) -> Option<usize> {
-        match deployment.next(&self.ctx.me) {
-            Next::Run(next) => (!deployment.steps.get(next)?.step.is_heavy()).then_some(next),
-            Next::Undo(_) | Next::Finish(_) | Next::Wait | Next::Over => None,
-        }
     }
 
     async fn undo_step(&self, deployment: &Deployment, index: usize) -> Result<(), ExecError> {
@@ -373,7 +359,7 @@ impl<'a> Driver<'a> {
         let step = planned.step.clone();
         let deployment = self.mark(index, Mark::Undoing).await?;
         info!(%step, "undo begins");
-        let needed = brings_back(&deployment, index);
+        let needed = deployment.brings_back(index);
         let tries = if needed { UNDO_TRIES } else { FORWARD_TRIES };
         let mut last = String::new();
         for attempt in 1..=tries {

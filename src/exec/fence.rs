@@ -6,8 +6,8 @@ use tracing::warn;
 
 use super::context::Context;
 use super::steps::{StepContext, project};
-use crate::model::deployment::{Deployment, Step, StepRecord};
-use crate::model::{AppName, DeployId, NodeName};
+use crate::model::deployment::Deployment;
+use crate::model::{AppName, DeployId};
 
 /// Stops once, each time that this node is cut off while it works on a deployment.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ impl Fence {
         if self.stopped == Some(seen.at) || !is_due(ctx, id) {
             return;
         }
-        if is_at_stake(deployment, &ctx.me) {
+        if deployment.is_at_stake(&ctx.me) {
             warn!(app = %app, deployment = %id, "cut off before the commit: the new version is stopped");
             if stop_uncommitted(ctx, deployment).await {
                 self.stopped = Some(seen.at);
@@ -40,34 +40,10 @@ pub(super) fn is_due(ctx: &Context, id: &DeployId) -> bool {
     seen.is_some_and(|seen| seen.at.elapsed() >= ctx.config.node_grace / 2)
 }
 
-/// Whether a version runs here, or may soon, that others may give up.
-pub(super) fn is_at_stake(deployment: &Deployment, me: &NodeName) -> bool {
-    uncommitted(deployment, me).is_some()
-}
-
-/// Whether a step may start containers of the new version.
-pub(super) fn may_start(step: &Step) -> bool {
-    matches!(step, Step::PostMigrate | Step::Update | Step::Up)
-}
-
-/// The step that started a version here which may yet be given up: what was there before runs elsewhere.
-///
-/// A commit that has begun and whose end is not known does not make it one that stays: where it has not happened, the
-/// others bring the former version back. Where it has, *keep running* starts it again as soon as Consul can be reached.
-fn uncommitted(deployment: &Deployment, me: &NodeName) -> Option<usize> {
-    let begun = |record: &StepRecord| record.started_at.is_some() && record.node == *me;
-    let former = deployment.former.as_ref().is_some_and(|former| former.master != *me);
-    if deployment.committed || deployment.state.is_final() || !former {
-        return None;
-    }
-    let starts = |r: &StepRecord| may_start(&r.step) && begun(r) && r.status.is_to_undo();
-    deployment.steps.iter().position(starts)
-}
-
 /// Stops the version that was never committed; true if nothing of it runs any more.
 pub(super) async fn stop_uncommitted(ctx: &Context, deployment: &Deployment) -> bool {
     let app = deployment.request.app().name();
-    let Some(started) = uncommitted(deployment, &ctx.me) else { return true };
+    let Some(started) = deployment.uncommitted_start(&ctx.me) else { return true };
     let _busy = ctx.busy.with(&app).await;
     let stopped = match StepContext::new(ctx, deployment, started) {
         Ok(step) => project::hold(&step).await,

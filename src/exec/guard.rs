@@ -52,7 +52,7 @@ impl<'a> Guard<'a> {
             return Ok(lease);
         }
         let since = *self.free_since.get_or_insert_with(Instant::now);
-        let first = lease::preferred(deployment).as_ref() == Some(&self.ctx.me);
+        let first = deployment.preferred() == Some(&self.ctx.me);
         if !first && since.elapsed() < HEAD_START {
             return Ok(Lease::Free);
         }
@@ -78,7 +78,7 @@ impl<'a> Guard<'a> {
     /// Ends when the attempt at a step is to be dropped. Until then it looks at the record now and then, and gives up on
     /// nodes that stay away: the one at the other end of a transfer may be gone while this one works.
     pub(super) async fn until_dropped(&mut self, deployment: &Deployment, index: usize) -> Dropped {
-        let at_stake = fence::is_at_stake(deployment, &self.ctx.me);
+        let at_stake = deployment.is_at_stake(&self.ctx.me);
         let may_be_dropped = !deployment.committed
             && deployment.steps.get(index).is_some_and(|step| step.step.may_be_dropped());
         loop {

@@ -10,8 +10,8 @@ use super::nodes::{Room, node_facts};
 use super::store::encode;
 use crate::consul::kv::{Entry, Kv};
 use crate::consul::txn::TxnOp;
-use crate::event::{RawEvent, Request};
-use crate::model::{AppName, AppRecord, NodeName, keys};
+use crate::event::RawEvent;
+use crate::model::{AppName, AppRecord, NodeName, Request, keys};
 use crate::plan::Facts;
 use crate::replication::ReplicaState;
 

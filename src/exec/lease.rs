@@ -163,9 +163,3 @@ pub(super) async fn take(
     ops.push(TxnOp::Lock { key, value: encode(&info), session });
     Ok(matches!(ctx.cluster.kv.transact(ops).await?, Txn::Committed(_)))
 }
-
-/// The node that takes a deployment's lease first: the master to be, or the one that was.
-pub(super) fn preferred(deployment: &Deployment) -> Option<NodeName> {
-    let former = deployment.former.as_ref().map(|former| former.master.clone());
-    deployment.placement.as_ref().map(|pair| pair.master.clone()).or(former)
-}

@@ -3,8 +3,6 @@
 //! A deployment does not wait for a node that it can do without. What that node would have done, or undone, is written
 //! down for it; it does so when it is back, before it takes part in anything newer of the app.
 
-use std::collections::BTreeSet;
-
 use tracing::{info, warn};
 
 use super::context::{Context, now};
@@ -12,32 +10,8 @@ use super::error::{ExecError, StepError};
 use super::store::{self, Versioned, decode, encode};
 use super::{apply, undo};
 use crate::consul::txn::TxnOp;
-use crate::model::deployment::{Deployment, Illegal, Mark, Status, StepRecord};
+use crate::model::deployment::{Deployment, Illegal, Mark};
 use crate::model::{AppName, DeployId, NodeName, keys};
-
-/// The steps that are owed, by index.
-pub(super) fn debts(deployment: &Deployment) -> BTreeSet<usize> {
-    let owed = deployment.steps.iter().enumerate().filter(|(_, step)| step.status == Status::Owed);
-    owed.map(|(index, _)| index).collect()
-}
-
-/// What notes debts that were not there `before`, for each node that has one.
-pub(super) fn notes(
-    app: &AppName,
-    deployment: &Deployment,
-    before: &BTreeSet<usize>,
-) -> Vec<TxnOp> {
-    let new = debts(deployment);
-    let nodes: BTreeSet<&NodeName> = new
-        .difference(before)
-        .filter_map(|index| Some(&deployment.steps.get(*index)?.node))
-        .collect();
-    let note = |node: &NodeName| TxnOp::Set {
-        key: keys::owed(node, app, &deployment.id),
-        value: encode(deployment),
-    };
-    nodes.into_iter().map(note).collect()
-}
 
 /// So often what is owed is tried before it is left to an operator.
 const TRIES: u32 = 10;
@@ -113,15 +87,11 @@ async fn notes_of(
 
 impl Which<'_> {
     fn takes(self, note: &Deployment, me: &NodeName) -> bool {
-        let next = next(note, me).and_then(|index| note.steps.get(index));
+        let next = note.next_debt(me).and_then(|index| note.steps.get(index));
         match self {
             Self::Due => next.is_none_or(|step| step.tries.unwrap_or_default() < TRIES),
             Self::All => true,
-            Self::Before(id) => {
-                let mine = debts(note).into_iter().filter_map(|index| note.steps.get(index));
-                let matters = |step: &StepRecord| step.node == *me && !step.step.is_harmless();
-                note.id != *id && !note.committed && mine.into_iter().any(matters)
-            }
+            Self::Before(id) => note.id != *id && note.leaves_traces_on(me),
         }
     }
 }
@@ -134,7 +104,7 @@ async fn pay(
     note: Versioned<Deployment>,
 ) -> Result<(), StepError> {
     let Versioned { value: mut deployment, mut index } = note;
-    while let Some(step) = next(&deployment, &ctx.me) {
+    while let Some(step) = deployment.next_debt(&ctx.me) {
         let (id, label) = (deployment.id.clone(), deployment.steps[step].step.to_string());
         info!(app = %app, deployment = %id, step = label, "doing what was left to this node");
         let (mark, warnings) = match act(ctx, &deployment, step).await {
@@ -148,7 +118,7 @@ async fn pay(
         deployment.mark(step, mark.clone(), &at).map_err(|e| StepError::from_error(&e))?;
         note_in_record(ctx, app, &id, &warnings, |record| record.mark(step, mark.clone(), &at))
             .await;
-        let op = match next(&deployment, &ctx.me) {
+        let op = match deployment.next_debt(&ctx.me) {
             Some(_) => TxnOp::Cas { key: key.to_owned(), value: encode(&deployment), index },
             None => TxnOp::DeleteCas { key: key.to_owned(), index },
         };
@@ -221,14 +191,7 @@ fn task(key: &str, note: &Deployment, index: usize) -> Option<String> {
 pub fn next_task(key: &str, note: &Deployment) -> Option<String> {
     let node = key.strip_prefix(keys::OWED)?.split('/').next()?;
     let node = NodeName::parse(node).ok()?;
-    task(key, note, next(note, &node)?)
-}
-
-/// After the commit the steps' own order, before it the order of an undo.
-fn next(deployment: &Deployment, me: &NodeName) -> Option<usize> {
-    let is_mine = |index: &usize| deployment.steps.get(*index).is_some_and(|step| step.node == *me);
-    let mut mine = debts(deployment).into_iter().filter(is_mine);
-    if deployment.committed { mine.next() } else { mine.next_back() }
+    task(key, note, note.next_debt(&node)?)
 }
 
 /// The record is for those who look at it; it may be gone by now.

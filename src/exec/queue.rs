@@ -10,9 +10,8 @@ use super::intake::gather;
 use super::projects;
 use super::store::{self, Versioned, decode, encode};
 use crate::consul::txn::{Txn, TxnOp};
-use crate::event::Request;
 use crate::model::deployment::{Deployment, FORMAT, State};
-use crate::model::{AppName, DeployId, keys};
+use crate::model::{AppName, DeployId, Request, keys};
 use crate::plan;
 
 const TRIES: u32 = 20;

@@ -28,8 +28,8 @@ pub(super) async fn note(
     deployment: &Deployment,
     index: usize,
 ) -> Result<(), StepError> {
-    let starts = deployment.steps.get(index).is_some_and(|r| fence::may_start(&r.step));
-    if !starts || !fence::is_at_stake(deployment, &ctx.me) {
+    let starts = deployment.steps.get(index).is_some_and(|r| r.step.may_start_version());
+    if !starts || !deployment.is_at_stake(&ctx.me) {
         return Ok(());
     }
     let path = path(ctx, &deployment.id);
@@ -94,7 +94,7 @@ async fn look(ctx: &Context, stake: &mut Stake, away: Duration) -> bool {
     let deployment = &stake.deployment;
     let (app, id) = (deployment.request.app().name(), deployment.id.clone());
     match store::load(ctx, &app, &id).await {
-        Ok(record) if fence::is_at_stake(&record.value, &ctx.me) => {
+        Ok(record) if record.value.is_at_stake(&ctx.me) => {
             // From here on it is looked after with the deployment.
             seen(ctx, &id);
             true

@@ -7,7 +7,6 @@ use serde::de::DeserializeOwned;
 
 use super::context::Context;
 use super::error::ExecError;
-use super::owed;
 use crate::consul::kv::{Entry, Kv};
 use crate::consul::txn::{Txn, TxnOp};
 use crate::model::deployment::{Deployment, FORMAT, Illegal};
@@ -82,14 +81,19 @@ pub(super) async fn update(
             Some(seen) => Versioned { value: seen.record, index: seen.index },
             None => load(ctx, app, id).await?,
         };
-        let before = owed::debts(&value);
+        let before = value.debts();
         let mut changed = Deployment::clone(&value);
         match change(&mut changed) {
             Err(_) if is_old => continue,
             result => result?,
         }
         let mut ops = vec![TxnOp::Cas { key: key.clone(), value: encode(&changed), index }];
-        ops.extend(owed::notes(app, &changed, &before));
+        ops.extend(
+            changed
+                .new_debtors(&before)
+                .into_iter()
+                .map(|node| TxnOp::Set { key: keys::owed(node, app, id), value: encode(&changed) }),
+        );
         if let Txn::Committed(entries) = ctx.cluster.kv.transact(ops).await? {
             let changed = Arc::new(changed);
             if let Some(entry) = entries.iter().find(|entry| entry.key == key) {

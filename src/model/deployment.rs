@@ -2,8 +2,10 @@
 //!
 //! The record is the journal that the nodes share: a step is marked `running` here before it acts.
 
+mod debts;
 mod decline;
 mod progress;
+mod stake;
 mod step;
 mod waits;
 
@@ -14,8 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use progress::{Illegal, Mark, Status, StepRecord};
 pub use step::Step;
 
-use super::{AppRecord, DeployId, NodeName, Placement, Role};
-use crate::event::Request;
+use super::{AppRecord, DeployId, NodeName, Placement, Request, Role};
 
 /// The version of the record's shape; a reader refuses a newer one.
 pub const FORMAT: u32 = 1;

@@ -9,8 +9,7 @@ mod unfit;
 use std::cmp::Reverse;
 
 use super::{Facts, Refusal};
-use crate::event::Wanted;
-use crate::model::{NodeName, Placement};
+use crate::model::{NodeName, Placement, Wanted};
 
 pub use unfit::Unfit;
 

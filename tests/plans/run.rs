@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
-use tandem::event::{Decoded, Request, decode};
+use tandem::event::{Decoded, decode};
 use tandem::model::deployment::{Deployment, Mark, Next, State, Status, Step};
-use tandem::model::{DeployId, NodeName};
+use tandem::model::{DeployId, NodeName, Request};
 use tandem::plan::{Plan, Refusal, plan};
 
 use crate::meaning::Act;

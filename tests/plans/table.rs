@@ -8,9 +8,8 @@
 //!
 //! A migration leaves everything as it was but the data of the master's volume.
 
-use tandem::event::Request;
 use tandem::model::deployment::{Deployment, Status, Step, Transition};
-use tandem::model::{NodeName, Role};
+use tandem::model::{NodeName, Request, Role};
 
 use crate::meaning::schedules;
 use crate::run::Run;

@@ -1,7 +1,6 @@
 //! The app of the tests in its versions, and events about it.
 
-use crate::event::Request;
-use crate::model::{AppId, Branch, DeployId, NodeName, Repo};
+use crate::model::{AppId, Branch, DeployId, NodeName, Repo, Request};
 
 /// One built and one pulled image, a BTRFS and a local volume.
 pub(super) const V1: &str = r#"

@@ -17,7 +17,6 @@ use crate::consul::kv::Kv;
 use crate::consul::memory::MemoryConsul;
 use crate::consul::session::Sessions;
 use crate::consul::txn::TxnOp;
-use crate::event::Request;
 use crate::exec::{
     Acceptance, Cluster, Context, ExecError, Fence, Journal, Queue, Which, accept, drive, settle,
 };
@@ -25,7 +24,7 @@ use crate::host::Host;
 use crate::host::fake::FakeHost;
 use crate::host::volume::Wire;
 use crate::model::deployment::{Deployment, State, Status, StepRecord};
-use crate::model::{AppName, AppRecord, DeployId, NodeName, keys};
+use crate::model::{AppName, AppRecord, DeployId, NodeName, Request, keys};
 
 /// Longer than anything takes: what is not over by then never is.
 const PATIENCE: Duration = Duration::from_secs(3600);

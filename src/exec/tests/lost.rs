@@ -8,10 +8,10 @@ use super::lab::Lab;
 use super::scenarios::When;
 use crate::consul::kv::Kv;
 use crate::consul::txn::TxnOp;
-use crate::event::Request;
 use crate::exec::{Which, settle};
 use crate::host::docker::{Container, VolumeUser};
 use crate::host::volume::{SnapshotName, Verified, VolumeError};
+use crate::model::Request;
 use crate::model::deployment::{Deployment, State, Status, Step};
 use crate::model::keys;
 

@@ -4,10 +4,9 @@ use super::apps::{V1, id, node};
 use super::lab::Lab;
 use crate::consul::kv::Kv;
 use crate::consul::txn::{Txn, TxnOp};
-use crate::event::Request;
 use crate::exec::{Acceptance, accept, projects};
 use crate::model::deployment::State;
-use crate::model::{AppId, AppName, Branch, Repo, keys};
+use crate::model::{AppId, AppName, Branch, Repo, Request, keys};
 
 const REPO: &str = "https://git.example/x/shop";
 

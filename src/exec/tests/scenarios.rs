@@ -8,11 +8,11 @@ use super::apps::{V2, app, deploy, destroy, id, to, update};
 use super::lab::{Lab, Node};
 use super::seams::{Fault, begins, changes, deletes};
 use crate::consul::memory::MemoryConsul;
-use crate::event::Request;
 use crate::host::compose::ComposeError;
 use crate::host::docker::{DockerError, Health, State as Run};
 use crate::host::repository::RepositoryError;
 use crate::host::volume::VolumeError;
+use crate::model::Request;
 use crate::model::deployment::{Deployment, State, Step, StepRecord};
 use crate::model::keys;
 

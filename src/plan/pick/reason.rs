@@ -1,8 +1,7 @@
 //! A choice in words, for the record.
 
 use super::{Picking, Unfit};
-use crate::event::Wanted;
-use crate::model::{NodeName, Placement, Role};
+use crate::model::{NodeName, Placement, Role, Wanted};
 use crate::plan::RoomFacts;
 
 impl Picking<'_> {

@@ -1,8 +1,7 @@
 //! The versions: checkouts, images, containers, the entry in KV.
 
-use tandem::event::Request;
-use tandem::model::DeployId;
 use tandem::model::deployment::Step;
+use tandem::model::{DeployId, Request};
 
 use super::{Act, FOUND, Notes};
 use crate::world::{Code, Data, Entry, Wrong, need};
