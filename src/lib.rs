@@ -23,4 +23,5 @@ pub mod host;
 pub mod model;
 pub mod plan;
 pub mod proxy;
+pub mod records;
 pub mod replication;

@@ -13,8 +13,8 @@ use tracing::{info, warn};
 use super::AgentError;
 use crate::consul::kv::Kv;
 use crate::error::chain;
-use crate::exec::NodeInfo;
 use crate::model::{NodeName, keys};
+use crate::records::{NodeInfo, decode};
 
 /// The file that an agent holds a lock on for as long as it lives.
 const LOCK: &str = "agent.lock";
@@ -90,7 +90,7 @@ pub(super) async fn await_name(
         let holder = match kv.get(&keys::node(me)).await {
             Ok(entry) => entry
                 .filter(|entry| entry.session.is_some())
-                .and_then(|entry| serde_json::from_slice::<NodeInfo>(&entry.value).ok()),
+                .and_then(|entry| decode::<NodeInfo>(&entry).ok()),
             Err(error) => {
                 // The proxies and what was never committed can't wait for Consul. A name that is held is not taken later
                 // either.

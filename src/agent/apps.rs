@@ -26,6 +26,7 @@ use crate::model::deployment::Deployment;
 use crate::model::{AppName, keys};
 use crate::proxy::Problem;
 use crate::proxy::view::Item;
+use crate::records;
 use guard::{Guard, Why};
 use store::Store;
 
@@ -121,11 +122,9 @@ async fn gone_of(kv: &dyn Kv, apps: &BTreeSet<AppName>) -> Result<BTreeSet<AppNa
 }
 
 async fn is_destroyed(kv: &dyn Kv, app: &AppName) -> Result<bool, ConsulError> {
-    let records = kv.list(&keys::deployments(app)).await?.entries;
-    let records = records.iter().filter_map(|entry| {
-        let record: Deployment = serde_json::from_slice(&entry.value).ok()?;
-        (record.committed && record.request.app().name() == *app).then_some(record)
-    });
+    let records = records::list_below::<Deployment>(kv, &keys::deployments(app)).await?;
+    let records = records.found.into_iter().map(|record| record.value);
+    let records = records.filter(|record| record.committed && record.request.app().name() == *app);
     let last = records.max_by_key(|record| record.epoch);
     Ok(last.is_some_and(|record| record.placement.is_none()))
 }

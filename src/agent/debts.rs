@@ -11,6 +11,7 @@ use super::follow::follow;
 use super::keeper::is_being_deployed;
 use crate::exec::{Context, Which, settle};
 use crate::model::{AppName, keys};
+use crate::records::{Owed, name_of};
 
 /// How long after a failure it is tried again: twice as long each time, up to an hour.
 const RETRY: Duration = Duration::from_secs(20);
@@ -34,7 +35,7 @@ pub(super) async fn pay(ctx: Arc<Context>) {
             .as_deref()
             .unwrap_or_default()
             .iter()
-            .filter_map(|entry| creditor(&entry.key, &prefix))
+            .filter_map(|entry| Some(name_of::<Owed>(&entry.key)?.app))
             .collect();
         tried.retain(|app, _| owed.contains(app));
         for app in owed {
@@ -67,22 +68,4 @@ async fn try_to_pay(ctx: &Context, app: &AppName, before: Option<Tried>) -> Opti
     warn!(app = %app, %error, "what was left to this node can't be done yet");
     let pause = RETRY.saturating_mul(1 << failures.min(16)).min(LONGEST);
     Some(Tried { failures: failures + 1, again: Instant::now() + pause })
-}
-
-/// `{prefix}{app}/{deployment}`: an app's name may hold a slash.
-fn creditor(key: &str, prefix: &str) -> Option<AppName> {
-    let (app, _) = key.strip_prefix(prefix)?.rsplit_once('/')?;
-    AppName::parse(app).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_app_is_read_from_the_key() {
-        let app = creditor("tandem/owed/node1/a_b/c.12345/id", "tandem/owed/node1/").unwrap();
-        assert_eq!(app.as_str(), "a_b/c.12345");
-        assert_eq!(creditor("tandem/owed/node1/id", "tandem/owed/node1/"), None);
-    }
 }

@@ -10,9 +10,10 @@ use tracing::{error, info, warn};
 
 use super::follow::follow;
 use crate::error::chain;
-use crate::exec::{Context, ExecError, Fence, Queue, drive, promote};
+use crate::exec::{Context, ExecError, Fence, drive, promote};
 use crate::model::deployment::Deployment;
 use crate::model::{AppName, DeployId, keys};
+use crate::records::{self, Queue, readable};
 
 const RETRY: Duration = Duration::from_secs(1);
 /// A waiting deployment that nobody begins for this long was left behind by a node that died.
@@ -63,14 +64,11 @@ pub(super) async fn dispatch(ctx: Arc<Context>) {
 fn read(entries: &[Arc<crate::consul::kv::Entry>]) -> BTreeMap<AppName, Queue> {
     entries
         .iter()
-        .filter_map(|entry| {
-            let name = entry.key.strip_prefix(keys::QUEUES)?;
-            match (AppName::parse(name), serde_json::from_slice(&entry.value)) {
-                (Ok(app), Ok(queue)) => Some((app, queue)),
-                _ => {
-                    warn!(key = entry.key, "is not a queue; left alone");
-                    None
-                }
+        .filter_map(|entry| match readable::<Queue>(entry) {
+            Some(queue) => Some((queue.name, queue.value)),
+            None => {
+                warn!(key = entry.key, "is not a queue; left alone");
+                None
             }
         })
         .collect()
@@ -114,12 +112,8 @@ async fn pause(app: &AppName, id: &DeployId, error: &ExecError) {
 /// Whether there is something to do for it here.
 async fn concerns(ctx: &Context, app: &AppName, id: &DeployId) -> Result<bool, ExecError> {
     let key = keys::deployment(app, id);
-    let Some(entry) = ctx.cluster.kv.get(&key).await? else {
-        return Ok(false);
-    };
-    let record: Deployment = serde_json::from_slice(&entry.value)
-        .map_err(|source| ExecError::Unreadable { key, source })?;
-    Ok(record.concerns(&ctx.me))
+    let record = records::read::<Deployment>(ctx.cluster.kv.as_ref(), &key).await?;
+    Ok(record.is_some_and(|record| record.value.concerns(&ctx.me)))
 }
 
 /// Whether what runs has a record; what can't be told counts as yes.

@@ -15,6 +15,7 @@ use crate::exec::Context;
 use crate::model::{AppName, NodeName, Routing, keys};
 use crate::proxy::view::Item;
 use crate::proxy::{Applied, ClusterView};
+use crate::records::{Stored, readable};
 
 /// Since when requests for each app wait.
 #[derive(Debug, Default)]
@@ -86,8 +87,7 @@ pub(super) fn routed(
     applied: &Applied,
 ) -> BTreeMap<AppName, String> {
     let of = |entry: &Arc<Entry>| {
-        let app = AppName::parse(entry.key.strip_prefix(keys::ROUTING)?).ok()?;
-        let asked: Routing = serde_json::from_slice(&entry.value).ok()?;
+        let Stored { name: app, value: asked, .. } = readable::<Routing>(entry)?;
         let is_served = match view.apps.get(&app) {
             None => asked.is_gone,
             Some(record) => {

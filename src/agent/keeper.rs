@@ -12,11 +12,12 @@ use tracing::{info, warn};
 use crate::clock;
 use crate::consul::kv::Kv;
 use crate::error::chain;
-use crate::exec::{Context, Queue};
+use crate::exec::Context;
 use crate::host::compose::Project;
 use crate::host::docker::{Container, State};
 use crate::host::files;
 use crate::model::{AppName, AppRecord, DeployId, keys};
+use crate::records::{self, Queue};
 
 const RETRY: Duration = Duration::from_secs(1);
 /// A Docker that just returned goes on ending what outlived it for a moment: one look is not enough.
@@ -172,8 +173,8 @@ async fn settle(ctx: &Context) {
 
 /// Starts the containers of every app whose master this node is and that no deployment is working on.
 async fn bring_back(ctx: &Context, which: Which) -> Found {
-    let entries = match ctx.cluster.kv.list(keys::APPS).await {
-        Ok(listing) => listing.entries,
+    let entries = match records::list::<AppRecord>(ctx.cluster.kv.as_ref()).await {
+        Ok(listed) => listed.found,
         Err(error) => {
             warn!(error = %chain(&error), "Consul does not tell which apps run here");
             return Found::Unknown;
@@ -181,12 +182,8 @@ async fn bring_back(ctx: &Context, which: Which) -> Found {
     };
     let mut found = Found::Settled;
     for entry in entries {
-        let name = entry.key.strip_prefix(keys::APPS).and_then(|name| AppName::parse(name).ok());
-        let record = serde_json::from_slice::<AppRecord>(&entry.value).ok();
-        if let (Some(app), Some(record)) = (name, record)
-            && record.master == ctx.me
-        {
-            found = found.max(start(ctx, &app, &record, which).await);
+        if entry.value.master == ctx.me {
+            found = found.max(start(ctx, &entry.name, &entry.value, which).await);
         }
     }
     found
@@ -226,10 +223,8 @@ async fn start(ctx: &Context, app: &AppName, record: &AppRecord, which: Which) -
 /// Whether a deployment may be at work; what can't be told counts as yes, because whoever asks would work against it:
 /// starting what it just stopped would write to volumes behind its snapshot.
 pub(super) async fn is_being_deployed(kv: &dyn Kv, app: &AppName) -> bool {
-    match kv.get(&keys::queue(app)).await {
-        Ok(None) => false,
-        Ok(Some(entry)) => serde_json::from_slice::<Queue>(&entry.value)
-            .map_or(true, |queue| queue.running.is_some()),
+    match records::read::<Queue>(kv, &keys::queue(app)).await {
+        Ok(queue) => queue.is_some_and(|queue| queue.value.running.is_some()),
         Err(_) => true,
     }
 }

@@ -9,9 +9,9 @@ use tracing::warn;
 
 use crate::clock;
 use crate::error::chain;
-use crate::exec::Room;
 use crate::host::resources::{ResourceError, Resources};
 use crate::model::{Amount, Port};
+use crate::records::Room;
 
 const PERIOD: Duration = Duration::from_secs(30);
 /// After how long the room is told anew though nothing has changed: what is old is not believed.

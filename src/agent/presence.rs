@@ -12,8 +12,9 @@ use crate::clock;
 use crate::consul::kv::Kv;
 use crate::consul::txn::{Txn, TxnOp};
 use crate::error::chain;
-use crate::exec::{Context, Findings, NodeInfo, ProxyReport, Room};
+use crate::exec::{Context, Findings, ProxyReport};
 use crate::model::{NodeName, keys};
+use crate::records::{NodeInfo, Room, decode, encode};
 
 /// How often the key is looked after when nothing happens: somebody may have deleted it by hand.
 const REFRESH: Duration = Duration::from_secs(30);
@@ -111,7 +112,7 @@ enum Put {
 
 async fn put(kv: &dyn Kv, me: &NodeName, info: &NodeInfo, session: String) -> Put {
     let key = keys::node(me);
-    let value = serde_json::to_vec(info).unwrap_or_default();
+    let value = encode(info);
     let lock = TxnOp::Lock { key: key.clone(), value, session };
     let taken = match kv.transact(vec![lock.clone()]).await {
         Ok(Txn::Refused(_)) => {
@@ -140,7 +141,7 @@ async fn put(kv: &dyn Kv, me: &NodeName, info: &NodeInfo, session: String) -> Pu
 /// The address of another machine whose live agent holds the node's key.
 async fn other_machine(kv: &dyn Kv, me: &NodeName, info: &NodeInfo) -> Option<String> {
     let entry = kv.get(&keys::node(me)).await.ok()??;
-    let found: NodeInfo = serde_json::from_slice(&entry.value).ok()?;
+    let found: NodeInfo = decode(&entry).ok()?;
     let is_other = alone::is_of_another(&found, &info.address, info.machine.as_deref());
     is_other.then_some(found.address)
 }

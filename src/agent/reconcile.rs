@@ -22,6 +22,7 @@ use crate::error::chain;
 use crate::exec::{Context, Findings};
 use crate::model::{AppName, AppRecord, NodeName, keys};
 use crate::proxy::view::Item;
+use crate::records;
 
 /// After a deployment its own steps come first.
 const GATHER: Duration = Duration::from_secs(5);
@@ -112,14 +113,13 @@ async fn still(ctx: &Context, known: &Known) -> Option<AppRecord> {
     if is_being_deployed(kv, &known.app).await {
         return None;
     }
-    let entry = match kv.get(&keys::app(&known.app)).await {
-        Ok(entry) => entry?,
+    let now = match records::read::<AppRecord>(kv, &keys::app(&known.app)).await {
+        Ok(entry) => entry?.value,
         Err(error) => {
             warn!(app = %known.app, error = %chain(&error), "left as it is");
             return None;
         }
     };
-    let now: AppRecord = serde_json::from_slice(&entry.value).ok()?;
     let of =
         |record: &AppRecord| (record.deploy_id.clone(), record.placement(), record.volumes.clone());
     (of(&now) == of(&known.record)).then_some(now)

@@ -12,6 +12,7 @@ use crate::consul::Client;
 use crate::consul::kv::Kv;
 use crate::error::{CommandFailure, ErrorKind};
 use crate::model::deployment::{Deployment, State, StepRecord};
+use crate::records::decode;
 
 const LOOK: Duration = Duration::from_secs(30);
 
@@ -135,7 +136,7 @@ impl View<'_, '_> {
             let entry = listing.entries.iter().find(|entry| entry.key == key).ok_or_else(|| {
                 CommandFailure::new(ErrorKind::NotFound, format!("{key} is gone"))
             })?;
-            deployment = serde_json::from_slice(&entry.value)
+            deployment = decode(entry)
                 .map_err(|error| CommandFailure::from_error(ErrorKind::Failed, &error))?;
         }
     }

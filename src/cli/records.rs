@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::de::DeserializeOwned;
-
 use crate::consul::kv::{Entry, Kv};
 use crate::consul::{Client, ConsulError};
-use crate::exec::{NodeInfo, Rejection};
+use crate::error::chain;
 use crate::model::deployment::Deployment;
-use crate::model::keys::{DEPLOYMENTS, NODES, REJECTED};
+use crate::model::keys::{DEPLOYMENTS, REJECTED};
+use crate::records::{NodeInfo, Record, Rejection, decode};
 
 /// A prefix's values by the rest of their keys; what can't be read is listed apart.
 pub(super) struct Values<T> {
@@ -16,21 +15,18 @@ pub(super) struct Values<T> {
     pub(super) unreadable: Vec<String>,
 }
 
-/// Reads every JSON value below a prefix.
-pub(super) async fn values<T: DeserializeOwned>(
-    client: &Client,
-    prefix: &str,
-) -> Result<Values<T>, ConsulError> {
+/// Reads every record of a type.
+pub(super) async fn values<T: Record>(client: &Client) -> Result<Values<T>, ConsulError> {
     let mut found = Values { values: BTreeMap::new(), unreadable: Vec::new() };
-    for entry in client.list(prefix).await?.entries {
-        let Some(name) = entry.key.strip_prefix(prefix).filter(|name| !name.is_empty()) else {
+    for entry in client.list(T::PREFIX).await?.entries {
+        let Some(name) = entry.key.strip_prefix(T::PREFIX).filter(|name| !name.is_empty()) else {
             continue;
         };
-        match serde_json::from_slice(&entry.value) {
+        match decode(&entry) {
             Ok(value) => {
                 found.values.insert(name.to_owned(), value);
             }
-            Err(error) => found.unreadable.push(format!("{}: {error}", entry.key)),
+            Err(error) => found.unreadable.push(chain(&error)),
         }
     }
     Ok(found)
@@ -38,7 +34,7 @@ pub(super) async fn values<T: DeserializeOwned>(
 
 /// The agents that run, by node.
 pub(super) async fn agents(client: &Client) -> Result<BTreeMap<String, NodeInfo>, ConsulError> {
-    Ok(values(client, NODES).await?.values)
+    Ok(values(client).await?.values)
 }
 
 /// A deployment or a rejected event.
@@ -56,13 +52,13 @@ pub(super) async fn find(client: &Client, id: Option<&str>) -> Result<Option<Fou
         id.is_none_or(|id| name.starts_with(id))
     };
     if let Some(entry) = entries.iter().rev().find(matches)
-        && let Ok(deployment) = serde_json::from_slice(&entry.value)
+        && let Ok(deployment) = decode(entry)
     {
         return Ok(Some(Found::Deployment(entry.key.clone(), Box::new(deployment))));
     }
     let Some(id) = id else { return Ok(None) };
     let rejected = client.list(&format!("{}{id}", REJECTED)).await?.entries;
-    let rejection = rejected.first().and_then(|entry| serde_json::from_slice(&entry.value).ok());
+    let rejection = rejected.first().and_then(|entry| decode(entry).ok());
     Ok(rejection.map(Found::Rejection))
 }
 

@@ -12,10 +12,11 @@ use super::records;
 use super::replica::{self, ReplicaStatus};
 use crate::consul::{Client, ConsulError};
 use crate::error::CommandFailure;
-use crate::exec::{NodeInfo, Queue, Rejection, next_task, node_facts};
+use crate::exec::{next_task, node_facts};
 use crate::model::deployment::{Deployment, State};
 use crate::model::{Amount, AppRecord, keys};
 use crate::plan::NodeFacts;
+use crate::records::{NodeInfo, Owed, Queue, Rejection};
 use crate::replication::{ReplicaState, Stalled};
 
 /// Outcomes shown: enough to see what just went wrong.
@@ -84,12 +85,12 @@ pub(super) async fn run(
 }
 
 async fn gather(client: &Client) -> Result<Status, ConsulError> {
-    let apps = records::values::<AppRecord>(client, keys::APPS).await?;
-    let queues = records::values::<Queue>(client, keys::QUEUES).await?;
-    let deployments = records::values::<Deployment>(client, keys::DEPLOYMENTS).await?;
-    let rejections = records::values::<Rejection>(client, keys::REJECTED).await?;
-    let replicas = records::values::<ReplicaState>(client, keys::REPLICAS).await?;
-    let stalled = records::values::<Stalled>(client, keys::STALLED).await?;
+    let apps = records::values::<AppRecord>(client).await?;
+    let queues = records::values::<Queue>(client).await?;
+    let deployments = records::values::<Deployment>(client).await?;
+    let rejections = records::values::<Rejection>(client).await?;
+    let replicas = records::values::<ReplicaState>(client).await?;
+    let stalled = records::values::<Stalled>(client).await?;
     let agents = records::agents(client).await?;
     let health = client.service_health().await?;
     let maintenance = records::keys(client, keys::MAINTENANCE).await?;
@@ -108,11 +109,11 @@ async fn gather(client: &Client) -> Result<Status, ConsulError> {
             .extend(failing.map(|it| format!("{node}: proxies, since {}: {}", it.since, it.why)));
         problems.extend(info.problems.iter().map(|problem| format!("{node}: {problem}")));
     }
-    let owed = records::values::<Deployment>(client, keys::OWED).await?;
+    let owed = records::values::<Owed>(client).await?;
     problems.extend(owed.unreadable);
     problems.extend(owed.values.iter().filter_map(|(name, note)| {
-        let app = note.request.app().name();
-        Some(format!("{app}: {}", next_task(&format!("{}{name}", keys::OWED), note)?))
+        let app = note.0.request.app().name();
+        Some(format!("{app}: {}", next_task(&format!("{}{name}", keys::OWED), &note.0)?))
     }));
     let mut rejected: Vec<_> = rejections.values.iter().collect();
     rejected.sort_by_key(|(_, rejection)| std::cmp::Reverse(rejection.at.clone()));

@@ -6,10 +6,9 @@
 
 use super::context::Context;
 use super::error::ExecError;
-use super::queue::Queue;
-use super::store::{self, encode};
 use crate::consul::txn::{Txn, TxnOp};
 use crate::model::{AppName, AppRecord, keys};
+use crate::records::{self, Asked, Queue, encode};
 
 /// Notes what a new version asks for, and tells what those ask for that were noted before.
 pub(super) async fn announce(
@@ -23,18 +22,17 @@ pub(super) async fn announce(
     (asked.caddyfile, asked.maintenance_page) = (String::new(), None);
     asked.other = serde_json::Map::new();
     let key = keys::claims(app);
-    let written = kv.transact(vec![TxnOp::Set { key: key.clone(), value: encode(&asked) }]).await?;
+    let written =
+        kv.transact(vec![TxnOp::Set { key: key.clone(), value: encode(&Asked(asked)) }]).await?;
     let index = match written {
         Txn::Committed(entries) => entries.first().map(|entry| entry.modify_index),
         Txn::Refused(_) => None,
     };
     let index = index.ok_or_else(|| ExecError::Gone(key.clone()))?;
     let mut before = Vec::new();
-    for entry in kv.list(keys::CLAIMS).await?.entries {
-        let name = entry.key.strip_prefix(keys::CLAIMS).and_then(|name| AppName::parse(name).ok());
-        let record = serde_json::from_slice::<AppRecord>(&entry.value).ok();
-        let (Some(name), Some(record)) = (name, record) else { continue };
-        if name != *app && entry.modify_index < index && runs(ctx, &name, &record).await? {
+    for noted in records::list::<Asked>(kv).await?.found {
+        let (name, Asked(record)) = (noted.name, noted.value);
+        if name != *app && noted.index < index && runs(ctx, &name, &record).await? {
             before.push((name, record));
         }
     }
@@ -43,7 +41,7 @@ pub(super) async fn announce(
 
 /// Whether the deployment that noted it is still on its way.
 async fn runs(ctx: &Context, app: &AppName, asked: &AppRecord) -> Result<bool, ExecError> {
-    let queue = store::read::<Queue>(ctx.cluster.kv.as_ref(), &keys::queue(app)).await?;
+    let queue = records::read::<Queue>(ctx.cluster.kv.as_ref(), &keys::queue(app)).await?;
     let running = queue.and_then(|queue| queue.value.running);
     Ok(running.is_some_and(|running| running.as_str() == asked.deploy_id))
 }

@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 
 use super::context::Context;
 use crate::clock;
-use crate::consul::kv::Entry;
-use crate::model::{AppName, NodeName, keys};
+use crate::model::{AppName, NodeName};
+use crate::records;
 use crate::replication::{ReplicaState, age};
 
 /// An app whose data is looked for.
@@ -62,15 +62,11 @@ fn ways(ctx: &Context, sought: Sought<'_>, from: Option<&NodeName>) -> String {
 }
 
 async fn published(ctx: &Context, app: &AppName) -> Vec<(NodeName, ReplicaState)> {
-    let listing = ctx.cluster.kv.list(keys::REPLICAS).await;
+    let listed = records::list::<ReplicaState>(ctx.cluster.kv.as_ref()).await;
     // Without Consul the copies can't be named; that the volume is gone is the news.
-    let entries = listing.map(|listing| listing.entries).unwrap_or_default();
-    let read = |entry: &Entry| {
-        let (of, node) = keys::parse_replica(&entry.key)?;
-        let state = serde_json::from_slice(&entry.value).ok()?;
-        (of == *app).then_some((node, state))
-    };
-    entries.iter().filter_map(read).collect()
+    let found = listed.map(|listed| listed.found).unwrap_or_default().into_iter();
+    let of_app = found.filter(|told| told.name.0 == *app);
+    of_app.map(|told| (told.name.1, told.value)).collect()
 }
 
 fn newest_published(published: &[(NodeName, ReplicaState)], volume: &str) -> Option<Copy> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::consul::ConsulError;
 use crate::model::deployment::Illegal;
+use crate::records::{ReadError, RecordError};
 
 use super::journal::JournalError;
 
@@ -17,18 +18,9 @@ pub enum ExecError {
     /// The node's own memory.
     #[error("the node's journal")]
     Journal(#[from] JournalError),
-    /// A key does not hold what it should.
-    #[error("{key} can't be read")]
-    Unreadable {
-        /// The key.
-        key: String,
-        /// Why.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// A record that a newer version of the agent wrote.
-    #[error("{0} has format {1}, which this version does not know: upgrade this node's agent")]
-    Newer(String, u32),
+    /// What is in KV is no record, or one of a newer build.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// A record that is gone.
     #[error("{0} is gone")]
     Gone(String),
@@ -38,6 +30,15 @@ pub enum ExecError {
     /// A change that the protocol does not allow.
     #[error("the record does not allow it")]
     Illegal(#[from] Illegal),
+}
+
+impl From<ReadError> for ExecError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Consul(error) => Self::Consul(error),
+            ReadError::Record(error) => Self::Record(error),
+        }
+    }
 }
 
 /// Why a step failed: one line for the record, with its causes.

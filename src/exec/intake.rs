@@ -2,49 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-
 use super::context::{Context, now};
 use super::error::ExecError;
-use super::nodes::{Room, node_facts};
-use super::store::encode;
-use crate::consul::kv::{Entry, Kv};
+use super::nodes::node_facts;
+use crate::consul::kv::Kv;
 use crate::consul::txn::TxnOp;
 use crate::event::RawEvent;
 use crate::model::{AppName, AppRecord, NodeName, Request, keys};
 use crate::plan::Facts;
+use crate::records::{self, Failing, Rejection, Stored, encode};
 use crate::replication::ReplicaState;
 
 /// Rejections kept, all events together.
 const REJECTIONS_KEPT: usize = 50;
 /// How much of a wrong payload is shown.
 const EXCERPT: usize = 200;
-
-/// What an agent publishes about its node, held by its session: gone when the agent is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeInfo {
-    /// The agent's version.
-    pub version: String,
-    /// The node's address.
-    pub address: String,
-    /// Since when the agent runs, RFC 3339.
-    pub since: String,
-    /// What this node's proxies left out, one line each.
-    #[serde(default)]
-    pub problems: Vec<String>,
-    /// That its proxies do not have what they should have; none: they do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failing: Option<Failing>,
-    /// The room that the node has; none: it can't be measured.
-    #[serde(default)]
-    pub room: Option<Room>,
-    /// What tells the machine from others, if it has such an id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub machine: Option<String>,
-    /// The apps that run on it though another node is their master, and their containers there.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub strays: BTreeMap<AppName, String>,
-}
 
 /// What an agent finds amiss on its node beside the proxies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,15 +27,6 @@ pub struct Findings {
     pub strays: BTreeMap<AppName, String>,
 }
 
-/// Something that a node tries again and again in vain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failing {
-    /// Since when, RFC 3339.
-    pub since: String,
-    /// Why.
-    pub why: String,
-}
-
 /// What a node says of its proxies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProxyReport {
@@ -71,21 +34,6 @@ pub struct ProxyReport {
     pub problems: Vec<String>,
     /// That they do not have what they should have.
     pub failing: Option<Failing>,
-}
-
-/// An event that could not be decoded: `tandem/rejected/{event id}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rejection {
-    /// The event's name.
-    pub event: String,
-    /// What is wrong with it.
-    pub reason: String,
-    /// The beginning of its payload, control characters escaped.
-    pub payload: String,
-    /// The node that wrote this down.
-    pub node: NodeName,
-    /// When, RFC 3339.
-    pub at: String,
 }
 
 /// Gathers the facts that a plan for a request is made from. Reads only.
@@ -114,14 +62,13 @@ async fn holders(
     entry: Option<&AppRecord>,
 ) -> Result<BTreeSet<NodeName>, ExecError> {
     let volumes = entry.map(|entry| entry.volumes.as_slice()).unwrap_or_default();
-    let listing = kv.list(keys::REPLICAS).await?;
-    let holder = |entry: &Entry| {
-        let (of, node) = keys::parse_replica(&entry.key)?;
-        let state: ReplicaState = serde_json::from_slice(&entry.value).ok()?;
-        let has = |volume: &String| state.volumes.get(volume).is_some_and(Option::is_some);
+    let told = records::list::<ReplicaState>(kv).await?.found.into_iter();
+    let holder = |told: Stored<ReplicaState>| {
+        let (of, node) = told.name;
+        let has = |volume: &String| told.value.volumes.get(volume).is_some_and(Option::is_some);
         (of == *app && !volumes.is_empty() && volumes.iter().all(has)).then_some(node)
     };
-    Ok(listing.entries.iter().filter_map(holder).collect())
+    Ok(told.filter_map(holder).collect())
 }
 
 async fn entry_of(

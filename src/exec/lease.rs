@@ -4,14 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::context::Context;
 use super::error::ExecError;
 use super::queue;
-use super::store::{self, encode};
+use super::store;
 use crate::consul::ConsulError;
 use crate::consul::kv::Entry;
 use crate::consul::session::Sessions;
@@ -19,6 +18,7 @@ use crate::consul::txn::{Txn, TxnOp};
 use crate::host::files;
 use crate::model::deployment::Deployment;
 use crate::model::{AppName, DeployId, NodeName, keys};
+use crate::records::{LeaseInfo, decode, encode};
 
 /// Consul reads 0 as its default of 15 s; epochs and check-and-set are the fence, so waiting gains nothing.
 const LOCK_DELAY: Duration = Duration::from_millis(1);
@@ -94,13 +94,6 @@ impl SessionKeeper {
     }
 }
 
-/// The value of a lease's key.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct LeaseInfo {
-    pub(super) node: NodeName,
-    pub(super) deployment: DeployId,
-}
-
 /// Who holds an app's lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Lease {
@@ -125,7 +118,7 @@ pub(super) async fn look(ctx: &Context, app: &AppName, id: &DeployId) -> Result<
 
 /// The session that holds the lease for just this deployment.
 fn holder(entry: &Entry, id: &DeployId) -> Option<String> {
-    let info: LeaseInfo = serde_json::from_slice(&entry.value).ok()?;
+    let info: LeaseInfo = decode(entry).ok()?;
     entry.session.clone().filter(|_| info.deployment == *id)
 }
 

@@ -7,11 +7,12 @@ use tracing::{info, warn};
 
 use super::context::{Context, now};
 use super::error::{ExecError, StepError};
-use super::store::{self, Versioned, decode, encode};
+use super::store;
 use super::{apply, undo};
 use crate::consul::txn::TxnOp;
 use crate::model::deployment::{Deployment, Illegal, Mark};
 use crate::model::{AppName, DeployId, NodeName, keys};
+use crate::records::{self, Owed, Versioned, encode};
 
 /// So often what is owed is tried before it is left to an operator.
 const TRIES: u32 = 10;
@@ -75,10 +76,9 @@ async fn notes_of(
     let listing = ctx.cluster.kv.list(&prefix).await.map_err(|e| StepError::from_error(&e))?;
     let mut notes = Vec::new();
     for entry in listing.entries {
-        let note: Versioned<Deployment> =
-            decode(&entry).map_err(|error| StepError::from_error(&error))?;
-        if which.takes(&note.value, &ctx.me) {
-            notes.push((entry.key, note));
+        let Owed(value) = records::decode(&entry).map_err(|error| StepError::from_error(&error))?;
+        if which.takes(&value, &ctx.me) {
+            notes.push((entry.key, Versioned { value, index: entry.modify_index }));
         }
     }
     notes.sort_by_key(|(_, note)| note.value.epoch);
@@ -189,9 +189,8 @@ fn task(key: &str, note: &Deployment, index: usize) -> Option<String> {
 
 /// The same for the next debt of a node's note.
 pub fn next_task(key: &str, note: &Deployment) -> Option<String> {
-    let node = key.strip_prefix(keys::OWED)?.split('/').next()?;
-    let node = NodeName::parse(node).ok()?;
-    task(key, note, note.next_debt(&node)?)
+    let debt = records::name_of::<Owed>(key)?;
+    task(key, note, note.next_debt(&debt.node)?)
 }
 
 /// The record is for those who look at it; it may be gone by now.

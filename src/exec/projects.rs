@@ -6,24 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use super::context::Context;
 use super::error::ExecError;
-use super::queue::Queue;
-use super::store::{self, encode};
 use crate::consul::txn::TxnOp;
 use crate::model::deployment::Deployment;
 use crate::model::{AppName, AppRecord, DeployId, Placement, keys};
-
-/// The key's value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Claim {
-    /// Whose the project is.
-    app: AppName,
-    /// The deployment that claimed it last: each leaves another value, and so another index.
-    deploy_id: DeployId,
-}
+use crate::records::{self, Claim, Queue, decode, encode, name_of};
 
 /// How an app stands to its project.
 pub(super) struct Standing {
@@ -50,15 +38,15 @@ pub(super) async fn look(ctx: &Context, app: &AppName) -> Result<Standing, ExecE
     let entry = kv.get(&key).await?;
     let mut rivals = BTreeMap::new();
     for other in kv.list(keys::APPS).await?.entries {
-        let name = other.key.strip_prefix(keys::APPS).and_then(|name| AppName::parse(name).ok());
+        let name = name_of::<AppRecord>(&other.key);
         if let Some(name) = name.filter(|name| name != app && name.project() == project) {
-            let record = serde_json::from_slice::<AppRecord>(&other.value).ok();
+            let record = decode::<AppRecord>(&other).ok();
             rivals.insert(name, record.map(|record| record.placement()));
         }
     }
     let index = entry.as_ref().map_or(0, |entry| entry.modify_index);
     // What can't be read is nobody's: the entries say whose the project is, too.
-    let claim = entry.and_then(|entry| serde_json::from_slice::<Claim>(&entry.value).ok());
+    let claim = entry.and_then(|entry| decode::<Claim>(&entry).ok());
     let owner = claim.map(|claim| claim.app).filter(|owner| owner != app);
     let free = match owner {
         Some(owner) if rivals.contains_key(&owner) => None,
@@ -74,7 +62,7 @@ pub(super) async fn look(ctx: &Context, app: &AppName) -> Result<Standing, ExecE
 /// Whether nothing of an app that does not serve runs, waits or is owed any more.
 async fn is_gone(ctx: &Context, app: &AppName) -> Result<bool, ExecError> {
     let kv = ctx.cluster.kv.as_ref();
-    let queue = store::read::<Queue>(kv, &keys::queue(app)).await?.map(|queue| queue.value);
+    let queue = records::read::<Queue>(kv, &keys::queue(app)).await?.map(|queue| queue.value);
     if queue.is_some_and(|queue| queue.running.is_some() || queue.waiting.is_some()) {
         return Ok(false);
     }
@@ -99,7 +87,7 @@ pub(super) async fn release(
     }
     let key = keys::project(&app.project());
     let Some(entry) = kv.get(&key).await? else { return Ok(None) };
-    let claim = serde_json::from_slice::<Claim>(&entry.value).ok();
+    let claim = decode::<Claim>(&entry).ok();
     let is_ours = claim.is_some_and(|claim| claim.app == *app && claim.deploy_id == deployment.id);
     Ok(is_ours.then_some(TxnOp::DeleteCas { key, index: entry.modify_index }))
 }

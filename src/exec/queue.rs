@@ -1,6 +1,5 @@
 //! One deployment per app at a time: `tandem/apps/{app}` names the one that runs and the one that waits.
 
-use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::claims;
@@ -8,30 +7,17 @@ use super::context::{Context, now};
 use super::error::ExecError;
 use super::intake::gather;
 use super::projects;
-use super::store::{self, Versioned, decode, encode};
+use super::store;
 use crate::consul::txn::{Txn, TxnOp};
 use crate::model::deployment::{Deployment, FORMAT, State};
 use crate::model::{AppName, DeployId, Request, keys};
 use crate::plan;
+use crate::records::{self, Queue, Versioned, decode, encode};
 
 const TRIES: u32 = 20;
 
 /// How many requests an app remembers beyond its records: an event that reaches a node late is not taken for new.
 const REMEMBERED: usize = 64;
-
-/// An app's place in the order of things.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Queue {
-    /// The highest epoch given out.
-    pub epoch: u64,
-    /// The deployment that runs.
-    pub running: Option<DeployId>,
-    /// The newest one that waits for it.
-    pub waiting: Option<DeployId>,
-    /// The last requests that were written down, the newest last.
-    #[serde(default)]
-    pub recent: Vec<DeployId>,
-}
 
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -249,7 +235,7 @@ pub(super) async fn raise_epoch(ctx: &Context, app: &AppName, seen: u64) -> Resu
 }
 
 async fn read_queue(ctx: &Context, app: &AppName) -> Result<Versioned<Queue>, ExecError> {
-    let found = store::read(ctx.cluster.kv.as_ref(), &keys::queue(app)).await?;
+    let found = records::read(ctx.cluster.kv.as_ref(), &keys::queue(app)).await?;
     Ok(found.unwrap_or(Versioned { value: Queue::default(), index: 0 }))
 }
 
@@ -280,7 +266,7 @@ async fn supersede(
 ) -> Result<Option<TxnOp>, ExecError> {
     let key = keys::deployment(app, old);
     let kv = ctx.cluster.kv.as_ref();
-    let Some(Versioned { mut value, index }) = store::read::<Deployment>(kv, &key).await? else {
+    let Some(Versioned { mut value, index }) = records::read::<Deployment>(kv, &key).await? else {
         return Ok(None);
     };
     if value.state != State::Waiting {
@@ -302,9 +288,7 @@ async fn prune(ctx: &Context, app: &AppName) -> Result<(), ExecError> {
         .entries
         .iter()
         .filter(|entry| is_own(&entry.key))
-        .filter(|entry| {
-            decode::<Deployment>(entry).is_ok_and(|record| record.value.state.is_final())
-        })
+        .filter(|entry| decode::<Deployment>(entry).is_ok_and(|record| record.state.is_final()))
         .collect();
     ended.sort_by_key(|entry| std::cmp::Reverse(entry.create_index));
     for entry in ended.into_iter().skip(ctx.config.keep_records) {

@@ -12,12 +12,12 @@ use tracing::{info, warn};
 use super::context::Context;
 use super::error::{ExecError, StepError};
 use super::guard::LOOK;
-use super::store::encode;
 use super::{fence, store};
 use crate::error::chain;
 use crate::host::files;
 use crate::model::deployment::{Deployment, Step};
 use crate::model::{AppRecord, DeployId, keys};
+use crate::records::{self, encode};
 
 /// Below the data directory; one file per deployment, with its record.
 const FOLDER: &str = "at-stake";
@@ -125,7 +125,7 @@ async fn look(ctx: &Context, stake: &mut Stake, away: Duration) -> bool {
 }
 
 async fn entry(ctx: &Context, app: &crate::model::AppName) -> Result<Option<AppRecord>, ExecError> {
-    let found = store::read::<AppRecord>(ctx.cluster.kv.as_ref(), &keys::app(app)).await?;
+    let found = records::read::<AppRecord>(ctx.cluster.kv.as_ref(), &keys::app(app)).await?;
     Ok(found.map(|found| found.value))
 }
 

@@ -5,12 +5,11 @@ use tracing::warn;
 
 use super::error::StepError;
 use super::journal::{JournalError, Phase};
-use super::queue::Queue;
 use super::steps::StepContext;
-use super::store;
 use crate::error::chain;
 use crate::model::deployment::Step;
 use crate::model::{AppRecord, NodeName, Placement, Role, keys};
+use crate::records::{self, Queue};
 
 /// What has to be true of the app's present entry for an effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +61,7 @@ pub(super) async fn require_planned(step: &StepContext<'_>) -> Result<(), StepEr
     if let Some(why) = holds(step, Needs::Former).await? {
         return Err(StepError::Lost(why));
     }
-    let queue = store::read::<Queue>(step.ctx.cluster.kv.as_ref(), &keys::queue(&step.app)).await;
+    let queue = records::read::<Queue>(step.ctx.cluster.kv.as_ref(), &keys::queue(&step.app)).await;
     let Some(queue) = queue.map_err(|e| StepError::from_error(&e))? else { return Ok(()) };
     let id = &step.deployment.id;
     let other = queue.value.running.filter(|running| running != id);
@@ -78,7 +77,7 @@ async fn holds(step: &StepContext<'_>, needs: Needs) -> Result<Option<String>, S
         return Ok(None);
     }
     let key = keys::app(&step.app);
-    let entry = store::read::<AppRecord>(step.ctx.cluster.kv.as_ref(), &key).await;
+    let entry = records::read::<AppRecord>(step.ctx.cluster.kv.as_ref(), &key).await;
     let present = entry.map_err(|e| StepError::from_error(&e))?.map(|entry| entry.value);
     let (former, own) = (step.deployment.former.as_ref(), step.deployment.prepared.as_ref());
     let fits = needs.fit(&step.ctx.me, present.as_ref(), former, own);

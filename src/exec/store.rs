@@ -2,45 +2,15 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use super::context::Context;
 use super::error::ExecError;
-use crate::consul::kv::{Entry, Kv};
 use crate::consul::txn::{Txn, TxnOp};
-use crate::model::deployment::{Deployment, FORMAT, Illegal};
+use crate::model::deployment::{Deployment, Illegal};
 use crate::model::{AppName, DeployId, keys};
+use crate::records::{Versioned, decode, encode};
 
 /// How often a contended check-and-set is tried: a record has at most a handful of writers.
 const TRIES: u32 = 20;
-
-/// A value with the index that a check-and-set needs.
-#[derive(Debug, Clone)]
-pub(super) struct Versioned<T> {
-    pub(super) value: T,
-    pub(super) index: u64,
-}
-
-/// Reads a JSON value; none if the key does not exist.
-pub(super) async fn read<T: DeserializeOwned>(
-    kv: &dyn Kv,
-    key: &str,
-) -> Result<Option<Versioned<T>>, ExecError> {
-    kv.get(key).await?.map(|entry| decode(&entry)).transpose()
-}
-
-/// Decodes an entry's JSON value.
-pub(super) fn decode<T: DeserializeOwned>(entry: &Entry) -> Result<Versioned<T>, ExecError> {
-    let value = serde_json::from_slice(&entry.value)
-        .map_err(|source| ExecError::Unreadable { key: entry.key.clone(), source })?;
-    Ok(Versioned { value, index: entry.modify_index })
-}
-
-/// A value's JSON; the types stored here always have one.
-pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_default()
-}
 
 /// Reads a deployment's record.
 pub(super) async fn load(
@@ -54,11 +24,8 @@ pub(super) async fn load(
     let index = entry.modify_index;
     let value = match ctx.records.decoded(id, index) {
         Some(record) => record,
-        None => Arc::new(decode::<Deployment>(&entry)?.value),
+        None => Arc::new(decode::<Deployment>(&entry)?),
     };
-    if value.format > FORMAT {
-        return Err(ExecError::Newer(key, value.format));
-    }
     ctx.records.note(&value, index);
     Ok(Versioned { value, index })
 }

@@ -141,24 +141,9 @@ pub fn replica(app: &AppName, node: &NodeName) -> String {
     format!("{REPLICAS}{app}/{node}")
 }
 
-/// The app and the node of a key below [`REPLICAS`].
-pub fn parse_replica(key: &str) -> Option<(AppName, NodeName)> {
-    app_and_node(key.strip_prefix(REPLICAS)?)
-}
-
 /// `tandem/stalled/{app}/{node}`.
 pub fn stalled(app: &AppName, node: &NodeName) -> String {
     format!("{STALLED}{app}/{node}")
-}
-
-/// The app and the node of a key below [`STALLED`].
-pub fn parse_stalled(key: &str) -> Option<(AppName, NodeName)> {
-    app_and_node(key.strip_prefix(STALLED)?)
-}
-
-fn app_and_node(rest: &str) -> Option<(AppName, NodeName)> {
-    let (app, node) = rest.rsplit_once('/')?;
-    Some((AppName::parse(app).ok()?, NodeName::parse(node).ok()?))
 }
 
 /// `tandem/rejected/{event id}`.

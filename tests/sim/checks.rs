@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tandem::consul::txn::TxnOp;
-use tandem::exec::Queue;
 use tandem::model::deployment::{Deployment, Status, Step, StepRecord};
 use tandem::model::{AppId, AppName, AppRecord, keys};
+use tandem::records::Queue;
 
 use crate::apps::{App, first_missing, holds};
 use crate::kv;

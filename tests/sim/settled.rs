@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use tandem::exec::Queue;
 use tandem::model::deployment::{Deployment, State, Status};
 use tandem::model::{AppRecord, DeployId, Placement, Role, keys};
+use tandem::records::Queue;
 
 use crate::apps::{App, first_missing, holds, mark};
 use crate::checks::is_anywhere;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::exec::Failing;
+use crate::records::Failing;
 
 /// A proxy that starts anew, or is reloaded, is away for less.
 pub(super) const DOWN: Duration = Duration::from_secs(10);

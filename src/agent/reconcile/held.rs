@@ -8,10 +8,11 @@ use tracing::debug;
 use super::{Known, still};
 use crate::consul::ConsulError;
 use crate::error::chain;
+use crate::exec::Context;
 use crate::exec::copies::{self, Sought};
-use crate::exec::{Context, NodeInfo};
 use crate::host::docker::Container;
-use crate::model::{AppName, NodeName, keys};
+use crate::model::{AppName, NodeName};
+use crate::records::{self, NodeInfo};
 
 /// By app, the nodes that run it though another one is its master, each with its containers there.
 type Elsewhere = BTreeMap<AppName, Vec<(NodeName, String)>>;
@@ -142,14 +143,10 @@ async fn left(
 /// What the other nodes' agents say of what runs there.
 async fn elsewhere(ctx: &Context) -> Result<Elsewhere, ConsulError> {
     let mut found = Elsewhere::new();
-    for entry in ctx.cluster.kv.list(keys::NODES).await?.entries {
-        let node = entry.key.strip_prefix(keys::NODES).and_then(|name| NodeName::parse(name).ok());
-        let info = serde_json::from_slice::<NodeInfo>(&entry.value).ok();
-        let Some((node, info)) = node.zip(info).filter(|(node, _)| *node != ctx.me) else {
-            continue;
-        };
-        for (app, names) in info.strays {
-            found.entry(app).or_default().push((node.clone(), names));
+    let nodes = records::list::<NodeInfo>(ctx.cluster.kv.as_ref()).await?.found.into_iter();
+    for node in nodes.filter(|node| node.name != ctx.me) {
+        for (app, names) in node.value.strays {
+            found.entry(app).or_default().push((node.name.clone(), names));
         }
     }
     Ok(found)

@@ -13,6 +13,7 @@ use crate::host::compose::Project;
 use crate::host::docker::{Container, DockerError};
 use crate::model::deployment::Deployment;
 use crate::model::{AppName, DeployId, keys};
+use crate::records::decode;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StrayError {
@@ -105,7 +106,7 @@ async fn record(
     id: &DeployId,
 ) -> Result<Option<Deployment>, StrayError> {
     let entry = ctx.cluster.kv.get(&keys::deployment(app, id)).await?;
-    Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
+    Ok(entry.and_then(|entry| decode(&entry).ok()))
 }
 
 /// The deployment whose checkout a container was made from.

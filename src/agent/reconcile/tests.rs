@@ -6,10 +6,11 @@ use super::look;
 use crate::agent::testing::{self, Made};
 use crate::consul::kv::Entry;
 use crate::consul::txn::TxnOp;
-use crate::exec::{Context, Findings, NodeInfo};
+use crate::exec::{Context, Findings};
 use crate::host::docker::{Container, State};
 use crate::model::{DeployId, NodeName, keys};
 use crate::proxy::view::Item;
+use crate::records::NodeInfo;
 
 const APP: &str = "app_main.44dd7";
 const PROJECT: &str = "appmain44dd7";

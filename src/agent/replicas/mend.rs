@@ -11,9 +11,10 @@ use super::publish::Published;
 use crate::agent::keeper::is_being_deployed;
 use crate::clock;
 use crate::consul::ConsulError;
-use crate::exec::{Context, NodeInfo};
+use crate::exec::Context;
 use crate::host::volume::SnapshotName;
 use crate::model::{NodeName, Role, keys};
+use crate::records::{NodeInfo, decode};
 use crate::replication::{dead_marks, unheld_marks};
 
 /// How many intervals after something changed the slave's word takes it into account.
@@ -76,7 +77,7 @@ async fn unheld(
 /// Since when the node's agent runs; none if it is away. One that has just come back may not have looked yet.
 async fn began(ctx: &Context, node: &NodeName) -> Result<Option<DateTime<Utc>>, ConsulError> {
     let entry = ctx.cluster.kv.get(&keys::node(node)).await?;
-    let info = entry.and_then(|entry| serde_json::from_slice::<NodeInfo>(&entry.value).ok());
+    let info = entry.and_then(|entry| decode::<NodeInfo>(&entry).ok());
     let since = info.and_then(|info| DateTime::parse_from_rfc3339(&info.since).ok());
     Ok(since.map(|since| since.with_timezone(&Utc)))
 }

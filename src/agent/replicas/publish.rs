@@ -16,6 +16,7 @@ use crate::consul::kv::{Entry, Kv};
 use crate::consul::txn::TxnOp;
 use crate::exec::Context;
 use crate::model::{AppName, NodeName, Role, keys};
+use crate::records::{decode, encode, name_of};
 use crate::replication::{ReplicaState, Standing};
 
 /// The service that the checks of all replicas belong to.
@@ -30,9 +31,7 @@ pub(super) type Published = BTreeMap<(AppName, NodeName), Option<ReplicaState>>;
 /// Reads what the slaves have published.
 pub(super) async fn published(kv: &dyn Kv) -> Result<Published, ConsulError> {
     let entries = kv.list(keys::REPLICAS).await?.entries;
-    let read = |entry: &Entry| {
-        Some((keys::parse_replica(&entry.key)?, serde_json::from_slice(&entry.value).ok()))
-    };
+    let read = |entry: &Entry| Some((name_of::<ReplicaState>(&entry.key)?, decode(entry).ok()));
     Ok(entries.iter().filter_map(read).collect())
 }
 
@@ -83,7 +82,7 @@ impl Publisher {
     }
 
     async fn put(&self, app: &AppName, state: &ReplicaState) -> Result<(), ConsulError> {
-        let value = serde_json::to_vec(state).unwrap_or_default();
+        let value = encode(state);
         let set = TxnOp::Set { key: keys::replica(app, &self.ctx.me), value };
         self.ctx.cluster.kv.transact(vec![set]).await.map(drop)
     }

@@ -23,6 +23,7 @@ use crate::error::chain;
 use crate::exec::Context;
 use crate::host::volume::{Sent, VolumeError};
 use crate::model::{AppName, NodeName, Role, keys};
+use crate::records::{decode, encode, name_of};
 use crate::replication::{Stall, Stalled, unsent};
 
 /// Between a snapshot and the process that sends it, the file system commits.
@@ -166,7 +167,7 @@ impl Resender {
         }
         for (app, now) in stalled {
             if told.get(&app) != Some(&now) {
-                let value = serde_json::to_vec(&now).unwrap_or_default();
+                let value = encode(&now);
                 let set = TxnOp::Set { key: keys::stalled(&app, &self.ctx.me), value };
                 kv.transact(vec![set]).await?;
                 told.insert(app, now);
@@ -196,9 +197,9 @@ impl Resender {
     async fn told_before(&self) -> Result<BTreeMap<AppName, Stalled>, ConsulError> {
         let entries = self.ctx.cluster.kv.list(keys::STALLED).await?.entries;
         let own = entries.iter().filter_map(|entry| {
-            let (app, node) = keys::parse_stalled(&entry.key)?;
+            let (app, node) = name_of::<Stalled>(&entry.key)?;
             let empty = || Stalled { to: node.clone(), volumes: BTreeMap::new() };
-            let said = serde_json::from_slice(&entry.value).unwrap_or_else(|_| empty());
+            let said = decode(entry).unwrap_or_else(|_| empty());
             (node == self.ctx.me).then_some((app, said))
         });
         Ok(own.collect())

@@ -21,6 +21,7 @@ use crate::model::{AppName, AppRecord, Held, MaintenancePage, keys, page};
 use crate::plan::candidate::Candidate;
 use crate::plan::check::{self, Asking, Findings};
 use crate::proxy::Policies;
+use crate::records;
 
 /// Refuses what would break a rule, and prepares the entry of the new version.
 pub(in crate::exec) async fn check(step: &StepContext<'_>) -> Result<Done, StepError> {
@@ -138,13 +139,9 @@ async fn policies(step: &StepContext<'_>) -> Result<Policies, StepError> {
 
 /// The other apps' entries; one that can't be read is reported by the proxies and is no conflict.
 async fn other_apps(step: &StepContext<'_>) -> Result<Vec<(AppName, AppRecord)>, StepError> {
-    let listing = step.ctx.cluster.kv.list(keys::APPS).await;
-    let listing = listing.map_err(|error| StepError::from_error(&error))?;
-    let parsed = listing.entries.iter().filter_map(|entry| {
-        let name = AppName::parse(entry.key.strip_prefix(keys::APPS)?).ok()?;
-        Some((name, serde_json::from_slice(&entry.value).ok()?))
-    });
-    Ok(parsed.collect())
+    let listed = records::list::<AppRecord>(step.ctx.cluster.kv.as_ref()).await;
+    let listed = listed.map_err(|error| StepError::from_error(&error))?;
+    Ok(listed.found.into_iter().map(|entry| (entry.name, entry.value)).collect())
 }
 
 /// The entry that the commit writes. Keys of other writers are carried over.

@@ -9,9 +9,10 @@ use crate::consul::txn::{Txn, TxnOp};
 use crate::exec::apply::Done;
 use crate::exec::context::now;
 use crate::exec::error::StepError;
-use crate::exec::store::{self, encode};
+use crate::exec::store;
 use crate::model::deployment::{Deployment, Mark, State};
 use crate::model::{HandOver, keys};
+use crate::records::{decode, encode};
 
 /// The proxies follow within 0.2 s; more is trouble.
 const HEARD_WITHIN: Duration = Duration::from_secs(3);
@@ -88,7 +89,7 @@ pub(in crate::exec) async fn end_maintenance(step: &StepContext<'_>) -> Result<D
     let Some(entry) = found else {
         return routed::wait(step).await;
     };
-    let owner = serde_json::from_slice::<HandOver>(&entry.value).ok();
+    let owner = decode::<HandOver>(&entry).ok();
     let ours = owner.is_some_and(|owner| owner.deploy_id == step.deployment.id.as_str());
     let destroyed = step.deployment.committed && step.deployment.placement.is_none();
     if ours || destroyed && !is_there(step).await? {

@@ -2,9 +2,9 @@
 
 use super::StepContext;
 use crate::exec::error::StepError;
-use crate::exec::store::encode;
 use crate::model::AppRecord;
 use crate::model::manifest::Manifest;
+use crate::records::encode;
 
 /// The largest entry of an app, in bytes. Consul takes some 390 KB in one transaction, and the commit writes the entry
 /// three times: as the former one, as the prepared one, and in its place.

@@ -8,13 +8,13 @@ use super::transfer::{self, Announced};
 use super::{StepContext, volumes};
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
-use crate::exec::queue::Queue;
-use crate::exec::{standing, store};
+use crate::exec::standing;
 use crate::host::compose::Project;
 use crate::host::volume::SnapshotName;
 use crate::model::deployment::{Deployment, Step, StepRecord};
 use crate::model::manifest::{Manifest, Volume};
 use crate::model::{AppId, AppRecord, DeployId, NodeName, keys};
+use crate::records::{self, Queue};
 
 /// How long a migration waits for a source that is being deployed.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -114,17 +114,17 @@ pub(in crate::exec) async fn snapshot_source(step: &StepContext<'_>) -> Result<D
 async fn is_settled(step: &StepContext<'_>) -> Result<bool, StepError> {
     let (app, known) = source(step)?;
     let (kv, name) = (step.ctx.cluster.kv.as_ref(), app.name());
-    let entry = store::read::<AppRecord>(kv, &keys::app(&name)).await;
+    let entry = records::read::<AppRecord>(kv, &keys::app(&name)).await;
     let entry = entry.map_err(|e| StepError::from_error(&e))?.map(|entry| entry.value);
     let same =
         |entry: &AppRecord| entry.master == known.master && entry.deploy_id == known.deploy_id;
     if !entry.as_ref().is_some_and(same) {
         return Err(StepError::Failed(format!("{name} was deployed or destroyed meanwhile")));
     }
-    let queue = store::read::<Queue>(kv, &keys::queue(&name)).await;
+    let queue = records::read::<Queue>(kv, &keys::queue(&name)).await;
     let queue = queue.map_err(|e| StepError::from_error(&e))?;
     let Some(running) = queue.and_then(|queue| queue.value.running) else { return Ok(true) };
-    let record = store::read::<Deployment>(kv, &keys::deployment(&name, &running)).await;
+    let record = records::read::<Deployment>(kv, &keys::deployment(&name, &running)).await;
     let record = record.map_err(|e| StepError::from_error(&e))?;
     let in_hand = |record: &StepRecord| !record.step.is_harmless() && record.started_at.is_some();
     Ok(!record.is_some_and(|record| record.value.steps.iter().any(in_hand)))

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::StepContext;
 use crate::exec::error::StepError;
-use crate::exec::intake::NodeInfo;
 use crate::model::manifest::Manifest;
 use crate::model::{AppRecord, NodeName, Port, keys};
 use crate::plan::check::{Findings, new_binds};
+use crate::records::{NodeInfo, decode};
 
 /// Looks for what `up` would stumble over when the former version does not run any more.
 pub(super) async fn look(
@@ -89,7 +89,7 @@ async fn taken_there(
     };
     let told = step.ctx.cluster.kv.get(&keys::node(replica)).await;
     let told = told.map_err(|e| StepError::from_error(&e))?;
-    let info = told.and_then(|entry| serde_json::from_slice::<NodeInfo>(&entry.value).ok());
+    let info = told.and_then(|entry| decode::<NodeInfo>(&entry).ok());
     let listening = info.and_then(|info| info.room).map(|room| room.listening);
     Ok(refusals(&published, &listening.unwrap_or_default(), replica))
 }

@@ -5,9 +5,9 @@ use super::{StepContext, data};
 use crate::clock;
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
-use crate::exec::store;
 use crate::host::volume::SnapshotName;
 use crate::model::keys;
+use crate::records;
 use crate::replication::{CopyState, ReplicaState, age};
 
 /// On the master: volumes of the app are gone for certain, and nothing of it runs. What is left of them stays, and is told.
@@ -43,7 +43,7 @@ pub(in crate::exec) async fn confirm_loss(step: &StepContext<'_>) -> Result<Done
 /// On the new master: the copies that its agent has told of are on the disk, whole, and of the origin that was told.
 pub(in crate::exec) async fn recall(step: &StepContext<'_>) -> Result<Done, StepError> {
     let key = keys::replica(&step.app, &step.ctx.me);
-    let state = store::read::<ReplicaState>(step.ctx.cluster.kv.as_ref(), &key).await;
+    let state = records::read::<ReplicaState>(step.ctx.cluster.kv.as_ref(), &key).await;
     let state = state.map_err(|e| StepError::from_error(&e))?.map(|found| found.value);
     let state = state.ok_or_else(|| StepError::Failed(format!("{key} is gone")))?;
     let mut done = Done::default();

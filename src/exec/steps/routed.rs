@@ -8,8 +8,8 @@ use super::StepContext;
 use crate::consul::txn::TxnOp;
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
-use crate::exec::store::encode;
 use crate::model::{Routing, keys};
+use crate::records::{decode, encode};
 
 /// The proxies follow within a second; a reload that waits for others takes a few. More is trouble.
 const ROUTED_WITHIN: Duration = Duration::from_secs(10);
@@ -32,7 +32,7 @@ pub(super) async fn wait(step: &StepContext<'_>) -> Result<Done, StepError> {
     let kv = step.ctx.cluster.kv.as_ref();
     let key = keys::routing(&step.app);
     let found = kv.get(&key).await.map_err(|error| StepError::from_error(&error))?;
-    let asked = found.and_then(|entry| serde_json::from_slice::<Routing>(&entry.value).ok());
+    let asked = found.and_then(|entry| decode::<Routing>(&entry).ok());
     if asked.is_none_or(|asked| asked.deploy_id != step.deployment.id.as_str()) {
         return Ok(done);
     }

@@ -9,9 +9,9 @@ use super::seams::{Fault, changes};
 use crate::agent::Intake;
 use crate::consul::event::UserEvent;
 use crate::consul::kv::Kv;
-use crate::exec::Rejection;
 use crate::model::deployment::State;
 use crate::model::keys;
+use crate::records::Rejection;
 
 const DEPLOY: &str =
     r#"{"repo":"https://git.example/hello","branch":"main","master":"node1","slave":"node2"}"#;

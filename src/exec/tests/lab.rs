@@ -18,13 +18,14 @@ use crate::consul::memory::MemoryConsul;
 use crate::consul::session::Sessions;
 use crate::consul::txn::TxnOp;
 use crate::exec::{
-    Acceptance, Cluster, Context, ExecError, Fence, Journal, Queue, Which, accept, drive, settle,
+    Acceptance, Cluster, Context, ExecError, Fence, Journal, Which, accept, drive, settle,
 };
 use crate::host::Host;
 use crate::host::fake::FakeHost;
 use crate::host::volume::Wire;
 use crate::model::deployment::{Deployment, State, Status, StepRecord};
 use crate::model::{AppName, AppRecord, DeployId, NodeName, Request, keys};
+use crate::records::Queue;
 
 /// Longer than anything takes: what is not over by then never is.
 const PATIENCE: Duration = Duration::from_secs(3600);

@@ -10,9 +10,9 @@ use super::scenarios::When;
 use super::world::World;
 use crate::consul::kv::Kv;
 use crate::consul::txn::TxnOp;
-use crate::exec::Queue;
 use crate::model::deployment::{State, Status, Step};
 use crate::model::{AppId, Branch, DeployId, Request, keys};
+use crate::records::Queue;
 
 /// With a volume that may not leave it.
 const SOURCE: &str = r#"

@@ -6,9 +6,10 @@ use super::apps::{deploy, id, node};
 use super::lab::{Lab, Node};
 use crate::consul::kv::Kv;
 use crate::consul::txn::{Txn, TxnOp};
-use crate::exec::{Acceptance, NodeInfo, Room, accept, gather};
+use crate::exec::{Acceptance, accept, gather};
 use crate::model::deployment::{Deployment, State};
 use crate::model::{Amount, AppId, Branch, NodeName, Placement, Repo, Request, Wanted, keys};
+use crate::records::{NodeInfo, Room};
 
 const HALF: Amount = Amount { free: 1 << 39, total: 1 << 40 };
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tandem::consul::catalog::Catalog;
-use tandem::exec::Queue;
 use tandem::host::fake::MachineState;
 use tandem::model::deployment::Deployment;
 use tandem::model::keys;
+use tandem::records::Queue;
 
 use crate::apps::{App, number};
 use crate::director::{Action, Director};

@@ -4,8 +4,8 @@ use futures_util::FutureExt;
 use serde_json::{Value, json};
 use tandem::consul::kv::Kv;
 use tandem::consul::txn::TxnOp;
-use tandem::exec::Queue;
 use tandem::model::keys;
+use tandem::records::Queue;
 
 use super::Fault;
 use crate::apps::App;

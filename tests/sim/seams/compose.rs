@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tandem::exec::Queue;
 use tandem::host::compose::{Compose, ComposeError, Config, FakeCompose, Project};
 use tandem::host::docker::State;
 use tandem::model::deployment::{Deployment, State as Progress};
 use tandem::model::{AppRecord, DeployId, keys};
+use tandem::records::Queue;
 
 use crate::apps::{App, Flaw, flaw_of, mark_of, number_of};
 use crate::checks;
