@@ -4,6 +4,7 @@ mod action;
 mod btrfs;
 mod buttervolume;
 pub(in crate::host) mod compare;
+mod late;
 mod name;
 mod progress;
 mod receptions;
@@ -28,6 +29,7 @@ pub use btrfs::{FillError, Verified};
 pub use buttervolume::{Buttervolume, ButtervolumeSettings};
 #[cfg(any(test, feature = "testing"))]
 pub use fake::{FakeSnapshot, FakeVolumes, Wire};
+pub use late::LateError;
 pub use name::SnapshotName;
 pub use sent::{RefusedBase, Sent};
 
@@ -106,6 +108,14 @@ pub trait Volumes: Send + Sync {
 
     /// What the file system says about a snapshot; `None` if there is none of that name.
     async fn facts(&self, snapshot: &SnapshotName) -> Result<Option<Verified>, VolumeError>;
+
+    /// Whether a volume holds anything else than this snapshot of it. Where that can't be told for certain, or not in some
+    /// minutes, it is an error.
+    async fn is_changed_since(
+        &self,
+        volume: &str,
+        snapshot: &SnapshotName,
+    ) -> Result<bool, VolumeError>;
 
     /// Keeps a snapshot and the marks of it from purges, whoever starts one, until [`Volumes::release`]. Everything else
     /// knows them by the same names and can be done with them. Idempotent.
@@ -210,6 +220,14 @@ pub enum VolumeError {
         volume: String,
         /// The cause.
         source: FillError,
+    },
+    /// A volume could not be compared with a snapshot of it.
+    #[error("whether the volume {volume} was written to can't be told")]
+    Late {
+        /// The volume.
+        volume: String,
+        /// The cause.
+        source: LateError,
     },
     /// A volume's size could not be told.
     #[error("cannot measure the volume {volume}")]

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use tracing::warn;
+
 use super::{StepContext, data};
+use crate::error::chain;
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
 use crate::exec::schedules;
@@ -145,6 +148,7 @@ pub(in crate::exec) async fn require_snapshots(step: &StepContext<'_>) -> Result
 }
 
 /// What was written after the last snapshot was taken is in a snapshot, too, before its volume goes. Nothing uses it now.
+/// Where it can't be told whether anything was, that is taken for yes.
 pub(in crate::exec) async fn keep_late_writes(
     step: &StepContext<'_>,
     volumes: &BTreeSet<String>,
@@ -155,11 +159,15 @@ pub(in crate::exec) async fn keep_late_writes(
         data::require_unused(step, volume).await?;
         let Some(snapshot) = noted.get(volume) else { continue };
         let name = SnapshotName::parse(snapshot).map_err(|e| StepError::from_error(&e))?;
-        let (found, taken) = origins(step, volume, &name).await?;
-        if found.generation <= taken.created_generation {
+        let seam = &step.ctx.host.volumes;
+        let is_changed = seam.is_changed_since(volume, &name).await.unwrap_or_else(|error| {
+            warn!(app = %step.app, volume, error = %chain(&error), "taken for yes");
+            true
+        });
+        if !is_changed {
             continue;
         }
-        let late = step.ctx.host.volumes.snapshot(volume).await;
+        let late = seam.snapshot(volume).await;
         let late = late.map_err(|e| StepError::from_error(&e))?;
         warnings.push(format!(
             "volume {volume} on {} may have been written to after {name}: what it held is in {late}",

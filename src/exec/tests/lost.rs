@@ -294,7 +294,11 @@ async fn a_volume_that_is_not_the_one_that_was_sent_is_not_removed() {
     assert!(lab.node(1).volume(&lab, "data").is_some());
     // It is in nobody's way, and what was written after the snapshot is kept.
     assert_eq!(lab.run(&id(3), &to(2, Some(1))).await, State::Completed);
-    lab.node(1).fakes.machine.state().volume_facts.insert(lab.data(), facts("volume", 9));
+    {
+        let mut state = lab.node(1).fakes.machine.state();
+        state.volume_facts.insert(lab.data(), facts("volume", 9));
+        state.volumes.get_mut(&lab.data()).unwrap().push_str("written late;");
+    }
     settle(&context, &lab.app, Which::All).await.unwrap();
     assert_eq!((owed(&lab, 1).await, lab.node(1).volume(&lab, "data")), (Vec::new(), None));
     let warnings = lab.record(&id(2)).await.warnings;

@@ -19,7 +19,7 @@ use super::name::{check_host, check_volume};
 use super::receptions::{receptions, sends};
 use super::sent::{Sent, Way, send_from};
 use super::shelf::Shelf;
-use super::{Action, Schedule, SnapshotName, Verified, VolumeError, Volumes, btrfs};
+use super::{Action, Schedule, SnapshotName, Verified, VolumeError, Volumes, btrfs, late};
 
 /// Where buttervolume is, and how long it may take.
 #[derive(Debug, Clone)]
@@ -276,6 +276,20 @@ impl Volumes for Buttervolume {
             Ok(facts) => Ok(Some(facts)),
             Err(source) => Err(VolumeError::Inspect { snapshot: snapshot.clone(), source }),
         }
+    }
+
+    async fn is_changed_since(
+        &self,
+        volume: &str,
+        snapshot: &SnapshotName,
+    ) -> Result<bool, VolumeError> {
+        check_volume(volume)?;
+        let hold = self.shelf.hold(snapshot.volume());
+        let path = self.settings.volumes.join(volume);
+        late::is_changed(&path, &hold.path(snapshot)).await.map_err(|source| {
+            let volume = volume.to_owned();
+            VolumeError::Late { volume, source }
+        })
     }
 
     async fn keep(&self, snapshot: &SnapshotName) -> Result<(), VolumeError> {

@@ -395,6 +395,17 @@ impl Volumes for FakeVolumes {
         }))
     }
 
+    async fn is_changed_since(
+        &self,
+        volume: &str,
+        snapshot: &SnapshotName,
+    ) -> Result<bool, VolumeError> {
+        self.failures.take("is_changed_since")?;
+        let state = self.machine.state();
+        let held = state.snapshots.get(snapshot).map(|snapshot| &snapshot.content);
+        Ok(state.volumes.get(volume) != held)
+    }
+
     async fn keep(&self, snapshot: &SnapshotName) -> Result<(), VolumeError> {
         self.machine.state().kept.insert(snapshot.unmarked());
         Ok(())

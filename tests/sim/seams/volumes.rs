@@ -155,6 +155,16 @@ impl Volumes for SimVolumes {
         self.call("facts", snapshot.to_string(), Pace::Short, effect).await
     }
 
+    async fn is_changed_since(
+        &self,
+        volume: &str,
+        snapshot: &SnapshotName,
+    ) -> Result<bool, VolumeError> {
+        let (inner, name, from) = (self.inner.clone(), volume.to_owned(), snapshot.clone());
+        let effect = async move { inner.is_changed_since(&name, &from).await };
+        self.call("look for changes", volume.to_owned(), Pace::Short, effect).await
+    }
+
     async fn mark(&self, snapshot: &SnapshotName, host: &str) -> Result<(), VolumeError> {
         let (inner, name, to) = (self.inner.clone(), snapshot.clone(), host.to_owned());
         let effect = async move { inner.mark(&name, &to).await };
