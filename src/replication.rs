@@ -13,7 +13,7 @@ pub use copies::{Held, Survey};
 pub use keep::{OtherEnd, worth_keeping};
 pub use mend::{dead_marks, unheld_marks};
 pub use stalled::{Stall, Stalled};
-pub use state::{CopyState, ReplicaState, Standing, age};
+pub use state::{AHEAD, CopyState, ReplicaState, Standing, age};
 pub use torn::Sightings;
 pub use unsent::unsent;
 

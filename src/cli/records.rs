@@ -12,24 +12,33 @@ use crate::records::{NodeInfo, Record, Rejection, decode};
 /// A prefix's values by the rest of their keys; what can't be read is listed apart.
 pub(super) struct Values<T> {
     pub(super) values: BTreeMap<String, T>,
+    /// When each was written last, as Consul counts.
+    pub(super) written: BTreeMap<String, u64>,
     pub(super) unreadable: Vec<String>,
 }
 
 /// Reads every record of a type.
 pub(super) async fn values<T: Record>(client: &Client) -> Result<Values<T>, ConsulError> {
-    let mut found = Values { values: BTreeMap::new(), unreadable: Vec::new() };
+    let mut found =
+        Values { values: BTreeMap::new(), written: BTreeMap::new(), unreadable: Vec::new() };
     for entry in client.list(T::PREFIX).await?.entries {
         let Some(name) = entry.key.strip_prefix(T::PREFIX).filter(|name| !name.is_empty()) else {
             continue;
         };
         match decode(&entry) {
             Ok(value) => {
+                found.written.insert(name.to_owned(), entry.modify_index);
                 found.values.insert(name.to_owned(), value);
             }
             Err(error) => found.unreadable.push(chain(&error)),
         }
     }
     Ok(found)
+}
+
+/// What was written last comes first, by when Consul took it: the nodes' clocks may differ.
+pub(super) fn newest_first<T>(items: &mut [(String, T)], written: &BTreeMap<String, u64>) {
+    items.sort_by_key(|(key, _)| std::cmp::Reverse(written.get(key).copied()));
 }
 
 /// The agents that run, by node.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Serialize;
 
@@ -17,7 +17,7 @@ use crate::model::deployment::{Deployment, State};
 use crate::model::{Amount, AppRecord, keys};
 use crate::plan::NodeFacts;
 use crate::records::{NodeInfo, Owed, Queue, Rejection};
-use crate::replication::{ReplicaState, Stalled};
+use crate::replication::{AHEAD, ReplicaState, Stalled, age};
 
 /// Outcomes shown: enough to see what just went wrong.
 const RECENT: usize = 5;
@@ -104,6 +104,7 @@ async fn gather(client: &Client) -> Result<Status, ConsulError> {
     problems.extend(stalled.unreadable);
     problems.extend(replica::stalled(&apps.values, &stalled.values));
     for (node, info) in &agents {
+        problems.extend(skew(node, info, now));
         let failing = info.failing.iter();
         problems
             .extend(failing.map(|it| format!("{node}: proxies, since {}: {}", it.since, it.why)));
@@ -115,8 +116,8 @@ async fn gather(client: &Client) -> Result<Status, ConsulError> {
         let app = note.0.request.app().name();
         Some(format!("{app}: {}", next_task(&format!("{}{name}", keys::OWED), &note.0)?))
     }));
-    let mut rejected: Vec<_> = rejections.values.iter().collect();
-    rejected.sort_by_key(|(_, rejection)| std::cmp::Reverse(rejection.at.clone()));
+    let mut rejected: Vec<_> = rejections.values.into_iter().collect();
+    records::newest_first(&mut rejected, &rejections.written);
     problems.extend(rejected.into_iter().take(RECENT).map(|(id, rejection)| {
         format!(
             "event {id} ({}) refused at {}: {}",
@@ -136,7 +137,7 @@ async fn gather(client: &Client) -> Result<Status, ConsulError> {
                 AppStatus { replica, ..app_status(name, record, &health, &maintenance) }
             })
             .collect(),
-        deployments: recent(deployments.values),
+        deployments: recent(deployments.values, &deployments.written),
         problems,
     })
 }
@@ -182,11 +183,28 @@ fn app_status(
 }
 
 /// What runs or waits, and the newest outcomes.
-fn recent(records: BTreeMap<String, Deployment>) -> Vec<DeploymentStatus> {
+fn recent(
+    records: BTreeMap<String, Deployment>,
+    written: &BTreeMap<String, u64>,
+) -> Vec<DeploymentStatus> {
     let (open, mut ended): (Vec<_>, Vec<_>) =
-        records.into_values().partition(|deployment| !deployment.state.is_final());
-    ended.sort_by(|a, b| b.finished_at.cmp(&a.finished_at));
-    open.into_iter().chain(ended.into_iter().take(RECENT)).map(deployment_status).collect()
+        records.into_iter().partition(|(_, deployment)| !deployment.state.is_final());
+    records::newest_first(&mut ended, written);
+    let all = open.into_iter().chain(ended.into_iter().take(RECENT));
+    all.map(|(_, deployment)| deployment_status(deployment)).collect()
+}
+
+/// That a node's clock is ahead of this machine's: how old its copies are, and when its steps ended, can't be told then.
+/// Of one that is behind, what it says is only old.
+fn skew(node: &str, info: &NodeInfo, now: DateTime<Utc>) -> Option<String> {
+    let at = DateTime::parse_from_rfc3339(&info.room.as_ref()?.at).ok()?.to_utc();
+    let ahead = at - now;
+    (ahead > AHEAD).then(|| {
+        format!(
+            "{node}: its clock is {} ahead of the one here: ages and times that it tells are wrong, set its clock",
+            age(ahead)
+        )
+    })
 }
 
 fn deployment_status(deployment: Deployment) -> DeploymentStatus {
@@ -267,4 +285,40 @@ fn first_line(text: &str) -> String {
     let mut lines = text.lines();
     let first = lines.next().unwrap_or_default().to_owned();
     if lines.next().is_some() { format!("{first} …") } else { first }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::records::Room;
+
+    #[test]
+    fn a_clock_that_is_ahead_is_named_and_one_that_differs_a_little_is_not() {
+        let now: DateTime<Utc> = "2025-06-01T10:00:00Z".parse().unwrap();
+        let said = |ahead: TimeDelta| {
+            let half = Amount { free: 1, total: 2 };
+            let at = (now + ahead).to_rfc3339();
+            let room =
+                Room { epoch: 1, at, disk: half, memory: half, listening: Default::default() };
+            skew("node2", &NodeInfo { room: Some(room), ..NodeInfo::default() }, now)
+        };
+        for fine in [TimeDelta::hours(-3), TimeDelta::zero(), TimeDelta::minutes(5)] {
+            assert_eq!(said(fine), None, "{fine}");
+        }
+        let text = said(TimeDelta::hours(3)).unwrap();
+        assert!(text.starts_with("node2: its clock is 3 h 0 min ahead"), "{text}");
+        assert_eq!(skew("node2", &NodeInfo::default(), now), None);
+    }
+
+    #[test]
+    fn outcomes_are_in_the_order_in_which_consul_took_them() {
+        let mut items = ["one", "two", "three"].map(|key| (key.to_owned(), ())).to_vec();
+        let written =
+            ["one", "two", "three"].map(str::to_owned).into_iter().zip([7, 9, 8]).collect();
+        records::newest_first(&mut items, &written);
+        let keys: Vec<_> = items.iter().map(|(key, ())| key.as_str()).collect();
+        assert_eq!(keys, ["two", "three", "one"]);
+    }
 }

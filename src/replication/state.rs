@@ -11,7 +11,7 @@ use super::copies::Survey;
 /// A copy may be as old as so many periods.
 const PERIODS: i32 = 2;
 /// Clocks of nodes may differ by so much; a time later than that is wrong, and says nothing of a copy's age.
-const AHEAD: TimeDelta = TimeDelta::minutes(5);
+pub const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
 /// The copies that a slave has of an app's volumes, as its agent has verified them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
