@@ -16,6 +16,7 @@ mod health;
 mod intake;
 mod journal;
 mod lease;
+mod lines;
 mod manifests;
 mod nodes;
 mod owed;

@@ -3,6 +3,7 @@
 
 mod copies;
 mod keep;
+mod line;
 mod mend;
 mod stalled;
 mod state;
@@ -11,6 +12,7 @@ mod unsent;
 
 pub use copies::{Held, Survey};
 pub use keep::{OtherEnd, worth_keeping};
+pub use line::{Line, Lines, Strange};
 pub use mend::{dead_marks, unheld_marks};
 pub use stalled::{Stall, Stalled};
 pub use state::{AHEAD, CopyState, ReplicaState, Standing, age};

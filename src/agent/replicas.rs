@@ -3,6 +3,7 @@
 
 mod clear;
 mod duty;
+mod lines;
 mod looker;
 mod memory;
 mod mend;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use crate::model::AppRecord;
-use crate::replication::{ReplicaState, Stalled, Standing, age};
+use crate::replication::{Lines, ReplicaState, Stalled, Standing, age};
 
 /// What an app's slave holds, by its agent's last word and by this machine's clock: a slave that fell silent does not
 /// stay fresh.
@@ -49,6 +49,36 @@ pub(super) fn stalled(
         Some(lines.collect::<Vec<_>>())
     };
     apps.iter().filter_map(of_app).flatten().collect()
+}
+
+/// Volumes that somebody made anew in place of an app's own.
+pub(super) fn strange(
+    apps: &BTreeMap<String, AppRecord>,
+    lines: &BTreeMap<String, Lines>,
+    published: &BTreeMap<String, ReplicaState>,
+    now: DateTime<Utc>,
+) -> Vec<String> {
+    let mut told = Vec::new();
+    for (app, record) in apps {
+        for (volume, line) in lines.get(app).into_iter().flatten() {
+            let Some(strange) = &line.strange else { continue };
+            let slave = record.slave.as_ref();
+            let copy = slave.and_then(|slave| {
+                let state = published.get(&format!("{app}/{slave}"))?;
+                let copy = state.volumes.get(volume)?.as_ref()?;
+                Some(format!("{} on {slave}, {} old", copy.snapshot, age(now - copy.taken_at)))
+            });
+            let copy = copy.unwrap_or_else(|| "none is known".to_owned());
+            let (master, since) =
+                (&record.master, strange.since.to_rfc3339_opts(SecondsFormat::Secs, true));
+            told.push(format!(
+                "{app}: volume {volume} on {master} was made anew, and not by a deployment, seen at {since}; the newest \
+                 copy of what it was, which stays: {copy}. If what it holds now is right: consul kv delete \
+                 tandem/lines/{app}; if not, stop the app, docker volume rm {volume}, and deploy with from_replica"
+            ));
+        }
+    }
+    told
 }
 
 impl ReplicaStatus {

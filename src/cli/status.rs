@@ -17,7 +17,7 @@ use crate::model::deployment::{Deployment, State};
 use crate::model::{Amount, AppRecord, keys};
 use crate::plan::NodeFacts;
 use crate::records::{NodeInfo, Owed, Queue, Rejection};
-use crate::replication::{AHEAD, ReplicaState, Stalled, age};
+use crate::replication::{AHEAD, Lines, ReplicaState, Stalled, age};
 
 /// Outcomes shown: enough to see what just went wrong.
 const RECENT: usize = 5;
@@ -91,6 +91,7 @@ async fn gather(client: &Client) -> Result<Status, ConsulError> {
     let rejections = records::values::<Rejection>(client).await?;
     let replicas = records::values::<ReplicaState>(client).await?;
     let stalled = records::values::<Stalled>(client).await?;
+    let lines = records::values::<Lines>(client).await?;
     let agents = records::agents(client).await?;
     let health = client.service_health().await?;
     let maintenance = records::keys(client, keys::MAINTENANCE).await?;
@@ -98,7 +99,9 @@ async fn gather(client: &Client) -> Result<Status, ConsulError> {
     problems.extend(queues.unreadable);
     problems.extend(deployments.unreadable);
     problems.extend(replicas.unreadable);
+    problems.extend(lines.unreadable);
     let now = Utc::now();
+    problems.extend(replica::strange(&apps.values, &lines.values, &replicas.values, now));
     let replicas = replica::statuses(&apps.values, &replicas.values, now);
     problems.extend(replicas.iter().flat_map(|(app, replica)| replica.problems(app)));
     problems.extend(stalled.unreadable);

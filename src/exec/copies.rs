@@ -1,5 +1,7 @@
 //! Where else an app's data is, for whoever finds it gone.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 
 use super::context::Context;
@@ -21,7 +23,19 @@ pub(crate) struct Sought<'a> {
 struct Copy {
     node: NodeName,
     snapshot: String,
-    taken_at: Option<DateTime<Utc>>,
+    taken_at: DateTime<Utc>,
+}
+
+impl fmt::Display for Copy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let old = clock::now() - self.taken_at;
+        write!(f, "{} on {}, {} old", self.snapshot, self.node, age(old))
+    }
+}
+
+/// The newest verified copy of a volume, the node that has it, and its age.
+pub(crate) async fn newest(ctx: &Context, app: &AppName, volume: &str) -> Option<String> {
+    Some(newest_published(&published(ctx, app).await, volume)?.to_string())
 }
 
 /// A line for each volume that is not on this node where it should be, with its newest copy, and the ways on.
@@ -33,11 +47,7 @@ pub(crate) async fn tell(ctx: &Context, sought: Sought<'_>, missing: &[&str]) ->
         let me = &ctx.me;
         let copy = newest_published(&published, volume);
         let what = match (&copy, newest_here(ctx, volume).await) {
-            (Some(copy), _) => {
-                let old = copy.taken_at.map(|taken| age(clock::now() - taken));
-                let old = old.map(|old| format!(", {old} old")).unwrap_or_default();
-                format!("its newest verified copy is {} on {}{old}", copy.snapshot, copy.node)
-            }
+            (Some(copy), _) => format!("its newest verified copy is {copy}"),
             (None, Some(snapshot)) => format!(
                 "no other node has told of a copy; the newest snapshot here is {snapshot} (buttervolume restore \
                  {snapshot} {volume})"
@@ -72,7 +82,7 @@ async fn published(ctx: &Context, app: &AppName) -> Vec<(NodeName, ReplicaState)
 fn newest_published(published: &[(NodeName, ReplicaState)], volume: &str) -> Option<Copy> {
     let copies = published.iter().filter_map(|(node, state)| {
         let copy = state.volumes.get(volume)?.as_ref()?;
-        let (snapshot, taken_at) = (copy.snapshot.clone(), Some(copy.taken_at));
+        let (snapshot, taken_at) = (copy.snapshot.clone(), copy.taken_at);
         Some(Copy { node: node.clone(), snapshot, taken_at })
     });
     copies.max_by_key(|copy| copy.taken_at)

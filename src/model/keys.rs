@@ -34,6 +34,8 @@ pub const ROUTING: &str = "tandem/routing/";
 pub const REPLICAS: &str = "tandem/replicas/";
 /// What each master's agent could not replicate.
 pub const STALLED: &str = "tandem/stalled/";
+/// Which volumes, and which snapshots of them, are an app's own.
+pub const LINES: &str = "tandem/lines/";
 /// Certificates that apps take along when they move, sealed.
 pub const CERTIFICATES: &str = "tandem/certificates/";
 /// Events that could not be decoded.
@@ -139,6 +141,11 @@ pub fn draining(node: &NodeName) -> String {
 /// `tandem/replicas/{app}/{node}`.
 pub fn replica(app: &AppName, node: &NodeName) -> String {
     format!("{REPLICAS}{app}/{node}")
+}
+
+/// `tandem/lines/{app}`.
+pub fn lines(app: &AppName) -> String {
+    format!("{LINES}{app}")
 }
 
 /// `tandem/stalled/{app}/{node}`.

@@ -1,8 +1,9 @@
-//! `tandem/replicas/{app}/{node}` and `tandem/stalled/{app}/{node}`: what slaves have, and what masters could not send.
+//! `tandem/replicas/{app}/{node}`, `tandem/stalled/{app}/{node}`, `tandem/lines/{app}`: what slaves have, what masters could
+//! not send, and which volumes and snapshots are the apps' own.
 
 use super::Record;
 use crate::model::{AppName, NodeName, keys};
-use crate::replication::{ReplicaState, Stalled};
+use crate::replication::{Lines, ReplicaState, Stalled};
 
 impl Record for ReplicaState {
     const PREFIX: &'static str = keys::REPLICAS;
@@ -19,6 +20,15 @@ impl Record for Stalled {
 
     fn name(rest: &str) -> Option<(AppName, NodeName)> {
         app_and_node(rest)
+    }
+}
+
+impl Record for Lines {
+    const PREFIX: &'static str = keys::LINES;
+    type Name = AppName;
+
+    fn name(rest: &str) -> Option<AppName> {
+        AppName::parse(rest).ok()
     }
 }
 

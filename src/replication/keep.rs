@@ -6,10 +6,13 @@
 //!
 //! On the master that snapshot is the one with the mark. On the slave it is the newest whole copy or, if the master never
 //! heard that this one arrived, the one that its changes were counted from.
+//!
+//! A copy may be of something else than the app's volume ([`line`](super::line)): until it is known not to be, the newest
+//! one of which that is known stays, too.
 
 use std::collections::BTreeSet;
 
-use super::copies::Survey;
+use super::copies::{Held, Survey};
 use crate::host::volume::SnapshotName;
 use crate::model::Role;
 
@@ -34,8 +37,14 @@ impl OtherEnd {
     }
 }
 
-/// The snapshots of a volume to keep from purges on a node with this role.
-pub fn worth_keeping(role: Role, other: &OtherEnd, survey: &Survey) -> BTreeSet<SnapshotName> {
+/// The snapshots of a volume to keep from purges on a node with this role. `own`: the newest one that is known to be the
+/// app's, where what is newer may be something else's.
+pub fn worth_keeping(
+    role: Role,
+    other: &OtherEnd,
+    survey: &Survey,
+    own: Option<&Held>,
+) -> BTreeSet<SnapshotName> {
     let newest = survey.newest_copy();
     let sent = survey.marks.iter().filter(|mark| other.is_marked_by(mark));
     let sent = sent.filter_map(|mark| survey.marked(mark));
@@ -54,5 +63,6 @@ pub fn worth_keeping(role: Role, other: &OtherEnd, survey: &Survey) -> BTreeSet<
             sent.chain(newest).chain(basis).collect()
         }
     };
-    kept.into_iter().map(|held| held.name.clone()).collect()
+    let own = own.filter(|_| role != Role::Bystander);
+    kept.into_iter().chain(own).map(|held| held.name.clone()).collect()
 }

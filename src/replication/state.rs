@@ -6,7 +6,8 @@ use std::fmt;
 use chrono::{DateTime, SecondsFormat, SubsecRound, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::copies::Survey;
+use super::copies::{Held, Survey};
+use super::line::{Line, Lines};
 
 /// A copy may be as old as so many periods.
 const PERIODS: i32 = 2;
@@ -24,6 +25,9 @@ pub struct ReplicaState {
     pub volumes: BTreeMap<String, Option<CopyState>>,
     /// The volumes whose copy is too old.
     pub late: BTreeSet<String>,
+    /// By volume, the id of the newest snapshot here that its master's agent knows to be the app's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub own: BTreeMap<String, String>,
 }
 
 /// A whole copy of a volume.
@@ -56,30 +60,63 @@ pub enum Standing {
 impl ReplicaState {
     /// A state in which no volume has been looked at.
     pub fn new(since: DateTime<Utc>) -> Self {
-        Self { since, period_minutes: 1, volumes: BTreeMap::new(), late: BTreeSet::new() }
+        Self {
+            since,
+            period_minutes: 1,
+            volumes: BTreeMap::new(),
+            late: BTreeSet::new(),
+            own: BTreeMap::new(),
+        }
     }
 
-    /// The state after a look at `volumes`: those without a survey could not be looked at, and stay as they were.
+    /// The state after a look at `volumes`: those without a survey could not be looked at, and stay as they were. Of a
+    /// volume that was made anew, the newest copy of what it was counts.
     #[must_use]
     pub fn next(
         &self,
         volumes: &BTreeMap<String, Option<&Survey>>,
+        lines: &Lines,
         period_minutes: u32,
         now: DateTime<Utc>,
     ) -> Self {
         let copy = |(volume, survey): (&String, &Option<&Survey>)| {
             let before = self.volumes.get(volume).cloned().flatten();
+            let line = lines.get(volume);
             let copy = match survey {
-                Some(survey) => CopyState::of(survey, before, now),
+                Some(survey) => {
+                    let strange = line.is_some_and(|line| line.strange.is_some());
+                    let own = self.newest_own(volume, survey, line).filter(|_| strange);
+                    CopyState::of(survey, own, before, now)
+                }
                 None => before,
             };
             (volume.clone(), copy)
         };
+        let own = |(volume, survey): (&String, &Option<&Survey>)| {
+            let own = match survey {
+                Some(survey) => self.newest_own(volume, survey, lines.get(volume)),
+                None => return Some((volume.clone(), self.own.get(volume)?.clone())),
+            };
+            Some((volume.clone(), own?.facts.origin()?.to_owned()))
+        };
+        let own = volumes.iter().filter_map(own).collect();
         let volumes = volumes.iter().map(copy).collect();
-        let mut next = Self { since: self.since, period_minutes, volumes, late: BTreeSet::new() };
+        let (since, late) = (self.since, BTreeSet::new());
+        let mut next = Self { since, period_minutes, volumes, late, own };
         next.late =
             next.volumes.keys().filter(|volume| next.is_late(volume, now)).cloned().collect();
         next
+    }
+
+    /// The newest snapshot here that is known to be of the app's volume.
+    pub fn newest_own<'a>(
+        &self,
+        volume: &str,
+        survey: &'a Survey,
+        line: Option<&Line>,
+    ) -> Option<&'a Held> {
+        let before = self.own.get(volume).map(String::as_str);
+        line.unwrap_or(&Line::default()).newest_own(survey, before)
     }
 
     /// How a volume stands at that time.
@@ -153,10 +190,20 @@ impl ReplicaState {
 }
 
 impl CopyState {
-    fn of(survey: &Survey, before: Option<Self>, now: DateTime<Utc>) -> Option<Self> {
-        let newest = survey.newest_copy()?;
-        let bases = [Some(newest), survey.basis_of(newest)].into_iter().flatten();
-        let bases = bases.filter_map(|held| held.facts.origin().map(str::to_owned)).collect();
+    /// The newest copy, or `own` in its place.
+    fn of(
+        survey: &Survey,
+        own: Option<&Held>,
+        before: Option<Self>,
+        now: DateTime<Utc>,
+    ) -> Option<Self> {
+        let arrived = survey.newest_copy();
+        let newest = own.or(arrived)?;
+        let bases = [Some(newest), arrived, arrived.and_then(|copy| survey.basis_of(copy))];
+        let bases = bases.into_iter().flatten();
+        let mut bases: Vec<String> =
+            bases.filter_map(|held| held.facts.origin().map(str::to_owned)).collect();
+        bases.dedup();
         let origin = newest.facts.origin().unwrap_or_default().to_owned();
         let same = before.filter(|copy| copy.origin == origin);
         Some(Self {

@@ -1,4 +1,5 @@
 mod keep;
+mod line;
 mod mend;
 mod pair;
 mod purge;

@@ -109,6 +109,53 @@ fn an_app_does_not_go_on_empty_when_its_master_has_lost_its_volumes() {
     assert_eq!(lab.leftovers(repo), [""; 0]);
 }
 
+/// Somebody makes the volume anew under its name. Its snapshots arrive on the slave as any others do, and the copy of what
+/// it was stays, is what the status tells of, and what the app could go on with, until an operator says that it may go.
+#[test]
+fn no_copy_is_given_up_for_one_of_a_volume_that_was_made_anew() {
+    let app = App::deploy("anew");
+    let (lab, repo, volume) = (&app.lab, &app.repo, &app.volume);
+    let lines = format!("tandem/lines/{}", repo.app());
+    let copy = app.copy().unwrap();
+    let origin = format!("tandem/replicas/{}/node2", repo.app());
+    until("the master to know that copy", || {
+        let state: Value = serde_json::from_str(&lab.kv(&origin)?).ok()?;
+        (state["own"][volume] == state["volumes"][volume]["origin"]).then_some(())
+    });
+    let container = format!("{}_web_1", repo.project());
+    let path = format!("{VOLUMES}/{volume}");
+    lab.node("node1", &["docker", "stop", &container]);
+    lab.node("node1", &["btrfs", "subvolume", "delete", &path]);
+    lab.node("node1", &["btrfs", "subvolume", "create", &path]);
+    lab.node("node1", &["docker", "start", &container]);
+    let snapshot = lab.node("node1", &["buttervolume", "snapshot", volume]);
+    let snapshot = snapshot.trim();
+    lab.node("node1", &["buttervolume", "send", &lab.ip("node2"), snapshot]);
+    let problem = format!("{}: volume {volume} on node1 was made anew", repo.app());
+    let text = until("the volume in the status", || {
+        let text = lab.node("node3", &["tandem", "status"]);
+        let line = text.lines().find(|line| line.contains(&problem))?.to_owned();
+        line.contains(&format!("{copy} on node2")).then_some(line)
+    });
+    assert!(text.contains(&format!("consul kv delete {lines}")), "{text}");
+    until("both copies to be kept", || {
+        (app.is_kept("node2", &copy) && app.is_kept("node2", snapshot)).then_some(())
+    });
+    for payload in [repo.deploy("node1", Some("node2")), repo.deploy("node2", Some("node1"))] {
+        let reason = app.refused(&payload);
+        assert!(reason.contains("was made anew") && reason.contains(&copy), "{reason}");
+    }
+
+    lab.node("node3", &["consul", "kv", "delete", &lines]);
+    until("the former copy to be released", || (!app.is_kept("node2", &copy)).then_some(()));
+    until("the new one to be told of", || app.copy().filter(|copy| copy.as_str() >= snapshot));
+    assert!(!lab.node("node3", &["tandem", "status"]).contains(&problem));
+    lab.deploy(repo, "node2", Some("node1"));
+    lab.destroy(repo);
+    assert_eq!(lab.kv(&lines), None);
+    assert_eq!(lab.leftovers(repo), [""; 0]);
+}
+
 /// What writes to a volume, or has it mounted, and is no service of the app's; subvolumes in a volume; pipes and sockets.
 #[test]
 fn what_no_stop_reaches_and_no_snapshot_holds_is_named_before_anything_stops() {

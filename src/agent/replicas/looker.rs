@@ -7,17 +7,19 @@ use tracing::{debug, warn};
 
 use super::clear::Cleaner;
 use super::duty::{Duties, Duty};
+use super::lines::{Judge, lines};
 use super::memory::Memory;
 use super::mend::mend;
-use super::publish::{Publisher, published};
+use super::publish::{Publisher, Said, published};
 use super::resend::Resender;
+use crate::clock;
 use crate::consul::ConsulError;
 use crate::error::chain;
 use crate::exec::Context;
 use crate::host::volume::{SnapshotName, VolumeError};
-use crate::model::NodeName;
+use crate::model::{NodeName, Role};
 use crate::proxy::view::Item;
-use crate::replication::{OtherEnd, Survey, worth_keeping};
+use crate::replication::{Held, OtherEnd, ReplicaState, Survey, worth_keeping};
 
 /// Why a part of a look could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +36,9 @@ pub(super) struct Looker {
     memory: Memory,
     cleaner: Cleaner,
     peers: Peers,
+    judge: Judge,
+    /// What the agents told last; none: not known yet.
+    said: Option<Said>,
     publisher: Publisher,
     resender: Resender,
 }
@@ -64,6 +69,8 @@ impl Looker {
             memory: Memory::default(),
             cleaner: Cleaner::new(ctx.clone()),
             peers: Peers::default(),
+            judge: Judge::new(ctx.clone()),
+            said: None,
             publisher: Publisher::new(ctx.clone()),
             resender: Resender::new(ctx.clone()),
             ctx,
@@ -75,13 +82,18 @@ impl Looker {
         let duties = Duties::read(&self.ctx.me, entries);
         let surveys = self.survey(&duties).await;
         self.learn_addresses().await;
+        let heard = self.hear(&duties, &surveys).await;
         if let Err(error) = self.keep(&duties, &surveys).await {
             warn!(error = %chain(&error), "the common snapshots can't be kept from purges");
         }
         if let Err(error) = self.cleaner.clear(&duties, &surveys).await {
             warn!(error = %chain(&error), "torn copies can't be removed");
         }
-        if let Err(error) = self.tell(&duties, &surveys).await {
+        let told = match heard {
+            Ok(()) => self.tell(&duties, &surveys).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = told {
             warn!(error = %chain(&error), "the replicas can't be published");
         }
         if let Err(error) = self.resender.look(&duties, &surveys, &self.peers).await {
@@ -89,10 +101,37 @@ impl Looker {
         }
     }
 
+    /// Learns what the agents say of volumes and copies, and says so of the volumes that this node is the master of.
+    async fn hear(&mut self, duties: &Duties, surveys: &Surveys) -> Result<(), ConsulError> {
+        let kv = self.ctx.cluster.kv.as_ref();
+        let mut said = Said { published: published(kv).await?, lines: lines(kv).await? };
+        let judged = self.judge.judge(duties, surveys, &mut said.lines).await;
+        self.said = Some(said);
+        judged
+    }
+
     async fn tell(&mut self, duties: &Duties, surveys: &Surveys) -> Result<(), LookError> {
-        let published = published(self.ctx.cluster.kv.as_ref()).await?;
-        self.publisher.publish(duties, surveys, &published).await?;
-        mend(&self.ctx, &duties.own, surveys, &self.peers.addresses, &published).await
+        let Some(said) = &self.said else { return Ok(()) };
+        self.publisher.publish(duties, surveys, said).await?;
+        mend(&self.ctx, &duties.own, surveys, &self.peers.addresses, &said.published).await
+    }
+
+    /// The newest snapshot of a volume that is known to be the app's, where what is newer may not be: a slave has no other
+    /// word for that than its master's, and a master knows when the volume was made anew.
+    fn newest_own<'a>(&self, duty: &Duty, volume: &str, survey: &'a Survey) -> Option<&'a Held> {
+        let said = self.said.as_ref()?;
+        let lines = said.lines_of(&duty.app);
+        let line = lines.get(volume);
+        match duty.role {
+            Role::Replica => {
+                let key = (duty.app.clone(), self.ctx.me.clone());
+                let state = said.published.get(&key).and_then(Option::as_ref);
+                let begun = ReplicaState::new(clock::now());
+                state.unwrap_or(&begun).newest_own(volume, survey, line)
+            }
+            Role::Master => line.filter(|line| line.strange.is_some())?.newest_own(survey, None),
+            Role::Bystander => None,
+        }
     }
 
     /// Looks at the volumes of this node's apps, and at what is here of the others'.
@@ -158,7 +197,9 @@ impl Looker {
             for volume in &duty.record.volumes {
                 match surveys.get(volume) {
                     Some(survey) => {
-                        worth.extend(worth_keeping(duty.role, &self.other_end(duty), survey));
+                        let own = self.newest_own(duty, volume, survey);
+                        let other = self.other_end(duty);
+                        worth.extend(worth_keeping(duty.role, &other, survey, own));
                     }
                     None => {
                         unseen.insert(volume.as_str());
@@ -170,7 +211,9 @@ impl Looker {
             told(snapshot, seam.keep(snapshot).await);
         }
         for snapshot in seam.kept().await?.difference(&worth) {
-            if duties.unreadable.is_empty() && !unseen.contains(snapshot.volume()) {
+            // Before the agents have been heard, nothing tells whose data is newer.
+            let heard = self.said.is_some();
+            if heard && duties.unreadable.is_empty() && !unseen.contains(snapshot.volume()) {
                 told(snapshot, seam.release(snapshot).await);
             }
         }

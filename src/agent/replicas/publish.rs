@@ -8,6 +8,7 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use tracing::{info, warn};
 
 use super::duty::{Duties, Duty};
+use super::lines::AllLines;
 use super::looker::Surveys;
 use crate::clock;
 use crate::consul::ConsulError;
@@ -17,7 +18,7 @@ use crate::consul::txn::TxnOp;
 use crate::exec::Context;
 use crate::model::{AppName, NodeName, Role, keys};
 use crate::records::{decode, encode, name_of};
-use crate::replication::{ReplicaState, Standing};
+use crate::replication::{Lines, ReplicaState, Standing};
 
 /// The service that the checks of all replicas belong to.
 const SERVICE: &str = "tandem-replica";
@@ -27,6 +28,19 @@ const LOOK: Duration = Duration::from_secs(60);
 
 /// What the slaves have published; none for what can't be read.
 pub(super) type Published = BTreeMap<(AppName, NodeName), Option<ReplicaState>>;
+
+/// What the agents have told each other in KV.
+#[derive(Debug, Clone)]
+pub(super) struct Said {
+    pub(super) published: Published,
+    pub(super) lines: AllLines,
+}
+
+impl Said {
+    pub(super) fn lines_of(&self, app: &AppName) -> Lines {
+        self.lines.get(app).map(|(lines, _)| lines.clone()).unwrap_or_default()
+    }
+}
 
 /// Reads what the slaves have published.
 pub(super) async fn published(kv: &dyn Kv) -> Result<Published, ConsulError> {
@@ -51,16 +65,16 @@ impl Publisher {
         &mut self,
         duties: &Duties,
         surveys: &Surveys,
-        published: &Published,
+        said: &Said,
     ) -> Result<(), ConsulError> {
         let me = self.ctx.me.clone();
         let mut own: BTreeMap<_, _> =
-            published.iter().filter(|((_, node), _)| *node == me).collect();
+            said.published.iter().filter(|((_, node), _)| *node == me).collect();
         own.retain(|(app, _), _| !duties.unreadable.contains(app));
         let mut reports: BTreeSet<String> = duties.unreadable.iter().map(report_id).collect();
         for duty in duties.own.iter().filter(|duty| duty.role == Role::Replica) {
             let before = own.remove(&(duty.app.clone(), me.clone())).and_then(Option::as_ref);
-            let state = self.state(duty, surveys, before);
+            let state = self.state(duty, surveys, &said.lines_of(&duty.app), before);
             if before != Some(&state) {
                 self.put(&duty.app, &state).await?;
             }
@@ -72,13 +86,19 @@ impl Publisher {
         self.retire(&reports).await
     }
 
-    fn state(&self, duty: &Duty, surveys: &Surveys, before: Option<&ReplicaState>) -> ReplicaState {
+    fn state(
+        &self,
+        duty: &Duty,
+        surveys: &Surveys,
+        lines: &Lines,
+        before: Option<&ReplicaState>,
+    ) -> ReplicaState {
         let now = clock::now();
         let volumes = duty.record.volumes.iter();
         let volumes = volumes.map(|volume| (volume.clone(), surveys.get(volume))).collect();
         let begun = || ReplicaState::new(deployed_at(&duty.record.deploy_date).unwrap_or(now));
         let before = before.cloned().unwrap_or_else(begun);
-        before.next(&volumes, self.ctx.config.volumes.replicate_minutes, now)
+        before.next(&volumes, lines, self.ctx.config.volumes.replicate_minutes, now)
     }
 
     async fn put(&self, app: &AppName, state: &ReplicaState) -> Result<(), ConsulError> {

@@ -7,6 +7,7 @@ use super::{StepContext, volumes};
 use crate::error::chain;
 use crate::exec::copies::{self, Sought};
 use crate::exec::error::StepError;
+use crate::exec::lines;
 use crate::host::docker::VolumeUser;
 
 /// While the app serves: every volume of its entry is here, can be copied whole, and nothing but the app's own services
@@ -20,7 +21,7 @@ pub(in crate::exec) async fn require_movable(step: &StepContext<'_>) -> Result<(
     refuse_users(step, |user| user.writes && !own.contains(&user.name)).await
 }
 
-/// Every volume that the app's entry names is on this node.
+/// Every volume that the app's entry names is on this node, and the app's own.
 pub(in crate::exec) async fn require_held(step: &StepContext<'_>) -> Result<(), StepError> {
     let former = step.former()?;
     let mut missing = Vec::new();
@@ -30,7 +31,7 @@ pub(in crate::exec) async fn require_held(step: &StepContext<'_>) -> Result<(), 
         }
     }
     match missing.is_empty() {
-        true => Ok(()),
+        true => lines::require_own(step).await,
         false => {
             let id = step.deployment.request.app();
             let sought =

@@ -109,12 +109,18 @@ pub(in crate::exec) async fn commit(step: &StepContext<'_>) -> Result<Done, Step
     let entry = TxnOp::Set { key: keys::app(&step.app), value: encode(step.prepared()?) };
     // Whatever an operator gave up under this name was another app's.
     let gone = TxnOp::Delete { key: keys::gone(&step.app) };
-    seal(step, vec![entry, gone]).await
+    let mut changes = vec![entry, gone];
+    if step.deployment.former.is_none() {
+        // So were the volumes that are known by it.
+        changes.push(TxnOp::Delete { key: keys::lines(&step.app) });
+    }
+    seal(step, changes).await
 }
 
 /// Removes the app's KV entry.
 pub(in crate::exec) async fn forget(step: &StepContext<'_>) -> Result<Done, StepError> {
-    let gone = [keys::app(&step.app), keys::gone(&step.app)].map(|key| TxnOp::Delete { key });
+    let gone = [keys::app(&step.app), keys::gone(&step.app), keys::lines(&step.app)];
+    let gone = gone.map(|key| TxnOp::Delete { key });
     seal(step, gone.into()).await
 }
 

@@ -8,7 +8,7 @@ use super::{StepContext, data};
 use crate::error::chain;
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
-use crate::exec::schedules;
+use crate::exec::{lines, schedules};
 use crate::host::volume::{Action, SnapshotName, Verified, VolumeError};
 use crate::model::Role;
 use crate::model::deployment::Step;
@@ -115,10 +115,12 @@ pub(in crate::exec) async fn put(
     let (there, from) =
         (seam.find(volume).await.map_err(failed)?, seam.facts(snapshot).await.map_err(failed)?);
     if there.zip(from).is_some_and(|(there, from)| there.is_untouched_copy_of(&from)) {
+        lines::note_restored(step, volume).await;
         return Ok(None);
     }
     let backup = step.ctx.host.volumes.restore(snapshot, volume).await;
     let backup = backup.map_err(|e| StepError::from_error(&e))?;
+    lines::note_restored(step, volume).await;
     let me = &step.ctx.me;
     Ok(backup.map(|backup| {
         format!("volume {volume} on {me} was replaced by {snapshot}; what it held is in {backup}")

@@ -14,6 +14,7 @@ use crate::host::volume::{SnapshotName, Verified, VolumeError};
 use crate::model::Request;
 use crate::model::deployment::{Deployment, State, Status, Step};
 use crate::model::keys;
+use crate::replication::Lines;
 
 /// The app's first version on node1 with a slave on node2, and a second one in its repository.
 async fn deployed() -> Lab {
@@ -339,4 +340,46 @@ async fn a_deployment_that_was_committed_here_is_not_done_again() {
     assert_eq!(lab.node(2).world(&lab), before, "{state}");
     let reason = lab.record(&id(2)).await.reason.unwrap();
     assert!(reason.contains("Consul was restored to an older state"), "{reason}");
+}
+
+/// What the volume's id is, on a node.
+fn is_made(lab: &Lab, number: usize, uuid: &str) {
+    let facts = Verified { uuid: Some(uuid.to_owned()), ..Verified::default() };
+    lab.node(number).fakes.machine.state().volume_facts.insert(lab.data(), facts);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_somebody_made_anew_is_not_gone_on_with_before_an_operator_says_so() {
+    let lab = deployed().await;
+    let copy = lab.copy(2, "v1;").await;
+    let lines = serde_json::json!({lab.data(): {"made": ["V"]}});
+    let key = keys::lines(&lab.app);
+    let set = TxnOp::Set { key: key.clone(), value: lines.to_string().into_bytes() };
+    lab.consul.transact(vec![set]).await.unwrap();
+    is_made(&lab, 1, "W");
+    for (number, request) in [(2, deploy(Some(2))), (3, to(2, Some(1)))] {
+        let reason = lab.refused(number, &request).await.reason.unwrap();
+        assert!(reason.contains("on node1 was made anew, and not by a deployment"), "{reason}");
+        assert!(reason.contains(&format!("{copy} on node2, 3 min old")), "{reason}");
+        assert!(reason.contains(&format!("consul kv delete {key}")), "{reason}");
+    }
+    lab.consul.transact(vec![TxnOp::Delete { key: key.clone() }]).await.unwrap();
+    assert_eq!(lab.run(&id(4), &deploy(Some(2))).await, State::Completed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_deployment_restores_is_the_apps_own_and_a_destroyed_app_has_none() {
+    let lab = deployed().await;
+    let lines = serde_json::json!({lab.data(): {"made": ["V"]}});
+    let key = keys::lines(&lab.app);
+    let set = TxnOp::Set { key: key.clone(), value: lines.to_string().into_bytes() };
+    lab.consul.transact(vec![set]).await.unwrap();
+    is_made(&lab, 1, "V");
+    is_made(&lab, 2, "W");
+    assert_eq!(lab.run(&id(2), &to(2, Some(1))).await, State::Completed);
+    let entry = lab.consul.get(&key).await.unwrap().unwrap();
+    let lines: Lines = serde_json::from_slice(&entry.value).unwrap();
+    assert_eq!(lines[&lab.data()].made, ["V", "W"]);
+    assert_eq!(lab.run(&id(3), &destroy()).await, State::Completed);
+    assert_eq!(lab.consul.get(&key).await.unwrap(), None);
 }

@@ -15,20 +15,29 @@ fn names(texts: &[&str]) -> std::collections::BTreeSet<SnapshotName> {
 fn a_master_keeps_what_its_slave_has_last() {
     let held = [taken("v@2025-01-01", 1), taken("v@2025-01-02", 2), taken("v@2025-01-03", 3)];
     let survey = survey(&held, &["v@2025-01-02@10.0.0.2", "v@2025-01-01@10.0.0.3"]);
-    assert_eq!(worth_keeping(Role::Master, &at("10.0.0.2"), &survey), names(&["v@2025-01-02"]));
+    assert_eq!(
+        worth_keeping(Role::Master, &at("10.0.0.2"), &survey, None),
+        names(&["v@2025-01-02"])
+    );
     let both = names(&["v@2025-01-01", "v@2025-01-02"]);
-    assert_eq!(worth_keeping(Role::Master, &OtherEnd::Unknown, &survey), both);
-    assert!(worth_keeping(Role::Master, &OtherEnd::None, &survey).is_empty());
-    assert!(worth_keeping(Role::Bystander, &OtherEnd::Unknown, &survey).is_empty());
+    assert_eq!(worth_keeping(Role::Master, &OtherEnd::Unknown, &survey, None), both);
+    assert!(worth_keeping(Role::Master, &OtherEnd::None, &survey, None).is_empty());
+    assert!(worth_keeping(Role::Bystander, &OtherEnd::Unknown, &survey, None).is_empty());
 }
 
 #[test]
 fn a_master_that_was_the_slave_keeps_what_it_received_last() {
     let held = [received("v@2025-01-01", 1), received("v@2025-01-02", 2), taken("v@2025-01-03", 3)];
     let before = survey(&held, &["v@2025-01-01@10.0.0.9"]);
-    assert_eq!(worth_keeping(Role::Master, &at("10.0.0.2"), &before), names(&["v@2025-01-02"]));
+    assert_eq!(
+        worth_keeping(Role::Master, &at("10.0.0.2"), &before, None),
+        names(&["v@2025-01-02"])
+    );
     let after = survey(&held, &["v@2025-01-03@10.0.0.2"]);
-    assert_eq!(worth_keeping(Role::Master, &at("10.0.0.2"), &after), names(&["v@2025-01-03"]));
+    assert_eq!(
+        worth_keeping(Role::Master, &at("10.0.0.2"), &after, None),
+        names(&["v@2025-01-03"])
+    );
 }
 
 #[test]
@@ -38,7 +47,7 @@ fn a_slave_keeps_its_newest_copy_and_what_that_one_came_from() {
     let held =
         [received("v@2025-01-01", 1), received("v@2025-01-02", 2), newest, torn("v@2025-01-04", 4)];
     let both = names(&["v@2025-01-01", "v@2025-01-03"]);
-    assert_eq!(worth_keeping(Role::Replica, &at("10.0.0.1"), &survey(&held, &[])), both);
+    assert_eq!(worth_keeping(Role::Replica, &at("10.0.0.1"), &survey(&held, &[]), None), both);
 }
 
 #[test]
@@ -57,8 +66,8 @@ fn a_slave_that_was_the_master_keeps_what_it_sent_last_until_a_copy_arrives() {
     let mut held = vec![received("v@2025-01-01", 1), taken("v@2025-01-02", 2)];
     let marks = ["v@2025-01-02@10.0.0.1"];
     let both = names(&["v@2025-01-01", "v@2025-01-02"]);
-    assert_eq!(worth_keeping(Role::Replica, &at("10.0.0.1"), &survey(&held, &marks)), both);
+    assert_eq!(worth_keeping(Role::Replica, &at("10.0.0.1"), &survey(&held, &marks), None), both);
     held.push(received("v@2025-01-03", 3));
     let last = names(&["v@2025-01-03"]);
-    assert_eq!(worth_keeping(Role::Replica, &at("10.0.0.1"), &survey(&held, &marks)), last);
+    assert_eq!(worth_keeping(Role::Replica, &at("10.0.0.1"), &survey(&held, &marks), None), last);
 }

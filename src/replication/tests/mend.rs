@@ -1,4 +1,4 @@
-use super::super::{ReplicaState, Survey, dead_marks, unheld_marks};
+use super::super::{Lines, ReplicaState, Survey, dead_marks, unheld_marks};
 use super::{at, name, received, survey, taken};
 
 const HOST: &str = "10.0.0.2";
@@ -6,7 +6,7 @@ const HOST: &str = "10.0.0.2";
 /// A slave whose newest copy of `v` is what `survey` says, looked at when everything in it is old.
 fn slave(survey: &Survey) -> ReplicaState {
     let volumes = [("v".to_owned(), Some(survey))].into();
-    ReplicaState::new(at(0)).next(&volumes, 60, at(1000))
+    ReplicaState::new(at(0)).next(&volumes, &Lines::new(), 60, at(1000))
 }
 
 #[test]

@@ -32,7 +32,7 @@ impl End {
 
     /// What an agent does at each look.
     fn look(&mut self, role: Role, other: &str) {
-        let kept = worth_keeping(role, &OtherEnd::At(other.to_owned()), &self.survey());
+        let kept = worth_keeping(role, &OtherEnd::At(other.to_owned()), &self.survey(), None);
         let renamed = std::mem::take(&mut self.0).into_iter().map(|(file, facts)| {
             let name = SnapshotName::parse(&file).unwrap();
             let file =

@@ -1,13 +1,13 @@
 use chrono::TimeDelta;
 use proptest::prelude::*;
 
-use super::super::{ReplicaState, Standing, Survey, age};
+use super::super::{Lines, ReplicaState, Standing, Survey, age};
 use super::{at, received, survey, taken, torn};
 
 /// A slave since minute 0, with a period of an hour, after a look at `v`.
 fn looked_at(survey: &Survey, minute: i64) -> ReplicaState {
     let volumes = [("v".to_owned(), Some(survey))].into();
-    ReplicaState::new(at(0)).next(&volumes, 60, at(minute))
+    ReplicaState::new(at(0)).next(&volumes, &Lines::new(), 60, at(minute))
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn the_newest_whole_copy_is_published_and_torn_or_own_ones_are_not() {
 fn an_unchanged_replica_has_an_unchanged_state() {
     let survey = survey(&[received("v@2025-01-01", 1)], &[]);
     let first = looked_at(&survey, 2);
-    let again = first.next(&[("v".to_owned(), Some(&survey))].into(), 60, at(90));
+    let again = first.next(&[("v".to_owned(), Some(&survey))].into(), &Lines::new(), 60, at(90));
     assert_eq!(again, first);
     assert_eq!(first.describe(at(2)), first.describe(at(90)));
 }
@@ -40,9 +40,9 @@ fn an_unchanged_replica_has_an_unchanged_state() {
 fn what_can_not_be_looked_at_grows_old_all_the_same() {
     let first = looked_at(&survey(&[received("v@2025-01-01", 1)], &[]), 2);
     let unseen = [("v".to_owned(), None)].into();
-    let later = first.next(&unseen, 60, at(121));
+    let later = first.next(&unseen, &Lines::new(), 60, at(121));
     assert_eq!((later.volumes.clone(), later.late.len()), (first.volumes.clone(), 0));
-    let late = first.next(&unseen, 60, at(122));
+    let late = first.next(&unseen, &Lines::new(), 60, at(122));
     assert!(late.late.contains("v"));
     let text = late.describe(at(122));
     assert!(text.contains("v: the newest verified copy is 2 h 1 min old"), "{text}");
@@ -61,10 +61,11 @@ fn a_copy_from_before_the_deployment_counts_while_it_is_young_and_excuses_nothin
 #[test]
 fn a_volume_that_the_app_lost_is_forgotten_and_the_worst_counts() {
     let survey = survey(&[received("v@2025-01-01", 1)], &[]);
-    let state = looked_at(&survey, 1).next(&[("w".to_owned(), None)].into(), 60, at(200));
+    let state =
+        looked_at(&survey, 1).next(&[("w".to_owned(), None)].into(), &Lines::new(), 60, at(200));
     assert_eq!(state.volumes.keys().collect::<Vec<_>>(), ["w"]);
     assert_eq!((state.worst(at(200)), state.taken_at()), (Standing::Late, None));
-    let none = state.next(&[].into(), 60, at(200));
+    let none = state.next(&[].into(), &Lines::new(), 60, at(200));
     assert_eq!((none.worst(at(200)), none.taken_at()), (Standing::Fresh, None));
 }
 
@@ -95,7 +96,7 @@ proptest! {
         let held: Vec<_> = taken.map(|minute| received("v@2025-01-01", minute)).into_iter().collect();
         let found = survey(&held, &[]);
         let state =
-            ReplicaState::new(at(0)).next(&[("v".to_owned(), Some(&found))].into(), period, at(early));
+            ReplicaState::new(at(0)).next(&[("v".to_owned(), Some(&found))].into(), &Lines::new(), period, at(early));
         prop_assert!(state.worst(at(early)) <= state.worst(at(early + more)));
         prop_assert_eq!(state.late.is_empty(), state.worst(at(early)) != Standing::Late);
     }
@@ -124,11 +125,11 @@ fn what_the_file_system_counts_is_the_order_whatever_the_clock_said() {
 fn a_time_to_come_is_a_problem_and_no_youth() {
     let ahead = survey(&[received("v@1", 365 * 24 * 60)], &[]);
     let volumes = [("v".to_owned(), Some(&ahead))].into();
-    let state = ReplicaState::new(at(0)).next(&volumes, 60, at(10));
+    let state = ReplicaState::new(at(0)).next(&volumes, &Lines::new(), 60, at(10));
     assert_eq!(state.standing("v", at(10)), Standing::Late);
     assert!(state.describe_volume("v", at(10)).contains("a clock is or was wrong"));
     let little = survey(&[received("v@1", 12)], &[]);
     let volumes = [("v".to_owned(), Some(&little))].into();
-    let state = ReplicaState::new(at(0)).next(&volumes, 60, at(10));
+    let state = ReplicaState::new(at(0)).next(&volumes, &Lines::new(), 60, at(10));
     assert_eq!(state.standing("v", at(10)), Standing::Fresh, "clocks differ a little");
 }
