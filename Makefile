@@ -74,7 +74,7 @@ test-docs: deps ## The documentation builds and its examples run; the binary com
 test-scripts: ## Shell scripts, checked
 	@fixtures/check-scripts
 
-test-proxies: deps ## What is rendered, given to the real HAProxy and Caddy of two generations (as root: it fetches them)
+test-proxies: deps ## What is rendered, given to the real HAProxy and Caddy (as root: it fetches them)
 	@fixtures/with-proxies cargo test $(FEATURES) --test proxies -- --test-threads=1
 
 test-lab-itself: ## The lab's own test: every part and every fault, without Tandem (as root)

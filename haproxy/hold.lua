@@ -1,6 +1,6 @@
 -- Requests for a host whose map entry says `hold` wait here until it says where the host leads: its app is being handed
 -- over from one version or node to the next. The agent changes the entry in time; the limit is for one that is dead.
--- The configuration says where the maps are and what the limit is, in seconds: HAProxy 2.6 passes no arguments.
+-- The configuration says where the maps are and what the limit is, in seconds.
 local dir, limit = os.getenv("TANDEM_MAPS"), tonumber(os.getenv("TANDEM_HOLD"))
 local CLOCK = os.getenv("TANDEM_CLOCK")
 local PAUSE, LONGEST = 20, 1000 -- milliseconds

@@ -3,6 +3,7 @@
 mod settings;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,6 +46,10 @@ pub struct Config {
     pub certificate_dir: PathBuf,
     /// HAProxy's `namespace` for its listeners; none: it binds in its own.
     pub bind_namespace: Option<String>,
+    /// HAProxy's address on the proxies' own network.
+    pub haproxy_address: Ipv4Addr,
+    /// Caddy's address there.
+    pub caddy_address: Ipv4Addr,
     /// How long the agent's Consul session outlives the agent.
     pub session_ttl: Duration,
     /// How long a node may be away before a deployment gives up on it.
@@ -157,6 +162,9 @@ impl Config {
         let issuer = read_issuer(r);
         let certificate_key_file = r.optional_path("certificate-key-file");
         let bind_namespace = r.text("haproxy-namespace").filter(|text| !text.is_empty());
+        let [haproxy_address, caddy_address] = ["haproxy-address", "caddy-address"].map(|key| {
+            r.parsed(key, |text| text.parse().map_err(|_| "must be an IPv4 address".to_owned()))
+        });
         let times = ["session-ttl", "node-grace", "settle", "check-interval", "hold"]
             .map(|key| r.duration(key));
         let counts = ["parallel", "keep-records"].map(|key| r.count(key, 1, 1000));
@@ -185,6 +193,8 @@ impl Config {
             git: git?,
             deadlines: deadlines?,
             bind_namespace,
+            haproxy_address: haproxy_address?,
+            caddy_address: caddy_address?,
             session_ttl: session_ttl?,
             node_grace: node_grace?,
             settle: settle?,

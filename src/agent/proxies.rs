@@ -288,7 +288,6 @@ impl CheckRunner for Runner {
 
     async fn look(&self, container: &str) -> Result<Option<ContainerFacts>, String> {
         let found = self.0.look(container).await.map_err(|error| chain(&error))?;
-        let facts = |(image, addresses, aliases)| ContainerFacts { image, addresses, aliases };
-        Ok(found.map(facts))
+        Ok(found.map(|(image, addresses)| ContainerFacts { image, addresses }))
     }
 }

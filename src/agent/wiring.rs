@@ -111,6 +111,8 @@ pub fn proxy_settings(config: &Config) -> ProxySettings {
         run_dir: config.run_dir.clone(),
         certificate_dir: config.certificate_dir.clone(),
         bind_namespace: config.bind_namespace.clone(),
+        haproxy_address: config.haproxy_address,
+        caddy_address: config.caddy_address,
         // A kernel that was started without it has no such file, and HAProxy could not bind.
         ipv6: Path::new("/proc/net/if_inet6").exists(),
         issuer: config.issuer.clone(),

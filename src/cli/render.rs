@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::printer::Printer;
 use super::{agent, consul_failure};
@@ -18,16 +17,14 @@ use crate::consul::catalog::Catalog;
 use crate::consul::kv::Kv;
 use crate::error::{CommandFailure, ErrorKind};
 use crate::model::AppName;
-use crate::proxy::caddy::CaddyAbilities;
 use crate::proxy::render::{AppSites, Rendered, Route, Templates, render};
-use crate::proxy::{ClusterView, Problem, ProxySettings};
+use crate::proxy::{ClusterView, Problem};
 
 /// Print what a node's proxies would run, and where each part comes from
 ///
 /// Made from KV and the members as the agents make it: haproxy.cfg with a comment for each part that an app or a swarm key
 /// asks for, the hosts with where they lead and whose wish that is, a Caddyfile for each app in whose pair the node is
-/// (its slave's Caddy stands by), and what is left out. HAProxy and Caddy are not asked: what only they refuse is shown, where an agent leaves it out; and
-/// what Caddy can do is what this node's agent knew last.
+/// (its slave's Caddy stands by), and what is left out. HAProxy and Caddy are not asked: what only they refuse is shown, where an agent leaves it out.
 ///
 /// With --diff the files in place on this node are compared with it: HAProxy's line by line, and Caddy's by the hosts that
 /// it has to answer for. Nothing is printed if they are the same, and the exit code is 1 if they are not. The settings are those of the agent; --node NAME makes it another node's configuration.
@@ -75,7 +72,7 @@ pub(super) async fn run(
     let config = agent::load(&args.settings)?;
     let found = look(&config, kv, catalog).await;
     let (view, unreadable) = found.map_err(|error| consul_failure(&error))?;
-    let settings = in_place(proxy_settings(&config));
+    let settings = proxy_settings(&config);
     let rendered = Templates::built_in()
         .and_then(|templates| render(&view, &settings, &templates, &BTreeMap::new()))
         .map_err(|error| CommandFailure::from_error(ErrorKind::Failed, &error))?;
@@ -87,17 +84,6 @@ pub(super) async fn run(
         true => out.json(&shown(&view, &rendered, &left_out)),
         false => print(&rendered, &left_out, out),
     }
-}
-
-/// What Caddy was last known to be able to do, and whether it was told to expect HAProxy's PROXY protocol, is on disk.
-fn in_place(mut settings: ProxySettings) -> ProxySettings {
-    let read = |path| std::fs::read(path).unwrap_or_default();
-    let abilities: CaddyAbilities =
-        serde_json::from_slice(&read(settings.abilities_file())).unwrap_or_default();
-    let caddy: Value = serde_json::from_slice(&read(settings.caddy_file())).unwrap_or_default();
-    settings.sends_proxy = abilities.is_current() && CaddyAbilities::are_used_by(&caddy);
-    settings.caddy_abilities = abilities;
-    settings
 }
 
 /// The cluster, as one node sees it.
@@ -308,13 +294,5 @@ mod tests {
         let (text, ended) = told(&consul, dir.path(), |args| args.diff = true).await;
         assert!(text.contains("caddy.json: is no JSON: EOF") && !text.contains("no route"));
         assert!(ended.unwrap_err().text.contains("caddy.json"));
-        // A node whose Caddy was told to expect the PROXY protocol.
-        let known = r#"{"haproxy":["172.18.0.2"],"caddy":["172.18.0.3"]}"#;
-        std::fs::write(files.join("abilities.json"), known).unwrap();
-        let expects = r#"{"apps":{"http":{"servers":{"http":{"listener_wrappers":[]}}}}}"#;
-        std::fs::write(&caddy, expects).unwrap();
-        let (text, _) = told(&consul, dir.path(), |args| args.diff = true).await;
-        assert!(text.contains("+    server caddy caddy:80 send-proxy-v2 resolvers"), "{text}");
-        assert!(text.contains("+    acl caddy_source src 172.18.0.3\n"), "{text}");
     }
 }

@@ -42,6 +42,12 @@ pub const SETTINGS: &[Setting] = &[
         "Network namespace that HAProxy listens in; empty: its own",
     ),
     setting(
+        "haproxy-address",
+        "198.18.244.2",
+        "HAProxy's address on the proxies' own network, as stack.yml has it",
+    ),
+    setting("caddy-address", "198.18.244.3", "Caddy's address there, as stack.yml has it"),
+    setting(
         "certificates",
         "acme",
         "Who issues certificates where a site does not say: acme or internal",

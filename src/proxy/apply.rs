@@ -1,6 +1,5 @@
 //! Puts a view in place: rendered, checked, written, and only then told to the running proxies.
 
-mod abilities;
 mod adapted;
 mod back;
 mod beside;
@@ -21,7 +20,7 @@ use std::time::Duration;
 
 use super::caddy::{is_own, whole};
 use super::certificates::{CertificateHost, CertificateSource, Shelf};
-use super::control::{CheckError, ControlError, Effect, ProxyControl};
+use super::control::{CheckError, ControlError, Effect, ProxyControl, Unfit};
 use super::haproxy::maps;
 use super::render::{Cache, Pages, RenderError, Templates, render, render_with};
 use super::{ClusterView, HOLD, MAINTENANCE_PAGE, Problem, ProxySettings};
@@ -98,6 +97,9 @@ pub enum ProxyError {
         #[source]
         source: CheckError,
     },
+    /// This release can't work with a proxy: nothing was changed.
+    #[error("the proxies are not those of this release")]
+    Unfit(#[from] Unfit),
     /// A running proxy did not take what its check had passed.
     #[error("a running proxy did not take its configuration")]
     Control(#[from] ControlError),
@@ -128,8 +130,6 @@ pub struct Proxies {
     caddy_turn: Turn,
     /// The certificates that policies give.
     shelf: Arc<Shelf>,
-    /// Whether the configuration that Caddy took last expects HAProxy's PROXY protocol; none: not looked at yet.
-    expects_proxy: Option<bool>,
     /// Where certificates come from besides Caddy's issuing them.
     certificates: Option<Arc<dyn CertificateSource>>,
     /// Hosts that it was asked for, of what Caddy has not been told yet.
@@ -156,7 +156,6 @@ impl Proxies {
             standby: Standby::default(),
             haproxy_turn: Turn::default(),
             caddy_turn: Turn::default(),
-            expects_proxy: None,
             certificates: None,
             placed: BTreeSet::new(),
         })
@@ -220,17 +219,18 @@ impl Proxies {
     /// the one that failed, above all the maps of the running HAProxy.
     ///
     /// # Errors
-    /// The first thing that failed.
+    /// The first thing that failed. Proxies that this release can't work with are left as they are.
     pub async fn put_in_place(
         &mut self,
         view: &ClusterView,
         applied: &mut Applied,
     ) -> Result<(), ProxyError> {
+        if let Some(unfit) = self.control.unfit().await {
+            return Err(unfit.into());
+        }
         let mut failures = Failures::default();
         failures.note(self.bootstrap(&view.me).await);
-        failures.note(self.look_at_caddy().await);
-        let (mut rendered, mut is_accepted) =
-            self.render_at_all(view, applied, &mut failures).await?;
+        let (mut rendered, is_accepted) = self.render_at_all(view, applied, &mut failures).await?;
         self.is_away = false;
         // Without its checks Caddy keeps what it has; hosts can still be led elsewhere.
         let own = self.adapt(&rendered, applied).await;
@@ -250,22 +250,15 @@ impl Proxies {
         }
         self.mark_held(view, wanted.as_ref(), applied).await;
         let came = match &wanted {
-            Some(wanted) if !self.is_going_back() => {
-                self.route_more(&wanted.all, &rendered.pages, applied).await
-            }
-            _ => Ok(()),
+            Some(wanted) => self.route_more(&wanted.all, &rendered.pages, applied).await,
+            None => Ok(()),
         };
-        if self.may_send_proxy() && !self.settings.sends_proxy {
-            self.settings.sends_proxy = true;
-            self.haproxy_turn.is_now();
-            (rendered, is_accepted) = self.render_at_all(view, applied, &mut failures).await?;
-        }
         applied.problems.extend(rendered.problems.iter().cloned());
         // Whatever Caddy says: hosts that left this node have to be led away from it.
         self.install_haproxy(&rendered, is_accepted, applied, &mut failures).await;
         // What Caddy did not take as it came, it is not given once more at once.
         let mut is_told = failures.note(came).is_some();
-        if is_told && let Some(wanted) = wanted.filter(|_| is_accepted || !self.is_going_back()) {
+        if is_told && let Some(wanted) = wanted {
             let loaded = self.load_caddy(wanted.all, &rendered.pages, applied).await;
             is_told = failures.note(loaded).is_some();
             self.say_routed(&wanted.own);

@@ -1,6 +1,5 @@
 //! Caddy's configuration as JSON: what each app's Caddyfile becomes is checked against a list, then merged.
 
-mod abilities;
 mod allow;
 mod base;
 mod front_door;
@@ -11,8 +10,6 @@ mod routes;
 mod tests;
 mod whole;
 
-pub use abilities::CaddyAbilities;
-pub(in crate::proxy) use abilities::{PROBE, is_about_abilities};
 pub use base::{Apps, config, whole, within};
 pub use routes::AppRoutes;
 pub(in crate::proxy) use routes::is_own;

@@ -2,13 +2,13 @@
 
 #[cfg(any(test, feature = "testing"))]
 mod fake;
-mod knowledge;
 mod listeners;
 mod local;
 mod master;
 mod pushed;
 mod runtime;
 mod servers;
+mod stack;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -17,11 +17,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::caddy::{CaddyAbilities, CaddyConfig};
+use super::caddy::CaddyConfig;
 
 #[cfg(any(test, feature = "testing"))]
 pub use fake::{FakeControl, servers};
 pub use local::LocalControl;
+pub use stack::{Release, Unfit};
 
 /// So much of a stream a check may print: what Caddy makes of one app's text is smaller.
 pub const MAX_CHECK_OUTPUT: usize = 1024 * 1024;
@@ -44,8 +45,6 @@ pub struct ContainerFacts {
     pub image: String,
     /// Its addresses, in all of its networks; none while it does not run.
     pub addresses: BTreeSet<IpAddr>,
-    /// Its names beside its own, in all of its networks.
-    pub aliases: BTreeSet<String>,
 }
 
 /// Runs a command in a container.
@@ -118,9 +117,8 @@ pub trait ProxyControl: Send + Sync {
     /// Which Caddy [`adapt`](Self::adapt) asks: another text if it is another one.
     async fn caddy_identity(&self) -> Result<String, CheckError>;
 
-    /// What this node's Caddy can do. An error means that it is not known now, not that it can't. Asked for often: what is
-    /// costly is remembered for the image.
-    async fn caddy_abilities(&self) -> Result<CaddyAbilities, CheckError>;
+    /// Why this release can't work with the node's proxies, if it is known that it can't. Asked for often.
+    async fn unfit(&self) -> Option<Unfit>;
 
     /// The `description` of the configuration that HAProxy runs (see `render::fingerprint`); none if it does not run.
     async fn running_haproxy(&self) -> Result<Option<String>, ControlError>;

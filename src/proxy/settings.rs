@@ -1,22 +1,21 @@
 //! What the proxies of a node are told about the node: directories, ports, names of containers.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
-
-use super::caddy::CaddyAbilities;
 
 /// The ports of the proxies themselves, unless other ones are set: HTTP and TLS for clients, and for the other nodes.
 pub const OWN_PORTS: [u16; 4] = [80, 443, 1080, 1443];
 
-/// The network that HAProxy and Caddy have to themselves, and their names there ([`stack.yml`]).
+/// The network that HAProxy and Caddy have to themselves ([`stack.yml`]).
 ///
 /// [`stack.yml`]: ../../stack.yml
 pub const OWN_NETWORK: &str = "cluster_proxies";
-/// HAProxy's name on the proxies' own network.
-pub const HAPROXY_ALIAS: &str = "tandem-haproxy";
-/// Caddy's name on the proxies' own network.
-pub const CADDY_ALIAS: &str = "tandem-caddy";
+/// HAProxy's address on that network, unless the stack has another one.
+pub const HAPROXY_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 244, 2);
+/// Caddy's address there.
+pub const CADDY_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 244, 3);
 
 /// Who issues the certificates of sites that don't choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,26 +53,28 @@ pub struct ProxySettings {
     pub max_connections: u32,
     /// The DNS server that knows the containers' names.
     pub resolver: String,
-    /// Caddy's address as HAProxy sees it.
-    pub caddy_host: String,
+    /// Caddy's address on the proxies' own network: there HAProxy leads clients, and from there requests come once more.
+    pub caddy_address: Ipv4Addr,
     /// Caddy's port for HTTP.
     pub caddy_http_port: u16,
     /// Caddy's port for TLS.
     pub caddy_https_port: u16,
     /// Caddy's port for the maintenance page over TLS.
     pub caddy_maintenance_port: u16,
-    /// HAProxy's address as Caddy sees it.
-    pub haproxy_host: String,
-    /// HAProxy's port for TLS on the network of the containers, for requests that Caddy sends back to it.
+    /// HAProxy's address there, which alone may tell Caddy by the PROXY protocol who a client is.
+    pub haproxy_address: Ipv4Addr,
+    /// HAProxy's port for requests by TLS that Caddy sends back to it, with the PROXY protocol.
     pub front_door_port: u16,
-    /// The same with the PROXY protocol, for a Caddy that says who its client is.
-    pub front_door_proxy_port: u16,
     /// Caddy's port for the apps' own maintenance pages over plain HTTP.
     pub caddy_maintenance_http_port: u16,
     /// Who issues certificates where the site doesn't say.
     pub issuer: Issuer,
     /// The proxy of the swarm, which takes the `domains` of `swarm/` keys.
     pub swarm_host: String,
+    /// HAProxy's container.
+    pub haproxy_container: String,
+    /// Caddy's container.
+    pub caddy_container: String,
     /// Where `haproxy -c` is run.
     pub haproxy_check_container: String,
     /// Where `caddy adapt` is run.
@@ -87,10 +88,6 @@ pub struct ProxySettings {
     /// How long requests for an app wait while a deployment hands it over; the maintenance page comes after. None: they
     /// do not wait.
     pub hold: Duration,
-    /// What Caddy can do, as far as it is known.
-    pub caddy_abilities: CaddyAbilities,
-    /// Whether HAProxy tells Caddy by the PROXY protocol who its clients are: only after Caddy was told to expect it.
-    pub sends_proxy: bool,
 }
 
 impl Default for ProxySettings {
@@ -111,24 +108,23 @@ impl Default for ProxySettings {
             ]),
             max_connections: 4096,
             resolver: "127.0.0.11:53".to_owned(),
-            caddy_host: "caddy".to_owned(),
+            caddy_address: CADDY_ADDRESS,
             caddy_http_port: 80,
             caddy_https_port: 443,
             caddy_maintenance_port: 8443,
-            haproxy_host: "haproxy".to_owned(),
+            haproxy_address: HAPROXY_ADDRESS,
             front_door_port: 8444,
-            front_door_proxy_port: 8445,
             caddy_maintenance_http_port: 8080,
             issuer: Issuer::Acme(None),
             swarm_host: "swarm_reverse".to_owned(),
+            haproxy_container: "haproxy".to_owned(),
+            caddy_container: "caddy".to_owned(),
             haproxy_check_container: "tandem-haproxy-check".to_owned(),
             caddy_check_container: "tandem-caddy-check".to_owned(),
             check_deadline: Duration::from_secs(20),
             control_deadline: Duration::from_secs(20),
             retry_after: 120,
             hold: Duration::from_secs(10),
-            caddy_abilities: CaddyAbilities::default(),
-            sends_proxy: false,
         }
     }
 }
@@ -156,24 +152,9 @@ impl ProxySettings {
         (self.max_connections / 64).max(1)
     }
 
-    /// The name by which HAProxy asks for Caddy: one that no app can take, if the stack has it.
-    pub fn caddy_name(&self) -> &str {
-        if self.caddy_abilities.apart { CADDY_ALIAS } else { &self.caddy_host }
-    }
-
-    /// The name by which Caddy asks for HAProxy.
-    pub fn haproxy_name(&self) -> &str {
-        if self.caddy_abilities.apart { HAPROXY_ALIAS } else { &self.haproxy_host }
-    }
-
     /// `caddy.json`, the last configuration that Caddy took.
     pub fn caddy_file(&self) -> PathBuf {
         self.data_dir.join("caddy").join("caddy.json")
-    }
-
-    /// What was last known of Caddy's abilities.
-    pub fn abilities_file(&self) -> PathBuf {
-        self.data_dir.join("caddy").join("abilities.json")
     }
 
     /// One empty file for each app that is handed over.
@@ -215,8 +196,7 @@ impl ProxySettings {
     pub fn is_own(&self, port: u16) -> bool {
         let own = [self.http_port, self.https_port, self.peer_http_port, self.peer_https_port];
         // With a namespace of their own, apps' binds can't meet it.
-        let front_doors = [self.front_door_port, self.front_door_proxy_port];
-        let is_front_door = self.bind_namespace.is_none() && front_doors.contains(&port);
+        let is_front_door = self.bind_namespace.is_none() && port == self.front_door_port;
         is_front_door || own.contains(&port)
     }
 

@@ -18,7 +18,7 @@ use tandem::proxy::control::{CheckRunner, ContainerFacts, ExecOutput, LocalContr
 use tandem::proxy::{ClusterView, Issuer, Problem, Proxies, ProxySettings};
 use x509_cert::der::pem::decode_vec;
 
-use super::binaries;
+use super::binary;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -29,43 +29,39 @@ const RENEWED: [&str; 2] =
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_caddy_shows_an_admins_certificate_for_the_hosts_that_have_it() {
-    for binary in binaries("caddy") {
-        let mut node = Node::new(&binary);
-        node.admin_puts(FIRST);
-        let caddy = node.start().await;
-        assert_eq!(node.apply().await, "");
-        node.shows("shop.test", FIRST).await;
-        // By the certificate's wildcard.
-        node.shows("www.shop.test", FIRST).await;
-        // Another app's, though the wildcard covers it too.
-        node.shows_its_own("other.shop.test").await;
-        node.admin_puts([RENEWED[0], FIRST[1]]);
-        let problem = node.apply().await;
-        assert!(problem.contains("another certificate; the one from before stays"), "{problem}");
-        node.shows("shop.test", FIRST).await;
-        node.admin_puts(RENEWED);
-        assert_eq!(node.apply().await, "");
-        node.shows("shop.test", RENEWED).await;
-        node.shows("www.shop.test", RENEWED).await;
-        node.shows_its_own("other.shop.test").await;
-        node.keys_are_in_no_configuration();
-        // A Caddy that starts anew has it before the agent says anything, also without the admin's files.
-        drop(caddy);
-        fs::remove_dir_all(&node.settings.certificate_dir).unwrap();
-        let _caddy = node.start().await;
-        node.shows("shop.test", RENEWED).await;
-        let problem = node.apply().await;
-        assert!(
-            problem.contains("shop.crt does not exist; the one from before stays"),
-            "{problem}"
-        );
-        node.shows("shop.test", RENEWED).await;
-        node.policy = json!({"repo": "https://git.test/shop"});
-        assert_eq!(node.apply().await, "");
-        node.shows_its_own("shop.test").await;
-        let copies = fs::read_dir(node.settings.data_dir.join("caddy/given")).unwrap();
-        assert_eq!(copies.count(), 0, "the key stays where nobody needs it");
-    }
+    let binary = binary("caddy");
+    let mut node = Node::new(&binary);
+    node.admin_puts(FIRST);
+    let caddy = node.start().await;
+    assert_eq!(node.apply().await, "");
+    node.shows("shop.test", FIRST).await;
+    // By the certificate's wildcard.
+    node.shows("www.shop.test", FIRST).await;
+    // Another app's, though the wildcard covers it too.
+    node.shows_its_own("other.shop.test").await;
+    node.admin_puts([RENEWED[0], FIRST[1]]);
+    let problem = node.apply().await;
+    assert!(problem.contains("another certificate; the one from before stays"), "{problem}");
+    node.shows("shop.test", FIRST).await;
+    node.admin_puts(RENEWED);
+    assert_eq!(node.apply().await, "");
+    node.shows("shop.test", RENEWED).await;
+    node.shows("www.shop.test", RENEWED).await;
+    node.shows_its_own("other.shop.test").await;
+    node.keys_are_in_no_configuration();
+    // A Caddy that starts anew has it before the agent says anything, also without the admin's files.
+    drop(caddy);
+    fs::remove_dir_all(&node.settings.certificate_dir).unwrap();
+    let _caddy = node.start().await;
+    node.shows("shop.test", RENEWED).await;
+    let problem = node.apply().await;
+    assert!(problem.contains("shop.crt does not exist; the one from before stays"), "{problem}");
+    node.shows("shop.test", RENEWED).await;
+    node.policy = json!({"repo": "https://git.test/shop"});
+    assert_eq!(node.apply().await, "");
+    node.shows_its_own("shop.test").await;
+    let copies = fs::read_dir(node.settings.data_dir.join("caddy/given")).unwrap();
+    assert_eq!(copies.count(), 0, "the key stays where nobody needs it");
 }
 
 /// A node's Caddy and the agent's part that looks after it.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tandem::proxy::ProxySettings;
 
-use super::binaries;
+use super::binary;
 use super::maintenance::Place;
 
 const HOST: &str = "shop.test";
@@ -59,77 +59,75 @@ const CROWD: usize = 30;
 
 #[test]
 fn one_hosts_clients_take_no_more_than_their_share_of_the_connections() {
-    for binary in binaries("haproxy") {
-        for kind in [&HTTP, &TLS] {
-            let place = Place::with(|settings| {
-                settings.hold = HOLD;
-                settings.max_connections = 4 * SHARE as u32;
-            });
-            let _haproxy = place.haproxy_with(&binary, |dir| {
-                fs::write(dir.join(kind.map), format!("{HOST} hold\n")).unwrap();
-            });
-            let port = (kind.port)(&place.settings);
-            let crowd = (0..CROWD).map(|_| knock(port, &(kind.asks)())).collect::<Vec<_>>();
-            let (began, of) = (Instant::now(), (kind.map, binary.display()));
-            // The others are shown the page, which is Caddy's by TLS, and not there.
-            let waiting = || crowd.iter().filter(|connection| !is_answered(connection)).count();
-            while waiting() > SHARE {
-                assert!(began.elapsed() < PATIENCE, "{of:?}: {} wait", waiting());
-            }
-            let looked = Instant::now();
-            while looked.elapsed() < Duration::from_secs(1) {
-                assert_eq!(waiting(), SHARE, "{of:?}");
-            }
-            let mut other =
-                knock((HTTP.port)(&place.settings), b"GET / HTTP/1.1\r\nHost: other.test\r\n\r\n");
-            let mut answer = [0; 12];
-            other.set_read_timeout(Some(PATIENCE)).unwrap();
-            other.read_exact(&mut answer).unwrap();
-            assert_eq!(&answer, b"HTTP/1.1 404", "{of:?}");
+    let binary = binary("haproxy");
+    for kind in [&HTTP, &TLS] {
+        let place = Place::with(|settings| {
+            settings.hold = HOLD;
+            settings.max_connections = 4 * SHARE as u32;
+        });
+        let _haproxy = place.haproxy_with(&binary, |dir| {
+            fs::write(dir.join(kind.map), format!("{HOST} hold\n")).unwrap();
+        });
+        let port = (kind.port)(&place.settings);
+        let crowd = (0..CROWD).map(|_| knock(port, &(kind.asks)())).collect::<Vec<_>>();
+        let (began, of) = (Instant::now(), (kind.map, binary.display()));
+        // The others are shown the page, which is Caddy's by TLS, and not there.
+        let waiting = || crowd.iter().filter(|connection| !is_answered(connection)).count();
+        while waiting() > SHARE {
+            assert!(began.elapsed() < PATIENCE, "{of:?}: {} wait", waiting());
         }
+        let looked = Instant::now();
+        while looked.elapsed() < Duration::from_secs(1) {
+            assert_eq!(waiting(), SHARE, "{of:?}");
+        }
+        let mut other =
+            knock((HTTP.port)(&place.settings), b"GET / HTTP/1.1\r\nHost: other.test\r\n\r\n");
+        let mut answer = [0; 12];
+        other.set_read_timeout(Some(PATIENCE)).unwrap();
+        other.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 404", "{of:?}");
     }
 }
 
 fn every_one_goes_on(kind: &Kind) {
-    for binary in binaries("haproxy") {
-        let place = Place::with(|settings| {
-            settings.hold = HOLD;
-            settings.max_connections = 4 * CONNECTIONS as u32;
-        });
-        let app = TcpListener::bind(("127.0.0.1", (kind.app_port)(&place.settings))).unwrap();
-        let is_http = kind.map == HTTP.map;
-        std::thread::spawn(move || {
-            for connection in app.incoming().map_while(Result::ok) {
-                std::thread::spawn(move || greet(connection, is_http));
-            }
-        });
-        let map = place.settings.haproxy_dir().join(kind.map);
-        let _haproxy = place.haproxy_with(&binary, |dir| {
-            fs::write(dir.join(kind.map), format!("{HOST} hold\n")).unwrap();
-        });
-        let busy = Busy::start();
-        let port = (kind.port)(&place.settings);
-        let held = (0..CONNECTIONS).map(|_| knock(port, &(kind.asks)())).collect::<Vec<_>>();
-        // Each has looked at the map many times by then: as often as something could go wrong.
-        let looked = Instant::now();
-        while looked.elapsed() < Duration::from_secs(4) {
-            held.iter().for_each(|connection| assert!(!is_answered(connection), "held"));
+    let binary = binary("haproxy");
+    let place = Place::with(|settings| {
+        settings.hold = HOLD;
+        settings.max_connections = 4 * CONNECTIONS as u32;
+    });
+    let app = TcpListener::bind(("127.0.0.1", (kind.app_port)(&place.settings))).unwrap();
+    let is_http = kind.map == HTTP.map;
+    std::thread::spawn(move || {
+        for connection in app.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || greet(connection, is_http));
         }
-        place.command(&format!("set map {} {HOST} node1", map.display()));
-        let flipped = Instant::now();
-        let mut late = Vec::new();
-        for (number, mut connection) in held.into_iter().enumerate() {
-            let left = PATIENCE.saturating_sub(flipped.elapsed()).max(Duration::from_millis(1));
-            connection.set_read_timeout(Some(left)).unwrap();
-            let mut answer = vec![0; kind.answer.len()];
-            match connection.read_exact(&mut answer) {
-                Ok(()) => assert_eq!(answer, kind.answer),
-                Err(error) => late.push(format!("{number}: {error}")),
-            }
-        }
-        assert!(late.is_empty(), "{}: {late:?}", binary.display());
-        drop(busy);
+    });
+    let map = place.settings.haproxy_dir().join(kind.map);
+    let _haproxy = place.haproxy_with(&binary, |dir| {
+        fs::write(dir.join(kind.map), format!("{HOST} hold\n")).unwrap();
+    });
+    let busy = Busy::start();
+    let port = (kind.port)(&place.settings);
+    let held = (0..CONNECTIONS).map(|_| knock(port, &(kind.asks)())).collect::<Vec<_>>();
+    // Each has looked at the map many times by then: as often as something could go wrong.
+    let looked = Instant::now();
+    while looked.elapsed() < Duration::from_secs(4) {
+        held.iter().for_each(|connection| assert!(!is_answered(connection), "held"));
     }
+    place.command(&format!("set map {} {HOST} node1", map.display()));
+    let flipped = Instant::now();
+    let mut late = Vec::new();
+    for (number, mut connection) in held.into_iter().enumerate() {
+        let left = PATIENCE.saturating_sub(flipped.elapsed()).max(Duration::from_millis(1));
+        connection.set_read_timeout(Some(left)).unwrap();
+        let mut answer = vec![0; kind.answer.len()];
+        match connection.read_exact(&mut answer) {
+            Ok(()) => assert_eq!(answer, kind.answer),
+            Err(error) => late.push(format!("{number}: {error}")),
+        }
+    }
+    assert!(late.is_empty(), "{}: {late:?}", binary.display());
+    drop(busy);
 }
 
 /// What a Caddy would be.

@@ -1,5 +1,5 @@
-//! What the golden files of `fixtures/proxy` hold, given to the real proxies of both generations: accepted by each, and
-//! answering requests as Caddy 1 did. Run by `fixtures/with-proxies`, which says in PROXIES where they are.
+//! What the golden files of `fixtures/proxy` hold, given to the real proxies: accepted, and answering
+//! requests as Caddy 1 did. Run by `fixtures/with-proxies`, which says in PROXIES where they are.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -31,14 +31,10 @@ use tandem::proxy::caddy::AppRoutes;
 use tandem::proxy::render::{AppSites, Templates, render};
 use tandem::proxy::{ClusterView, ProxySettings};
 
-/// The binaries of one proxy: `caddy-2.6`, `caddy-2.11`.
-fn binaries(name: &str) -> Vec<PathBuf> {
+/// The binary of a proxy.
+fn binary(name: &str) -> PathBuf {
     let dir = std::env::var_os("PROXIES").expect("run this by fixtures/with-proxies");
-    let all = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let is_of = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(name);
-    let found: Vec<_> = all.filter(is_of).collect();
-    assert_eq!(found.len(), 2, "two generations of {name}");
-    found
+    Path::new(&dir).join(name)
 }
 
 fn golden(dir: &str) -> PathBuf {
@@ -57,80 +53,73 @@ fn files(dir: &str, extension: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn each_caddy_accepts_every_translation() {
+fn caddy_accepts_every_translation() {
     let texts = files("caddyfile", "out");
     assert!(texts.len() >= 60, "{} texts", texts.len());
-    for binary in binaries("caddy") {
-        for text in &texts {
-            let home = tempfile::tempdir().unwrap();
-            let output = Command::new(&binary)
-                .args(["adapt", "--adapter", "caddyfile", "--validate", "--config"])
-                .arg(text)
-                .env_clear()
-                .env("HOME", home.path())
-                .output()
-                .unwrap();
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{} {}: {said}", binary.display(), text.display());
-        }
+    let binary = binary("caddy");
+    for text in &texts {
+        let home = tempfile::tempdir().unwrap();
+        let output = Command::new(&binary)
+            .args(["adapt", "--adapter", "caddyfile", "--validate", "--config"])
+            .arg(text)
+            .env_clear()
+            .env("HOME", home.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{} {}: {said}", binary.display(), text.display());
     }
 }
 
 #[test]
-fn each_haproxy_accepts_every_configuration() {
-    let texts = [files("haproxy", "cfg"), files("abilities", "cfg")].concat();
+fn haproxy_accepts_every_configuration() {
+    let texts = files("haproxy", "cfg");
     assert!(texts.len() >= 8, "{} texts", texts.len());
-    for binary in binaries("haproxy") {
-        for path in &texts {
-            let dir = tempfile::tempdir().unwrap();
-            let data = dir.path().join("haproxy");
-            fs::create_dir(&data).unwrap();
-            for name in [
-                "http.map",
-                "http-wild.map",
-                "https.map",
-                "https-wild.map",
-                "held.map",
-                "maintenance.html",
-            ] {
-                fs::write(data.join(name), "").unwrap();
-            }
-            let lua = Path::new(env!("CARGO_MANIFEST_DIR")).join("haproxy/hold.lua");
-            fs::copy(lua, data.join("hold.lua")).unwrap();
-            let text = fs::read_to_string(path).unwrap();
-            let text = text.replace("/var/lib/tandem", dir.path().to_str().unwrap());
-            let config = dir.path().join("haproxy.cfg");
-            fs::write(&config, text).unwrap();
-            let output = Command::new(&binary).args(["-c", "-f"]).arg(&config).output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{} {}: {said}", binary.display(), path.display());
+    let binary = binary("haproxy");
+    for path in &texts {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("haproxy");
+        fs::create_dir(&data).unwrap();
+        for name in [
+            "http.map",
+            "http-wild.map",
+            "https.map",
+            "https-wild.map",
+            "held.map",
+            "maintenance.html",
+        ] {
+            fs::write(data.join(name), "").unwrap();
         }
+        let lua = Path::new(env!("CARGO_MANIFEST_DIR")).join("haproxy/hold.lua");
+        fs::copy(lua, data.join("hold.lua")).unwrap();
+        let text = fs::read_to_string(path).unwrap();
+        let text = text.replace("/var/lib/tandem", dir.path().to_str().unwrap());
+        let config = dir.path().join("haproxy.cfg");
+        fs::write(&config, text).unwrap();
+        let output = Command::new(&binary).args(["-c", "-f"]).arg(&config).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{} {}: {said}", binary.display(), path.display());
     }
 }
 
-/// What a later Caddy can do is not asked of one that can't: it would refuse the whole.
+/// All that is in it at once: the routes of an app, its door, the maintenance servers.
 #[test]
-fn each_caddy_accepts_what_it_is_able_to() {
-    for binary in binaries("caddy") {
-        for (name, is_for_all) in [("2.6", true), ("current", false)] {
-            let home = tempfile::tempdir().unwrap();
-            let output = Command::new(&binary)
-                .args(["validate", "--config"])
-                .arg(golden("abilities").join(format!("{name}.caddy.json")))
-                .env_clear()
-                .env("HOME", home.path())
-                .output()
-                .unwrap();
-            let said = String::from_utf8_lossy(&output.stderr);
-            let is_accepted = is_for_all || !binary.ends_with("caddy-2.6");
-            assert_eq!(output.status.success(), is_accepted, "{} {name}: {said}", binary.display());
-        }
-    }
+fn caddy_accepts_a_whole_configuration() {
+    let home = tempfile::tempdir().unwrap();
+    let output = Command::new(binary("caddy"))
+        .args(["validate", "--config"])
+        .arg(golden("whole").join("caddy.json"))
+        .env_clear()
+        .env("HOME", home.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
 }
 
 /// What a policy adds passes the second look, at what Caddy makes of the text, and nothing else does.
 #[test]
-fn each_caddy_is_held_to_the_upstreams_of_the_policy() {
+fn caddy_is_held_to_the_upstreams_of_the_policy() {
     let text = fs::read(golden("haproxy").join("policy.json")).unwrap();
     let entries: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&text).unwrap();
     let entries: Vec<_> =
@@ -144,14 +133,13 @@ fn each_caddy_is_held_to_the_upstreams_of_the_policy() {
     let rendered = render(&view, &settings, &templates, &BTreeMap::new()).unwrap();
     let sites = rendered.caddy_sites.values().next().unwrap();
     assert!(sites.text.contains("https://Legacy.test:8000"), "{}", sites.text);
-    for binary in binaries("caddy") {
-        let home = tempfile::tempdir().unwrap();
-        let adapted = maintenance::adapt(&binary, &sites.text, home.path());
-        assert!(AppRoutes::take(&adapted, sites).is_ok());
-        let narrow = AppSites { upstreams: BTreeSet::new(), ..AppSites::clone(sites) };
-        let refused = AppRoutes::take(&adapted, &narrow).unwrap_err().to_string();
-        assert!(refused.contains("is not a container of the app"), "{refused}");
-    }
+    let binary = binary("caddy");
+    let home = tempfile::tempdir().unwrap();
+    let adapted = maintenance::adapt(&binary, &sites.text, home.path());
+    assert!(AppRoutes::take(&adapted, sites).is_ok());
+    let narrow = AppSites { upstreams: BTreeSet::new(), ..AppSites::clone(sites) };
+    let refused = AppRoutes::take(&adapted, &narrow).unwrap_err().to_string();
+    assert!(refused.contains("is not a container of the app"), "{refused}");
 }
 
 /// What Caddy makes of each text has nothing in it that the list of what apps may have lacks.
@@ -172,12 +160,11 @@ fn each_translation_passes_the_second_look() {
         let (view, _) = ClusterView::from_entries(me, BTreeMap::new(), entries);
         let rendered = render(&view, &settings, &templates, &BTreeMap::new()).unwrap();
         let sites = rendered.caddy_sites.values().next().unwrap();
-        for binary in binaries("caddy") {
-            let home = tempfile::tempdir().unwrap();
-            let adapted = maintenance::adapt(&binary, &sites.text, home.path());
-            let taken = AppRoutes::take(&adapted, sites);
-            assert!(taken.is_ok(), "{} {}: {taken:?}", binary.display(), path.display());
-        }
+        let binary = binary("caddy");
+        let home = tempfile::tempdir().unwrap();
+        let adapted = maintenance::adapt(&binary, &sites.text, home.path());
+        let taken = AppRoutes::take(&adapted, sites);
+        assert!(taken.is_ok(), "{} {}: {taken:?}", binary.display(), path.display());
     }
 }
 
@@ -492,27 +479,23 @@ const BEHAVIOUR: &[(&str, &str, &[Expected])] = &[
 ];
 
 #[test]
-fn each_caddy_answers_as_caddy_1_did() {
+fn caddy_answers_as_caddy_1_did() {
     let upstream = echo::start();
     let mut wrong = Vec::new();
-    for binary in binaries("caddy") {
-        for (name, host, all) in BEHAVIOUR {
-            let text = golden("caddyfile").join(format!("{name}.out"));
-            let caddy = Caddy::start(&binary, &fs::read_to_string(&text).unwrap(), upstream);
-            for expected in *all {
-                let ask = Ask { line: expected.ask, host, headers: expected.headers };
-                let (status, answer) = caddy.ask(ask);
-                let answer = answer.to_lowercase();
-                // Caddy 2.6 calls a body that is too long for it a fault of the app.
-                let is_old = binary.ends_with("caddy-2.6");
-                let is_right = (status == expected.status
-                    || (is_old && (status, expected.status) == (502, 413)))
-                    && expected.has.iter().all(|part| answer.contains(part))
-                    && !expected.lacks.iter().any(|part| answer.contains(part));
-                if !is_right {
-                    let shown: String = answer.chars().take(900).collect();
-                    wrong.push(format!("{} {name}, {}:\n{shown}", binary.display(), expected.ask));
-                }
+    let binary = binary("caddy");
+    for (name, host, all) in BEHAVIOUR {
+        let text = golden("caddyfile").join(format!("{name}.out"));
+        let caddy = Caddy::start(&binary, &fs::read_to_string(&text).unwrap(), upstream);
+        for expected in *all {
+            let ask = Ask { line: expected.ask, host, headers: expected.headers };
+            let (status, answer) = caddy.ask(ask);
+            let answer = answer.to_lowercase();
+            let is_right = status == expected.status
+                && expected.has.iter().all(|part| answer.contains(part))
+                && !expected.lacks.iter().any(|part| answer.contains(part));
+            if !is_right {
+                let shown: String = answer.chars().take(900).collect();
+                wrong.push(format!("{} {name}, {}:\n{shown}", binary.display(), expected.ask));
             }
         }
     }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use tandem::proxy::caddy::{AppRoutes, config};
 use tandem::proxy::render::{Rendered, Templates, render};
 use tandem::proxy::{ClusterView, Issuer, ProxySettings};
 
-use super::binaries;
+use super::binary;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -73,7 +73,8 @@ impl Place {
             https_port: https,
             peer_http_port: peer_http,
             peer_https_port: peer_https,
-            caddy_host: "127.0.0.1".to_owned(),
+            caddy_address: Ipv4Addr::LOCALHOST,
+            haproxy_address: Ipv4Addr::LOCALHOST,
             caddy_http_port: caddy_http,
             caddy_https_port: caddy_https,
             caddy_maintenance_port: tls,
@@ -240,100 +241,86 @@ fn the_default() -> String {
     fs::read_to_string(root.join("haproxy/maintenance.html")).unwrap()
 }
 
-/// Both generations, the older ones together and the newer ones.
-fn pairs() -> impl Iterator<Item = (PathBuf, PathBuf)> {
-    let sorted = |name: &str| {
-        let mut all = binaries(name);
-        // caddy-2.11 comes before caddy-2.6.
-        all.sort_by_key(|path| (path.as_os_str().len(), path.clone()));
-        all
-    };
-    sorted("caddy").into_iter().zip(sorted("haproxy"))
-}
-
 #[test]
 fn a_page_of_an_apps_own_is_shown_by_http_as_it_stands() {
-    for (caddy, haproxy) in pairs() {
-        let place = Place::new();
-        let running = place.caddy(&caddy);
-        let _haproxy = place.haproxy(&haproxy);
-        let (port, default) = (place.settings.http_port, the_default());
-        for (host, expected) in [
-            ("shop.test", PAGE),
-            ("SHOP.test:80", PAGE),
-            ("any.wide.test", PAGE),
-            ("blog.test", "the blog's \\} page"),
-            ("plain.test", default.as_str()),
-            ("below.wide.test", default.as_str()),
-        ] {
-            let (head, body) = get(port, host);
-            is_maintenance(&head);
-            assert_eq!(body, expected, "{} {host}", caddy.display());
-        }
-        // Without Caddy there is still a page.
-        drop(running);
-        let (head, body) = get(port, "shop.test");
+    let (caddy, haproxy) = (binary("caddy"), binary("haproxy"));
+    let place = Place::new();
+    let running = place.caddy(&caddy);
+    let _haproxy = place.haproxy(&haproxy);
+    let (port, default) = (place.settings.http_port, the_default());
+    for (host, expected) in [
+        ("shop.test", PAGE),
+        ("SHOP.test:80", PAGE),
+        ("any.wide.test", PAGE),
+        ("blog.test", "the blog's \\} page"),
+        ("plain.test", default.as_str()),
+        ("below.wide.test", default.as_str()),
+    ] {
+        let (head, body) = get(port, host);
         is_maintenance(&head);
-        assert_eq!(body, default);
-        // And with it the app's own again, without a reload of anything.
-        let _caddy = place.caddy(&caddy);
-        let started = Instant::now();
-        while get(port, "shop.test").1 != PAGE {
-            assert!(started.elapsed() < PATIENCE);
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        assert_eq!(body, expected, "{} {host}", caddy.display());
+    }
+    // Without Caddy there is still a page.
+    drop(running);
+    let (head, body) = get(port, "shop.test");
+    is_maintenance(&head);
+    assert_eq!(body, default);
+    // And with it the app's own again, without a reload of anything.
+    let _caddy = place.caddy(&caddy);
+    let started = Instant::now();
+    while get(port, "shop.test").1 != PAGE {
+        assert!(started.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
 #[test]
 fn the_flip_is_a_change_of_the_map() {
-    for (caddy, haproxy) in pairs() {
-        let place = Place::new();
-        let _caddy = place.caddy(&caddy);
-        let _haproxy = place.haproxy(&haproxy);
-        let status = || get(place.settings.http_port, "any.wide.test").0;
-        place.flip("shop.test", "node1");
-        let served = get(place.settings.http_port, "shop.test").0;
-        assert!(served.starts_with("http/1.1 308"), "{served}");
-        is_maintenance(&status());
-        place.flip("shop.test", "page");
-        assert_eq!(get(place.settings.http_port, "shop.test").1, PAGE);
-        place.flip("shop.test", "maint");
-        assert_eq!(get(place.settings.http_port, "shop.test").1, the_default());
-    }
+    let (caddy, haproxy) = (binary("caddy"), binary("haproxy"));
+    let place = Place::new();
+    let _caddy = place.caddy(&caddy);
+    let _haproxy = place.haproxy(&haproxy);
+    let status = || get(place.settings.http_port, "any.wide.test").0;
+    place.flip("shop.test", "node1");
+    let served = get(place.settings.http_port, "shop.test").0;
+    assert!(served.starts_with("http/1.1 308"), "{served}");
+    is_maintenance(&status());
+    place.flip("shop.test", "page");
+    assert_eq!(get(place.settings.http_port, "shop.test").1, PAGE);
+    place.flip("shop.test", "maint");
+    assert_eq!(get(place.settings.http_port, "shop.test").1, the_default());
 }
 
 #[tokio::test]
 async fn a_page_of_an_apps_own_comes_with_the_hosts_certificate() {
-    for (caddy, haproxy) in pairs() {
-        let place = Place::new();
-        let _caddy = place.caddy(&caddy);
-        let _haproxy = place.haproxy(&haproxy);
-        let default = the_default();
-        let at = SocketAddr::from(([127, 0, 0, 1], place.settings.https_port));
-        let root = place.dir.path().join("caddy/.local/share/caddy/pki/authorities/local/root.crt");
-        for (host, expected) in [
-            ("shop.test", PAGE),
-            ("any.wide.test", PAGE),
-            ("blog.test", "the blog's \\} page"),
-            ("plain.test", default.as_str()),
-            ("below.wide.test", default.as_str()),
-        ] {
-            let started = Instant::now();
-            let answer = loop {
-                match ask_by_tls(&root, host, at).await {
-                    Ok(answer) => break answer,
-                    // Caddy issues certificates in the background when it starts.
-                    Err(error) => assert!(started.elapsed() < PATIENCE, "{host}: {error:?}"),
-                }
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            };
-            assert_eq!(answer.status(), 503, "{host}");
-            assert_eq!(answer.headers()["retry-after"], "120");
-            assert_eq!(answer.headers()["cache-control"], "no-store");
-            assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
-            assert_eq!(answer.text().await.unwrap(), expected, "{} {host}", caddy.display());
-        }
+    let (caddy, haproxy) = (binary("caddy"), binary("haproxy"));
+    let place = Place::new();
+    let _caddy = place.caddy(&caddy);
+    let _haproxy = place.haproxy(&haproxy);
+    let default = the_default();
+    let at = SocketAddr::from(([127, 0, 0, 1], place.settings.https_port));
+    let root = place.dir.path().join("caddy/.local/share/caddy/pki/authorities/local/root.crt");
+    for (host, expected) in [
+        ("shop.test", PAGE),
+        ("any.wide.test", PAGE),
+        ("blog.test", "the blog's \\} page"),
+        ("plain.test", default.as_str()),
+        ("below.wide.test", default.as_str()),
+    ] {
+        let started = Instant::now();
+        let answer = loop {
+            match ask_by_tls(&root, host, at).await {
+                Ok(answer) => break answer,
+                // Caddy issues certificates in the background when it starts.
+                Err(error) => assert!(started.elapsed() < PATIENCE, "{host}: {error:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        assert_eq!(answer.status(), 503, "{host}");
+        assert_eq!(answer.headers()["retry-after"], "120");
+        assert_eq!(answer.headers()["cache-control"], "no-store");
+        assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
+        assert_eq!(answer.text().await.unwrap(), expected, "{} {host}", caddy.display());
     }
 }
 

@@ -13,13 +13,10 @@ use async_trait::async_trait;
 use serde_json::json;
 use tandem::model::NodeName;
 use tandem::proxy::caddy::{AppRoutes, CaddyConfig, whole};
-use tandem::proxy::control::{
-    CheckRunner, ContainerFacts, ExecOutput, LocalControl, ProxyControl as _,
-};
+use tandem::proxy::control::{CheckRunner, ContainerFacts, ExecOutput};
 use tandem::proxy::render::{Rendered, Templates, render};
 use tandem::proxy::{ClusterView, Issuer, ProxySettings};
 
-use super::binaries;
 use super::maintenance::{Running, adapt, free_ports};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,15 +38,14 @@ pub(crate) struct Node {
 
 /// The ports that all nodes have in common.
 pub(crate) fn shared() -> ProxySettings {
-    let [http, https, peer_http, peer_https, door, proxy_door] = free_ports();
+    let [http, https, peer_http, peer_https, door] = free_ports();
     ProxySettings {
         http_port: http,
         https_port: https,
         peer_http_port: peer_http,
         peer_https_port: peer_https,
         front_door_port: door,
-        front_door_proxy_port: proxy_door,
-        caddy_host: "127.0.0.1".to_owned(),
+        caddy_address: Ipv4Addr::LOCALHOST,
         swarm_host: "127.0.0.1".to_owned(),
         resolver: "127.0.0.1:9".to_owned(),
         issuer: Issuer::Internal,
@@ -59,28 +55,22 @@ pub(crate) fn shared() -> ProxySettings {
 }
 
 impl Node {
-    /// A node whose agent has asked its Caddy what it can do.
-    pub(crate) async fn new(ip: [u8; 4], shared: &ProxySettings, caddy: &Path) -> Self {
+    pub(crate) fn new(ip: [u8; 4], shared: &ProxySettings, caddy: &Path) -> Self {
         let (dir, ip) = (tempfile::tempdir().unwrap(), Ipv4Addr::from(ip));
         let [caddy_http, caddy_https, tls, plain] = free_ports();
-        let mut settings = ProxySettings {
+        let settings = ProxySettings {
             data_dir: dir.path().to_owned(),
             run_dir: dir.path().join("run"),
             caddy_http_port: caddy_http,
             caddy_https_port: caddy_https,
             caddy_maintenance_port: tls,
             caddy_maintenance_http_port: plain,
-            haproxy_host: ip.to_string(),
+            haproxy_address: ip,
             ..shared.clone()
         };
         for sub in ["haproxy", "caddy/held", "check", "run/haproxy", "run/caddy"] {
             fs::create_dir_all(dir.path().join(sub)).unwrap();
         }
-        let runner = Runner(caddy.to_owned());
-        let control = LocalControl::new(settings.clone(), Arc::new(runner));
-        settings.caddy_abilities = control.caddy_abilities().await.unwrap();
-        settings.sends_proxy = settings.caddy_abilities.is_current();
-        assert_eq!(settings.sends_proxy, !caddy.ends_with("caddy-2.6"), "{}", caddy.display());
         Self { dir, ip, settings, caddy: caddy.to_owned() }
     }
 
@@ -177,7 +167,7 @@ pub(crate) fn view(me: &str, master: &str, upstream: u16) -> ClusterView {
     view
 }
 
-/// The check container, and what Docker says of the others.
+/// The check container.
 pub(crate) struct Runner(pub(crate) PathBuf);
 
 #[async_trait]
@@ -192,17 +182,8 @@ impl CheckRunner for Runner {
         Ok(ExecOutput { code, stdout: output.stdout, stderr: output.stderr })
     }
 
-    async fn look(&self, container: &str) -> Result<Option<ContainerFacts>, String> {
-        let addresses = match container {
-            "tandem-caddy-check" => Default::default(),
-            // The other two are named by their addresses here.
-            _ => container.parse().into_iter().collect(),
-        };
-        Ok(Some(ContainerFacts {
-            image: "the same".to_owned(),
-            addresses,
-            aliases: Default::default(),
-        }))
+    async fn look(&self, _: &str) -> Result<Option<ContainerFacts>, String> {
+        Ok(None)
     }
 }
 
@@ -262,11 +243,4 @@ pub(crate) fn client(
 pub(crate) fn header<'a>(told: &'a str, name: &str) -> Vec<&'a str> {
     let lines = told.lines().filter_map(|line| line.split_once(": "));
     lines.filter(|(known, _)| *known == name).map(|(_, value)| value.trim_end()).collect()
-}
-
-/// Every Caddy with every HAProxy.
-pub(crate) fn generations() -> Vec<(PathBuf, PathBuf)> {
-    let haproxys = binaries("haproxy");
-    let pair = |caddy: PathBuf| haproxys.iter().map(move |it| (caddy.clone(), it.clone()));
-    binaries("caddy").into_iter().flat_map(pair).collect()
 }

@@ -11,7 +11,7 @@ use tandem::model::NodeName;
 use tandem::proxy::render::{Rendered, Templates, render};
 use tandem::proxy::{ClusterView, ProxySettings};
 
-use super::binaries;
+use super::binary;
 use super::hold::client_hello;
 use super::maintenance::free_ports;
 use super::nodes::{EDGE, MASTER, Node, PATIENCE, shared};
@@ -73,31 +73,28 @@ fn connections(settings: &ProxySettings) -> usize {
 
 #[tokio::test]
 async fn a_request_that_two_nodes_send_to_each_other_ends() {
-    let caddy = &binaries("caddy")[0];
-    for binary in binaries("haproxy") {
-        let shared = ProxySettings { max_connections: 1000, ..shared() };
-        let [port] = free_ports();
-        let one = Node::new(MASTER, &shared, caddy).await;
-        let other = Node::new(EDGE, &shared, caddy).await;
-        let _one = one.haproxy(&binary, &rendered(&one, "node1", "node3", port));
-        let _other = other.haproxy(&binary, &rendered(&other, "node3", "node1", port));
-        let of = binary.display();
-        each_knows_the_other(&one, &other, shared.http_port);
-        for (node, at) in [(&one, "node3"), (&other, "node1")] {
-            let text = answer(node.ip, shared.http_port, &get());
-            assert!(text.starts_with("HTTP/1.1 503 "), "{of}: {text}");
-            assert!(text.contains(&format!("is not on {at}, where another node sent")), "{text}");
-            assert_eq!(answer(node.ip, shared.https_port, &client_hello(HOST)), "", "{of}");
-            assert_eq!(answer(node.ip, port, b"hello\n"), "", "{of}: its own port");
-        }
-        many(&one, [shared.http_port, shared.https_port, port]);
-        let began = Instant::now();
-        while [&one, &other].iter().any(|node| connections(&node.settings) > 5) {
-            assert!(began.elapsed() < Duration::from_secs(5), "{of}: they are still taken");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        what_waited_follows_its_app_once(&one, &other, &shared);
+    let (caddy, haproxy) = (binary("caddy"), binary("haproxy"));
+    let shared = ProxySettings { max_connections: 1000, ..shared() };
+    let [port] = free_ports();
+    let one = Node::new(MASTER, &shared, &caddy);
+    let other = Node::new(EDGE, &shared, &caddy);
+    let _one = one.haproxy(&haproxy, &rendered(&one, "node1", "node3", port));
+    let _other = other.haproxy(&haproxy, &rendered(&other, "node3", "node1", port));
+    each_knows_the_other(&one, &other, shared.http_port);
+    for (node, at) in [(&one, "node3"), (&other, "node1")] {
+        let text = answer(node.ip, shared.http_port, &get());
+        assert!(text.starts_with("HTTP/1.1 503 "), "{text}");
+        assert!(text.contains(&format!("is not on {at}, where another node sent")), "{text}");
+        assert_eq!(answer(node.ip, shared.https_port, &client_hello(HOST)), "");
+        assert_eq!(answer(node.ip, port, b"hello\n"), "", "its own port");
     }
+    many(&one, [shared.http_port, shared.https_port, port]);
+    let began = Instant::now();
+    while [&one, &other].iter().any(|node| connections(&node.settings) > 5) {
+        assert!(began.elapsed() < Duration::from_secs(5), "they are still taken");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    what_waited_follows_its_app_once(&one, &other, &shared);
 }
 
 /// The first to start has found the other one away: it sends nothing there until it has looked again.

@@ -75,8 +75,7 @@ impl DockerEngine {
         }
     }
 
-    /// The id of a container's image, its addresses and its further names in all of its networks; none if there is no
-    /// such container.
+    /// The id of a container's image, and its addresses in all of its networks; none if there is no such container.
     pub async fn look(&self, name: &str) -> Result<Option<Ends>, DockerError> {
         let inspected = self
             .ask(&format!("inspect container {name}"), DEADLINE, |docker| {

@@ -14,7 +14,7 @@ use crate::error::chain;
 use crate::host::files::{read_optional, write_atomic};
 use crate::model::AppName;
 use crate::proxy::Problem;
-use crate::proxy::caddy::{AppRoutes, Apps, CaddyAbilities, CaddyConfig, whole};
+use crate::proxy::caddy::{AppRoutes, Apps, CaddyConfig, whole};
 use crate::proxy::certificates::shared_hosts;
 use crate::proxy::control::{CheckError, ControlError};
 use crate::proxy::render::{AppSites, Pages, Rendered};
@@ -24,8 +24,6 @@ use crate::proxy::render::{AppSites, Pages, Rendered};
 pub(super) struct Served {
     pub(super) apps: Apps,
     pages: Pages,
-    /// What of its abilities it uses.
-    abilities: CaddyAbilities,
     /// The mark of the configuration that says so; none before the first load.
     mark: Option<String>,
     /// `caddy.json` when it was compared or written last.
@@ -168,13 +166,9 @@ impl Proxies {
         self.adapted.disk().outcome(self.control.as_ref(), sites).await
     }
 
-    /// Whether Caddy was given these apps and pages, for what it can do.
+    /// Whether Caddy was given these apps and pages.
     pub(super) fn is_served(&self, apps: &Apps, pages: &Pages) -> bool {
-        self.served.mark.is_some() && self.served.apps == *apps && self.has_the_rest(pages)
-    }
-
-    fn has_the_rest(&self, pages: &Pages) -> bool {
-        self.served.pages == *pages && self.served.abilities == self.settings.caddy_abilities
+        self.served.mark.is_some() && self.served.apps == *apps && self.served.pages == *pages
     }
 
     /// Whether Caddy has to be given something else, and not yet: says when.
@@ -196,7 +190,7 @@ impl Proxies {
     ) -> Result<(), ProxyError> {
         let mut both = self.served.apps.clone();
         both.extend(apps.iter().map(|(name, app)| (name.clone(), app.clone())));
-        if both == self.served.apps && self.has_the_rest(pages) {
+        if both == self.served.apps && self.served.pages == *pages {
             return Ok(());
         }
         self.place_certificates(&both).await;
@@ -228,7 +222,6 @@ impl Proxies {
         self.served.mark = Some(mark.to_owned());
         self.served.pages = pages.clone();
         self.served.apps = apps;
-        self.served.abilities = self.settings.caddy_abilities.clone();
         self.placed.clear();
     }
 
@@ -299,16 +292,10 @@ impl Proxies {
         wanted: &CaddyConfig,
     ) -> Result<(), ProxyError> {
         match effect {
-            Effect::NotRunning => {
-                // One that is older than its file could not even start with it.
-                match self.is_going_back() {
-                    true => self.keep(&apps, wanted.text()).await,
-                    false => Ok(()),
-                }
-            }
+            Effect::NotRunning => Ok(()),
             Effect::Changed(_) => {
                 self.now_served(apps, pages, wanted.mark());
-                self.keep(&BTreeMap::new(), wanted.text()).await
+                self.keep(wanted.text()).await
             }
         }
     }
@@ -325,21 +312,19 @@ impl Proxies {
         self.loaded(effect, apps.clone(), pages, &wanted).await
     }
 
-    /// Keeps what Caddy is to start with; `apps` are in it, and those that are served as they are.
-    async fn keep(&mut self, apps: &Apps, text: &str) -> Result<(), ProxyError> {
+    /// Keeps what Caddy is to start with.
+    async fn keep(&mut self, text: &str) -> Result<(), ProxyError> {
         let path = self.settings.caddy_file();
         if read_optional(&path).await?.as_deref() != Some(text.as_bytes()) {
             write_atomic(&path, text, 0o644).await?;
         }
         self.served.file = Stamp::of(&path).await;
         // Neither what runs nor what starts names the others.
-        let used = self.served.apps.values().chain(apps.values());
-        let used = used.flat_map(|(sites, _)| sites.given_files());
+        let used = self.served.apps.values().flat_map(|(sites, _)| sites.given_files());
         let used = used.flat_map(|given| [given.certificate.clone(), given.key.clone()]);
         if let Err(error) = self.shelf.keep_only(used.collect()).await {
             warn!(error = %chain(&error), "copies of certificates that nothing uses stay for now");
         }
-        self.expects_proxy = Some(self.settings.caddy_abilities.is_current());
         Ok(())
     }
 }

@@ -51,6 +51,9 @@ impl Checker {
         view.maintenance.remove(&name);
         view.apps.insert(name.clone(), Arc::new(candidate.clone()));
         let fail = |what: String| vec![Problem::new(&source, what)];
+        if let Some(unfit) = self.control.unfit().await {
+            return Err(fail(unfit.to_string()));
+        }
         // What was refused of its version before says nothing about this one.
         self.refused.remove(&source);
         let (settings, templates) = (&self.settings, &self.templates);

@@ -32,11 +32,6 @@ impl Turn {
         (!left.is_zero()).then_some(left)
     }
 
-    /// The next change does not wait.
-    pub(super) fn is_now(&mut self) {
-        self.next = None;
-    }
-
     /// A change was made.
     pub(super) fn taken(&mut self, began: Instant, ended: Instant) {
         if let Some(Gathering { least, most }) = self.gathering {

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use super::{Applied, Proxies, ProxyError, read_optional};
 use crate::model::AppName;
-use crate::proxy::caddy::{AppRoutes, Apps, CaddyAbilities, within};
+use crate::proxy::Problem;
+use crate::proxy::caddy::{AppRoutes, Apps, within};
 use crate::proxy::control::ControlError;
 use crate::proxy::render::{AppSites, Pages};
-use crate::proxy::{Problem, ProxySettings};
 
 /// What Caddy refused may have been so for what is around it: it is tried again after this.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -83,18 +83,14 @@ impl Proxies {
     }
 
     /// For a process that has not told Caddy anything yet: which apps Caddy serves already as they are to be, by the file
-    /// that holds what it took last, whatever it was able to do then.
+    /// that holds what it took last.
     async fn in_file(&self, apps: &Apps) -> Result<BTreeSet<AppName>, ProxyError> {
         if self.served.is_known() {
             return Ok(BTreeSet::new());
         }
         let text = read_optional(&self.settings.caddy_file()).await?.unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        let plain =
-            ProxySettings { caddy_abilities: CaddyAbilities::default(), ..self.settings.clone() };
-        let mut found = within(&self.settings, apps, &text);
-        found.extend(within(&plain, apps, &text));
-        Ok(found)
+        Ok(within(&self.settings, apps, &text))
     }
 
     /// What Caddy has refused is tried again after some time, or when it changes.

@@ -1,4 +1,3 @@
-mod abilities;
 mod certificates;
 mod foreseen;
 mod frozen;
@@ -8,6 +7,7 @@ mod hostile;
 mod occupied;
 mod running;
 mod standby;
+mod unfit;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

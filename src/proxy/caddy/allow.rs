@@ -47,15 +47,7 @@ const HANDLERS: &[(&str, &[&str])] = &[
     ("error", &["error", "status_code"]),
     (
         "reverse_proxy",
-        &[
-            "upstreams",
-            "headers",
-            "load_balancing",
-            "health_checks",
-            "transport",
-            "trusted_proxies",
-            "flush_interval",
-        ],
+        &["upstreams", "headers", "load_balancing", "health_checks", "transport", "flush_interval"],
     ),
 ];
 const TRANSPORT: &[&str] = &[

@@ -7,9 +7,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::abilities::RouteText;
 use super::front_door::{self, Doors};
-use super::{AppRoutes, CaddyAbilities, CaddyConfig, given, maintenance};
+use super::{AppRoutes, CaddyConfig, given, maintenance};
 use crate::model::AppName;
 use crate::proxy::caddyfile::{Dialect, Scheme, TlsChoice};
 use crate::proxy::render::{AppSites, Pages};
@@ -17,6 +16,9 @@ use crate::proxy::{Issuer, ProxySettings};
 
 /// Five minutes in nanoseconds, for slow clients; answers may take longer.
 const CLIENT_TIMEOUT: u64 = 300_000_000_000;
+
+/// HAProxy sends its header at once; in nanoseconds.
+const HEADER_TIMEOUT: u64 = 5_000_000_000;
 
 /// A certificate that another node sees to is asked for here only in the last hundredth of its time. The node that has the
 /// host does so in the last third, and its new one is put where this Caddy looks before it asks.
@@ -36,22 +38,14 @@ pub(super) fn rank(host: &str) -> Rank<'_> {
 
 /// Merges the routes of apps, and the pages that hosts have of their own; with none it is what a node starts with.
 pub fn whole(settings: &ProxySettings, apps: &Apps, pages: &Pages) -> CaddyConfig {
-    let abilities = &settings.caddy_abilities;
     let doors = front_door::error_routes(settings, apps);
-    let first = abilities.first_route().map(Cow::Owned).into_iter();
     let lists = [
-        (
-            "/apps/http/servers/http/routes",
-            first.chain(routes(settings, apps, Scheme::Http)).collect(),
-        ),
-        (
-            "/apps/http/servers/http/errors/routes",
-            errors(abilities, apps, &[], |routes| &routes.http_errors),
-        ),
+        ("/apps/http/servers/http/routes", routes(settings, apps, Scheme::Http)),
+        ("/apps/http/servers/http/errors/routes", errors(apps, &[], |routes| &routes.http_errors)),
         ("/apps/http/servers/https/routes", routes(settings, apps, Scheme::Https)),
         (
             "/apps/http/servers/https/errors/routes",
-            errors(abilities, apps, &doors, |routes| &routes.https_errors),
+            errors(apps, &doors, |routes| &routes.https_errors),
         ),
     ];
     CaddyConfig::new(frame(settings, apps, pages), &lists)
@@ -118,19 +112,32 @@ fn frame(settings: &ProxySettings, apps: &Apps, pages: &Pages) -> Value {
             "pki": {"certificate_authorities": {"local": {"install_trust": false}}},
         },
     });
-    settings.caddy_abilities.put_into(&mut whole);
+    let servers = whole.pointer_mut("/apps/http/servers").and_then(Value::as_object_mut);
+    for (_, server) in servers.into_iter().flatten() {
+        server["listener_wrappers"] = wrappers(settings);
+    }
     whole
+}
+
+/// HAProxy says by the PROXY protocol who its client is. What comes from elsewhere, a container of an app say, is served,
+/// and its header counts for nothing.
+fn wrappers(settings: &ProxySettings) -> Value {
+    let allow = [format!("{}/32", settings.haproxy_address)];
+    json!([
+        {"wrapper": "proxy_protocol", "timeout": HEADER_TIMEOUT, "allow": allow},
+        // Where TLS begins: behind the header.
+        {"wrapper": "tls"},
+    ])
 }
 
 /// Error routes: some first, then those that apps have.
 fn errors<'a>(
-    abilities: &CaddyAbilities,
     apps: &'a Apps,
-    first: &'a [RouteText],
-    pick: fn(&AppRoutes) -> &Vec<RouteText>,
+    first: &'a [Box<str>],
+    pick: fn(&AppRoutes) -> &Vec<Box<str>>,
 ) -> Vec<Cow<'a, str>> {
     let own = apps.values().flat_map(|(_, routes)| pick(routes));
-    first.iter().chain(own).map(|route| Cow::Borrowed(route.for_caddy(abilities))).collect()
+    first.iter().chain(own).map(|route| Cow::Borrowed(&**route)).collect()
 }
 
 /// The apps of which a configuration that [`whole`] made, for the same settings, has all that is their own.
@@ -142,11 +149,10 @@ pub fn within(settings: &ProxySettings, apps: &Apps, text: &str) -> BTreeSet<App
     let is_there = |(app, (sites, routes)): &(&AppName, &(Arc<AppSites>, Arc<AppRoutes>))| {
         let mut own = [Scheme::Http, Scheme::Https]
             .into_iter()
-            .flat_map(|scheme| own_routes(settings, &doors, (app, sites, routes), scheme));
-        let errors = routes.http_errors.iter().chain(&routes.https_errors);
-        let mut errors = errors.map(|route| route.for_caddy(&settings.caddy_abilities));
+            .flat_map(|scheme| own_routes(&doors, (app, sites, routes), scheme));
+        let mut errors = routes.http_errors.iter().chain(&routes.https_errors);
         own.all(|(_, route)| lines.contains(&*route))
-            && errors.all(|route| text.contains(route))
+            && errors.all(|route| text.contains(&**route))
             && sites.given_files().all(|given| text.contains(&*given.key.to_string_lossy()))
     };
     apps.iter().filter(is_there).map(|(app, _)| app.clone()).collect()
@@ -156,22 +162,20 @@ type App<'a> = (&'a AppName, &'a AppSites, &'a AppRoutes);
 
 /// The routes of one app, as they stand in the list of a server.
 fn own_routes<'a>(
-    settings: &ProxySettings,
     doors: &Doors<'_>,
     (app, sites, routes): App<'a>,
     scheme: Scheme,
 ) -> Vec<(Rank<'a>, Cow<'a, str>)> {
-    let text = |route: &'a RouteText| route.for_caddy(&settings.caddy_abilities);
-    let behind = |host: &str, route| doors.before(app, sites, host, text(route));
+    let behind = |host: &str, route: &str| doors.before(app, sites, host, route);
     match scheme {
         Scheme::Http => {
-            routes.http.iter().map(|(host, route)| (rank(host), text(route).into())).collect()
+            let own = routes.http.iter();
+            own.map(|(host, route)| (rank(host), Cow::Borrowed(&**route))).collect()
         }
-        Scheme::Https => routes
-            .https
-            .iter()
-            .map(|(host, route)| (rank(host), behind(host, route).into()))
-            .collect(),
+        Scheme::Https => {
+            let own = routes.https.iter();
+            own.map(|(host, route)| (rank(host), behind(host, route).into())).collect()
+        }
     }
 }
 
@@ -179,9 +183,7 @@ fn routes<'a>(settings: &ProxySettings, apps: &'a Apps, scheme: Scheme) -> Vec<C
     let doors = Doors::of(settings);
     let mut all: Vec<(Rank<'_>, Cow<'_, str>)> = apps
         .iter()
-        .flat_map(|(app, (sites, routes))| {
-            own_routes(settings, &doors, (app, sites, routes), scheme)
-        })
+        .flat_map(|(app, (sites, routes))| own_routes(&doors, (app, sites, routes), scheme))
         .collect();
     if scheme == Scheme::Http {
         all.extend(redirects(apps));
@@ -273,4 +275,23 @@ fn policies(settings: &ProxySettings, apps: &Apps) -> Vec<Value> {
         Issuer::Internal => policies.push(json!({"issuers": [{"module": "internal"}]})),
     }
     policies
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_server_believes_haproxy_and_nobody_else() {
+        let config = config(&ProxySettings::default(), &Apps::new(), &Pages::default());
+        let servers = config["apps"]["http"]["servers"].as_object().unwrap();
+        assert_eq!(servers.len(), 4);
+        for (name, server) in servers {
+            let wrappers = &server["listener_wrappers"];
+            assert_eq!(wrappers[0]["wrapper"], "proxy_protocol", "{name}");
+            assert_eq!(wrappers[0]["allow"], json!(["198.18.244.2/32"]));
+            assert_eq!(wrappers[0].get("fallback_policy"), None, "others' headers are ignored");
+            assert_eq!(wrappers[1], json!({"wrapper": "tls"}), "TLS begins behind the header");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::Apps;
-use super::abilities::RouteText;
+use super::routes::STREAM_CLOSE_DELAY;
 use crate::model::AppName;
 use crate::proxy::caddyfile::{Scheme, TlsChoice};
 use crate::proxy::render::AppSites;
@@ -63,11 +63,11 @@ impl<'a> Doors<'a> {
 }
 
 /// Sends requests once more: those of an open door, and what a container had not begun to answer when it was stopped.
-pub(super) fn error_routes(settings: &ProxySettings, apps: &Apps) -> Vec<RouteText> {
+pub(super) fn error_routes(settings: &ProxySettings, apps: &Apps) -> Vec<Box<str>> {
     let hosts = apps.values().flat_map(|(sites, _)| &sites.hosts);
     let by_tls = hosts.filter(|((scheme, _), _)| *scheme == Scheme::Https);
     let trusts: BTreeSet<_> = by_tls.map(|(_, choice)| Trust::of(settings, choice)).collect();
-    trusts.into_iter().map(|trust| RouteText::of(&again(settings, trust))).collect()
+    trusts.into_iter().map(|trust| again(settings, trust).to_string().into()).collect()
 }
 
 /// By whom another node's Caddy has to be certified for a host.
@@ -109,7 +109,7 @@ fn held(settings: &ProxySettings) -> Value {
 
 fn again(settings: &ProxySettings, trust: Trust<'_>) -> Value {
     let label = trust.label();
-    // One variable for each matcher: of several, older releases take any.
+    // One variable for each matcher: of several, any is enough.
     let of_door = json!({"vars": {AGAIN: [label]}});
     let unanswered = json!({
         "vars": {TRUST: [label]},
@@ -124,20 +124,20 @@ fn again(settings: &ProxySettings, trust: Trust<'_>) -> Value {
         Trust::Given(file) => tls["root_ca_pem_files"] = json!([file]),
         Trust::Nobody => tls["insecure_skip_verify"] = json!(true),
     }
-    let mut transport = json!({"protocol": "http", "keep_alive": {"enabled": false}, "tls": tls});
-    let port = match settings.caddy_abilities.is_current() {
-        true => {
-            transport["proxy_protocol"] = json!("v2");
-            settings.front_door_proxy_port
-        }
-        false => settings.front_door_port,
-    };
+    let transport = json!({
+        "protocol": "http",
+        "keep_alive": {"enabled": false},
+        "proxy_protocol": "v2",
+        "tls": tls,
+    });
+    let dial = format!("{}:{}", settings.haproxy_address, settings.front_door_port);
     json!({
         "match": [of_door, unanswered],
         "handle": [{
             "handler": "reverse_proxy",
-            "upstreams": [{"dial": format!("{}:{port}", settings.haproxy_name())}],
-            // Newer releases would send the upstream's name.
+            "stream_close_delay": STREAM_CLOSE_DELAY,
+            "upstreams": [{"dial": dial}],
+            // By itself Caddy would send the upstream's name.
             "headers": {
                 "request": {"set": {MARK: ["1"], "Host": ["{http.request.hostport}"]}},
                 // The client's next request goes the direct way.
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(errors.len(), 1, "for all apps");
         assert_eq!(errors[0]["match"][1]["method"], json!(SAFE), "of those that had failed");
         let proxy = &errors[0]["handle"][0];
-        assert_eq!(proxy["upstreams"][0]["dial"], "haproxy:8444");
+        assert_eq!(proxy["upstreams"][0]["dial"], "198.18.244.2:8444");
         assert_eq!(proxy["transport"]["tls"]["insecure_skip_verify"], true);
     }
 }

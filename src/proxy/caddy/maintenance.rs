@@ -52,8 +52,8 @@ fn answer(settings: &ProxySettings, page: &str) -> Value {
 const NOTHING: &str = "{http.vars.none}";
 
 /// A body that Caddy sends as `text`. It takes what stands in braces for a placeholder, unless a backslash is in front of
-/// the brace, which it then drops. What Caddy 2.6 finds no opening brace in it sends unread, backslashes and all; later
-/// ones read it, too.
+/// the brace, which it then drops. Not every release reads what has no opening brace: one sends it as it is, backslashes
+/// and all.
 fn literal(text: &str) -> String {
     let escaped = || text.replace('{', "\\{").replace('}', "\\}");
     match (text.contains('{'), text.contains("\\}")) {

@@ -1,20 +1,23 @@
 //! The routes of one app, taken out of what Caddy made of its text.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::NotAllowed;
-use super::abilities::RouteText;
 use super::allow::{array, fields, refuse, routes};
 use crate::proxy::caddyfile::Scheme;
 use crate::proxy::render::{AppSites, is_of_project};
 
+/// So long a stream, a websocket say, lives on after the load that ended its configuration. As long as HAProxy's old
+/// workers do; in nanoseconds.
+pub(super) const STREAM_CLOSE_DELAY: u64 = 1_800_000_000_000;
+
 /// Routes, each for one host, in the form that they have in Caddy's configuration: as text, because they were looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AppRoutes {
-    pub(super) http: Vec<(Box<str>, RouteText)>,
-    pub(super) https: Vec<(Box<str>, RouteText)>,
-    pub(super) http_errors: Vec<RouteText>,
-    pub(super) https_errors: Vec<RouteText>,
+    pub(super) http: Vec<(Box<str>, Box<str>)>,
+    pub(super) https: Vec<(Box<str>, Box<str>)>,
+    pub(super) http_errors: Vec<Box<str>>,
+    pub(super) https_errors: Vec<Box<str>>,
 }
 
 impl AppRoutes {
@@ -62,12 +65,26 @@ impl AppRoutes {
     }
 
     fn add(&mut self, scheme: Scheme, field: &str, host: &str, route: &Value) {
-        let text = RouteText::of(route);
+        let mut route = route.clone();
+        keep_streams(&mut route);
+        let text = route.to_string().into();
         match (scheme, field) {
             (Scheme::Http, "errors") => self.http_errors.push(text),
             (Scheme::Https, "errors") => self.https_errors.push(text),
             (Scheme::Http, _) => self.http.push((host.into(), text)),
             (Scheme::Https, _) => self.https.push((host.into(), text)),
+        }
+    }
+}
+
+/// Every reverse proxy of a route lets its streams outlive a load.
+fn keep_streams(route: &mut Value) {
+    let handlers = route.get_mut("handle").and_then(Value::as_array_mut);
+    for handler in handlers.into_iter().flatten() {
+        let inside = handler.get_mut("routes").and_then(Value::as_array_mut);
+        inside.into_iter().flatten().for_each(keep_streams);
+        if handler["handler"] == "reverse_proxy" {
+            handler["stream_close_delay"] = json!(STREAM_CLOSE_DELAY);
         }
     }
 }

@@ -6,9 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{CheckError, ControlError, Effect, ProxyControl};
+use super::{CheckError, ControlError, Effect, ProxyControl, Unfit};
 use crate::proxy::ProxySettings;
-use crate::proxy::caddy::{CaddyAbilities, CaddyConfig};
+use crate::proxy::caddy::CaddyConfig;
 use crate::proxy::haproxy::maps::{FILES, entries};
 use crate::proxy::render::fingerprint;
 
@@ -25,8 +25,8 @@ pub struct FakeState {
     pub load_refuses: Vec<String>,
     /// Checks can't be made.
     pub no_checks: bool,
-    /// What Caddy can do; nothing is known while there are no checks.
-    pub caddy_abilities: CaddyAbilities,
+    /// Why nothing can be done with these proxies.
+    pub unfit: Option<Unfit>,
     /// Ports on which something else listens: HAProxy neither starts nor reloads with them.
     pub taken: BTreeSet<u16>,
     /// Nothing runs.
@@ -57,8 +57,6 @@ pub struct FakeState {
     pub loads: Vec<Value>,
     /// Loads that were refused.
     pub refusals: usize,
-    /// HAProxy began its connections to Caddy by a header that Caddy did not expect.
-    pub is_misled: bool,
 }
 
 impl FakeState {
@@ -79,13 +77,6 @@ impl FakeState {
         let text = self.files.as_ref().map(|files| std::fs::read(files.caddy_file()));
         let config = text.and_then(|text| serde_json::from_slice(&text.ok()?).ok());
         self.loads.extend(config);
-    }
-
-    /// Looks whether the two speak the same language, after a change of one of them.
-    fn notice(&mut self) {
-        let sends = self.haproxy_cfg.iter().any(|text| text.contains("caddy:443 send-proxy-v2"));
-        let expects = self.loads.last().is_some_and(CaddyAbilities::are_used_by);
-        self.is_misled |= sends && !expects;
     }
 
     fn read_haproxy(&mut self) {
@@ -171,12 +162,8 @@ impl ProxyControl for FakeControl {
         }
     }
 
-    async fn caddy_abilities(&self) -> Result<CaddyAbilities, CheckError> {
-        let state = self.state();
-        match state.no_checks {
-            true => Err(CheckError::Unavailable("no container".to_owned())),
-            false => Ok(state.caddy_abilities.clone()),
-        }
+    async fn unfit(&self) -> Option<Unfit> {
+        self.state().unfit.clone()
     }
 
     async fn running_haproxy(&self) -> Result<Option<String>, ControlError> {
@@ -199,7 +186,6 @@ impl ProxyControl for FakeControl {
         }
         state.reloads += 1;
         state.read_haproxy();
-        state.notice();
         Ok(Effect::Changed(1))
     }
 
@@ -257,7 +243,6 @@ impl ProxyControl for FakeControl {
             return Err(ControlError::Refused { proxy: "Caddy", what });
         }
         state.loads.push(value);
-        state.notice();
         Ok(Effect::Changed(1))
     }
 }

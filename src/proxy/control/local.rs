@@ -13,8 +13,8 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::knowledge::Knowledge;
 use super::pushed::{Process, Pushed};
+use super::stack::{Stack, Unfit};
 use super::{
     CheckError, CheckRunner, ControlError, Effect, ExecOutput, MAX_CHECK_OUTPUT, ProxyControl,
     listeners, master, runtime, servers,
@@ -22,7 +22,7 @@ use super::{
 use crate::host::files::{FileError, off_thread, write_atomic};
 use crate::host::unix_http::{Reply, request};
 use crate::proxy::ProxySettings;
-use crate::proxy::caddy::{CaddyAbilities, CaddyConfig, PROBE};
+use crate::proxy::caddy::CaddyConfig;
 
 /// Where the images keep their programs; nothing else of the environment is passed on.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -42,7 +42,7 @@ pub struct LocalControl {
     haproxy_turn: Mutex<()>,
     caddy_turn: Mutex<()>,
     pushed: Mutex<Pushed>,
-    knowledge: Mutex<Knowledge>,
+    stack: Mutex<Stack>,
 }
 
 impl LocalControl {
@@ -50,8 +50,8 @@ impl LocalControl {
     pub fn new(settings: ProxySettings, runner: Arc<dyn CheckRunner>) -> Self {
         let (haproxy_turn, caddy_turn) = (Mutex::new(()), Mutex::new(()));
         let candidates = AtomicU64::new(0);
-        let (pushed, knowledge) = (Mutex::default(), Mutex::default());
-        Self { settings, runner, candidates, haproxy_turn, caddy_turn, pushed, knowledge }
+        let (pushed, stack) = (Mutex::default(), Mutex::default());
+        Self { settings, runner, candidates, haproxy_turn, caddy_turn, pushed, stack }
     }
 
     /// Writes a candidate where the check container sees it, runs a command on it, removes it. One at a time in each
@@ -146,22 +146,8 @@ impl ProxyControl for LocalControl {
         }
     }
 
-    async fn caddy_abilities(&self) -> Result<CaddyAbilities, CheckError> {
-        let mut knowledge = self.knowledge.lock().await;
-        if let Some(fresh) = knowledge.fresh() {
-            return Ok(fresh);
-        }
-        let names = [
-            &self.settings.caddy_host,
-            &self.settings.caddy_check_container,
-            &self.settings.haproxy_host,
-        ];
-        let mut found = Vec::new();
-        for name in names {
-            let looked = self.runner.look(name).await.map_err(CheckError::Unavailable)?;
-            found.push(looked.unwrap_or_default());
-        }
-        knowledge.take(&found, || self.adapt(PROBE)).await
+    async fn unfit(&self) -> Option<Unfit> {
+        self.stack.lock().await.unfit(&self.settings, self.runner.as_ref()).await
     }
 
     async fn running_haproxy(&self) -> Result<Option<String>, ControlError> {

@@ -26,7 +26,7 @@ pub(super) async fn reload(socket: &Path, deadline: Duration) -> Result<Effect, 
         return Ok(Effect::NotRunning);
     };
     let before = processes(&before);
-    // 2.6 answers nothing and may cut the session while it executes itself anew; 3.0 says how it ended.
+    // It says how that ended, unless the session is cut while it executes itself anew.
     let answer = command(socket, "reload\n", deadline).await;
     let answer = answer.ok().flatten().unwrap_or_default();
     if answer.contains("Success=0") {

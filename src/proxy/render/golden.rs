@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{AppSites, Pages, Rendered, Templates, render};
 use crate::model::NodeName;
-use crate::proxy::caddy::{AppRoutes, CaddyAbilities, config};
+use crate::proxy::caddy::{AppRoutes, config};
 use crate::proxy::caddyfile::{Scheme, TlsChoice};
 use crate::proxy::certificates::Given;
 use crate::proxy::{ClusterView, ProxySettings};
@@ -150,33 +150,25 @@ fn maintenance_servers(rendered: &Rendered) -> String {
         .concat()
 }
 
-/// One app by HTTP and by TLS, with a Caddy of 2.6 and with a later one: HAProxy's half and Caddy's.
+/// One app by HTTP and by TLS: the whole of what Caddy is given.
 #[test]
-fn what_caddy_can_do_makes_the_difference_that_the_golden_files_hold() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/proxy/abilities");
+fn caddys_whole_configuration_is_as_the_golden_file_has_it() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/proxy/whole");
     let read = |name: &str| -> Value {
         serde_json::from_slice(&fs::read(dir.join(name)).unwrap()).unwrap()
     };
     let (entries, adapted) = (read("entries.json"), read("adapted.json"));
-    let [haproxy, caddy] = ["172.18.0.2", "172.18.0.3"].map(|ip| [ip.parse().unwrap()].into());
-    let current = ProxySettings {
-        caddy_abilities: CaddyAbilities { haproxy, caddy, apart: false },
-        sends_proxy: true,
-        ..ProxySettings::default()
-    };
-    for (name, settings) in [("2.6", ProxySettings::default()), ("current", current)] {
-        let rendered = render_with(&settings, "node1", entries.as_object().unwrap());
-        let sites = rendered.caddy_sites.iter();
-        let apps = sites.map(|(app, sites)| {
-            let routes = AppRoutes::take(&adapted, sites).unwrap();
-            (app.clone(), (sites.clone(), Arc::new(routes)))
-        });
-        let mut caddy = config(&settings, &apps.collect(), &rendered.pages);
-        // The mark would change with every other word.
-        caddy["admin"]["config"].as_object_mut().unwrap().remove("@id");
-        compare(&dir.join(format!("{name}.haproxy.cfg")), &rendered.haproxy_cfg);
-        compare(&dir.join(format!("{name}.caddy.json")), &format!("{caddy:#}\n"));
-    }
+    let settings = ProxySettings::default();
+    let rendered = render_with(&settings, "node1", entries.as_object().unwrap());
+    let sites = rendered.caddy_sites.iter();
+    let apps = sites.map(|(app, sites)| {
+        let routes = AppRoutes::take(&adapted, sites).unwrap();
+        (app.clone(), (sites.clone(), Arc::new(routes)))
+    });
+    let mut caddy = config(&settings, &apps.collect(), &rendered.pages);
+    // The mark would change with every other word.
+    caddy["admin"]["config"].as_object_mut().unwrap().remove("@id");
+    compare(&dir.join("caddy.json"), &format!("{caddy:#}\n"));
 }
 
 #[test]
@@ -196,7 +188,7 @@ fn every_bind_is_made_in_the_namespace_that_is_set() {
     let is_inside = |line: &&str| line.contains(":844") || line.contains("unix@");
     let (inside, binds): (Vec<_>, Vec<_>) = binds.partition(is_inside);
     let clock = "    bind unix@/run/tandem/haproxy/clock.sock mode 600";
-    let expected = ["    bind *:8444 id 3", "    bind *:8445 id 4", clock];
+    let expected = ["    bind *:8444 id 3", clock];
     assert_eq!(inside, expected, "for Caddy and HAProxy alone");
     assert!(
         binds.len() > 8 && binds.iter().all(|line| line.ends_with(" namespace host")),

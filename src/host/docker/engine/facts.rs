@@ -70,20 +70,19 @@ pub(super) fn container(facts: ContainerInspectResponse) -> Container {
     }
 }
 
-/// An image's id, addresses, names.
-pub type Ends = (String, BTreeSet<IpAddr>, BTreeSet<String>);
+/// An image's id, and addresses.
+pub type Ends = (String, BTreeSet<IpAddr>);
 
-/// The image's id, and what its networks know it by.
+/// The image's id, and the addresses in all networks.
 pub(super) fn ends(facts: ContainerInspectResponse) -> Ends {
     let networks = facts.network_settings.and_then(|settings| settings.networks);
-    let (mut addresses, mut aliases) = (BTreeSet::new(), BTreeSet::new());
+    let mut addresses = BTreeSet::new();
     for end in networks.unwrap_or_default().into_values() {
         // Empty while the container does not run.
         let known = [end.ip_address, end.global_ipv6_address].into_iter().flatten();
         addresses.extend(known.filter_map(|address| address.parse::<IpAddr>().ok()));
-        aliases.extend(end.aliases.into_iter().flatten());
     }
-    (facts.image.unwrap_or_default(), addresses, aliases)
+    (facts.image.unwrap_or_default(), addresses)
 }
 
 /// A health check's `Test` as argv: `CMD` stands before one, `CMD-SHELL` before a line for the image's shell.

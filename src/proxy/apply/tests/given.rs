@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{Applied, Fixture, NOTHING, Proxies, fixture, site};
+use super::{Applied, Fixture, NOTHING, fixture, site};
 use crate::host::files::replace;
 use crate::model::Repo;
 use crate::proxy::Policy;
@@ -121,26 +121,4 @@ async fn a_certificate_that_caddy_refuses_is_that_apps_problem_and_the_former_on
     assert!(!known.caddy_loaded && known.problems == applied.problems, "{known:?}");
     tokio::time::advance(known.later.unwrap()).await;
     assert!(f.apply().await.caddy_loaded);
-}
-
-/// An agent that has just begun knows of nothing that is served; what the file names is there all the same.
-#[tokio::test]
-async fn an_older_caddy_finds_the_certificates_that_its_file_names() {
-    let mut f = fixture();
-    f.add("a", "node1", "https://a.test {\n proxy / http://a_web:80\n}", json!({}));
-    f.policy("a", &json!({"shop": ["a.test"]}));
-    f.admin_puts(&made("a.test", "2020-01-01", "2090-01-01"));
-    f.control.state().caddy_abilities.haproxy = ["172.18.0.2".parse().unwrap()].into();
-    f.apply().await;
-    f.proxies = Proxies::new(f.settings.clone(), f.control.clone()).unwrap();
-    f.control.state().caddy_abilities.haproxy.clear();
-    f.control.state().is_down = true;
-    f.apply().await;
-    let text = fs::read(f.settings.caddy_file()).unwrap();
-    let file: Value = serde_json::from_slice(&text).unwrap();
-    assert!(file["apps"]["http"]["servers"]["https"]["listener_wrappers"].is_null());
-    let pair = &file["apps"]["tls"]["certificates"]["load_files"][0];
-    for path in [&pair["certificate"], &pair["key"]] {
-        assert!(fs::exists(path.as_str().unwrap()).unwrap(), "{path}");
-    }
 }

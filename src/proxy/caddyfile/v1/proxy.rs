@@ -215,7 +215,7 @@ impl Parts {
             let words = ["tls_insecure_skip_verify"];
             self.transport.push(Line::new(words, directive.line));
         }
-        self.lines.extend(forwarded(scope, directive.line, self.has_real_ip));
+        self.lines.extend(forwarded(directive.line, self.has_real_ip));
         if !self.transport.is_empty() {
             let transport = Line::new(["transport", "http"], directive.line);
             self.lines.push(transport.with(self.transport));

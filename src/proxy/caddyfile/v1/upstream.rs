@@ -1,7 +1,7 @@
 //! Upstreams: an app's own container or what an admin has added, a port, a scheme that is always written.
 
 use crate::proxy::caddyfile::address::Scheme;
-use crate::proxy::caddyfile::site::{MayDial, Scope};
+use crate::proxy::caddyfile::site::MayDial;
 use crate::proxy::caddyfile::write::Line;
 
 /// An upstream after normalisation.
@@ -95,22 +95,12 @@ pub(in crate::proxy::caddyfile) fn own_upstream(
     }
 }
 
-/// The lines of `reverse_proxy` that tell the app who its client is.
-///
-/// HTTP comes from HAProxy, which has replaced X-Forwarded-For and X-Real-IP by the truth at the edge. TLS comes
-/// unread: what the client wrote there is not believed.
+/// The line of `reverse_proxy` that tells the app who its client is, as X-Forwarded-For does: the one that HAProxy names.
+/// What a client wrote there is not believed.
 ///
 /// None where the app says itself what X-Real-IP is to be: in Caddy 1 its word counted, too.
-pub(in crate::proxy::caddyfile) fn forwarded(
-    scope: &Scope<'_>,
-    line: u32,
-    has_real_ip: bool,
-) -> Option<Line> {
-    match scope.url.scheme {
-        Scheme::Http => Some(Line::new(["trusted_proxies", "private_ranges"], line)),
-        Scheme::Https if has_real_ip => None,
-        Scheme::Https => Some(Line::new(["header_up", "X-Real-IP", "{remote_host}"], line)),
-    }
+pub(in crate::proxy::caddyfile) fn forwarded(line: u32, has_real_ip: bool) -> Option<Line> {
+    (!has_real_ip).then(|| Line::new(["header_up", "X-Real-IP", "{remote_host}"], line))
 }
 
 /// Whether a line of headers for the app sets or removes X-Real-IP. What adds to it, or replaces a part of it, is about

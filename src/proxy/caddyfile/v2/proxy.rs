@@ -79,7 +79,7 @@ pub(super) fn reverse_proxy(
             }
         }
     }
-    inside.extend(forwarded(scope, directive.line, has_real_ip));
+    inside.extend(forwarded(directive.line, has_real_ip));
     Ok(vec![words(directive)?.with(inside)])
 }
 
