@@ -35,6 +35,10 @@ impl Lab {
         }
     }
 
+    fn serves_soon(&self, host: &str) {
+        NODES.iter().for_each(|node| drop(body(self, node, host, "/")));
+    }
+
     fn restart_agent(&self, node: &str) {
         self.run(&["stop", node, "agent"]);
         self.run(&["start", node, "agent"]);
@@ -235,4 +239,39 @@ fn a_node_whose_proxies_can_not_have_what_they_should_says_so_and_serves_the_res
     lab.names("listens on its port 2222", false);
     lab.destroy(&tcp);
     lab.destroy(&hello);
+}
+
+/// As with a stack.yml from before the proxies had addresses of their own.
+#[test]
+fn proxies_of_an_earlier_stack_are_named_and_left_as_they_are() {
+    let lab = Lab::get();
+    let repo = Repo::publish(&lab, "hello", "routing-elsewhere");
+    lab.deploy(&repo, "node1", None);
+    lab.serves_soon("hello.test");
+    let comes_back_at = |address: &str| {
+        let network = |argv: &[&str]| lab.node("node3", &[&["docker", "network"], argv].concat());
+        network(&["disconnect", "cluster_proxies", "haproxy"]);
+        network(&["connect", "--ip", address, "cluster_proxies", "haproxy"]);
+    };
+    comes_back_at("198.18.244.5");
+    let what = "node3: proxies, since";
+    lab.names(what, true);
+    lab.names("the container haproxy does not have the address 198.18.244.2", true);
+    // The others follow; this one stays as it is.
+    let key = format!("maintenance/{}", repo.app());
+    lab.node("node2", &["consul", "kv", "put", &key, "a new disk"]);
+    let leads_to = |node, to: &str| {
+        let map = lab.node(node, &["cat", "/var/lib/tandem/haproxy/http.map"]);
+        map.lines().any(|line| line == format!("hello.test {to}"))
+    };
+    for node in ["node1", "node2"] {
+        until("maintenance", || leads_to(node, "maint").then_some(()));
+    }
+    assert!(leads_to("node3", "node1"));
+    comes_back_at("198.18.244.2");
+    lab.names(what, false);
+    until("maintenance", || leads_to("node3", "maint").then_some(()));
+    lab.node("node2", &["consul", "kv", "delete", &key]);
+    lab.serves_soon("hello.test");
+    lab.destroy(&repo);
 }
