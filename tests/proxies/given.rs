@@ -28,7 +28,7 @@ const RENEWED: [&str; 2] =
     [include_str!("testdata/renewed.crt"), include_str!("testdata/renewed.key")];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_caddy_shows_an_admins_certificate_for_the_hosts_that_have_it() {
+async fn caddy_shows_an_admins_certificate_for_the_hosts_that_have_it() {
     let binary = binary("caddy");
     let mut node = Node::new(&binary);
     node.admin_puts(FIRST);
