@@ -18,6 +18,7 @@ mod journal;
 mod lease;
 mod lines;
 mod manifests;
+mod mend;
 mod nodes;
 mod owed;
 mod projects;
@@ -46,6 +47,7 @@ pub use records::Records;
 pub(crate) use schedules::{Changes, changes, wanted};
 pub use stakes::{honour, honour_for_ever};
 pub(crate) use steps::services::register_entry;
+pub use store::concerns;
 
 #[cfg(test)]
 mod tests;

@@ -10,10 +10,9 @@ use tracing::{error, info, warn};
 
 use super::follow::follow;
 use crate::error::chain;
-use crate::exec::{Context, ExecError, Fence, drive, promote};
-use crate::model::deployment::Deployment;
+use crate::exec::{Context, ExecError, Fence, concerns, drive, promote};
 use crate::model::{AppName, DeployId, keys};
-use crate::records::{self, Queue, readable};
+use crate::records::{Queue, readable};
 
 const RETRY: Duration = Duration::from_secs(1);
 /// A waiting deployment that nobody begins for this long was left behind by a node that died.
@@ -107,13 +106,6 @@ async fn work(ctx: Arc<Context>, app: AppName, id: DeployId) {
 async fn pause(app: &AppName, id: &DeployId, error: &ExecError) {
     warn!(app = %app, deployment = %id, error = %chain(error), "interrupted; trying again");
     tokio::time::sleep(RETRY).await;
-}
-
-/// Whether there is something to do for it here.
-async fn concerns(ctx: &Context, app: &AppName, id: &DeployId) -> Result<bool, ExecError> {
-    let key = keys::deployment(app, id);
-    let record = records::read::<Deployment>(ctx.cluster.kv.as_ref(), &key).await?;
-    Ok(record.is_some_and(|record| record.value.concerns(&ctx.me)))
 }
 
 /// Whether what runs has a record; what can't be told counts as yes.

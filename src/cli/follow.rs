@@ -10,11 +10,13 @@ use super::printer::Printer;
 use super::records::{self, Found};
 use crate::consul::Client;
 use crate::consul::kv::Kv;
-use crate::error::{CommandFailure, ErrorKind};
+use crate::error::{CommandFailure, ErrorKind, chain};
 use crate::model::deployment::{Deployment, State, StepRecord};
 use crate::records::decode;
 
 const LOOK: Duration = Duration::from_secs(30);
+/// How long a record that can't be read may take to be put back by an agent that knows what it said.
+const PUT_BACK: Duration = Duration::from_secs(5);
 
 /// Show a deployment's steps as they happen, until its outcome
 ///
@@ -49,6 +51,7 @@ pub(super) async fn run(
             );
             return Err(CommandFailure::new(ErrorKind::Failed, text));
         }
+        Found::Unreadable(why) => return Err(CommandFailure::new(ErrorKind::Failed, why)),
     };
     let mut view = View { out, json: args.json, shown: Vec::new(), chosen: false };
     view.heading(&deployment)?;
@@ -57,13 +60,15 @@ pub(super) async fn run(
 }
 
 async fn appear(args: &FollowArgs, client: &Client) -> Result<Found, CommandFailure> {
-    let started = Instant::now();
+    let (started, wait) = (Instant::now(), Duration::from_secs(args.wait));
     loop {
         let found = records::find(client, args.id.as_deref()).await;
-        if let Some(found) = found.map_err(|error| consul_failure(&error))? {
-            return Ok(found);
+        match found.map_err(|error| consul_failure(&error))? {
+            Some(Found::Unreadable(_)) if started.elapsed() < PUT_BACK.min(wait) => {}
+            Some(found) => return Ok(found),
+            None => {}
         }
-        if started.elapsed() >= Duration::from_secs(args.wait) {
+        if started.elapsed() >= wait {
             let what = args
                 .id
                 .as_deref()
@@ -124,20 +129,32 @@ impl View<'_, '_> {
         mut deployment: Deployment,
     ) -> Result<Deployment, CommandFailure> {
         let mut index = None;
+        let mut unreadable_since = None;
         loop {
             self.changes(&deployment)?;
             if deployment.state.is_final() {
                 self.ending(&deployment)?;
                 return Ok(deployment);
             }
-            let listing =
-                client.watch(key, index, LOOK).await.map_err(|error| consul_failure(&error))?;
+            let patience = if unreadable_since.is_some() { PUT_BACK } else { LOOK };
+            let listing = client.watch(key, index, patience).await;
+            let listing = listing.map_err(|error| consul_failure(&error))?;
             index = Some(listing.index).filter(|index| *index > 0);
             let entry = listing.entries.iter().find(|entry| entry.key == key).ok_or_else(|| {
                 CommandFailure::new(ErrorKind::NotFound, format!("{key} is gone"))
             })?;
-            deployment = decode(entry)
-                .map_err(|error| CommandFailure::from_error(ErrorKind::Failed, &error))?;
+            match decode(entry) {
+                Ok(changed) => {
+                    (deployment, unreadable_since) = (changed, None);
+                }
+                Err(error) => {
+                    let since = *unreadable_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= PUT_BACK {
+                        let why = records::unreadable(&chain(&error));
+                        return Err(CommandFailure::new(ErrorKind::Failed, why));
+                    }
+                }
+            }
         }
     }
 

@@ -50,6 +50,17 @@ pub(super) async fn agents(client: &Client) -> Result<BTreeMap<String, NodeInfo>
 pub(super) enum Found {
     Deployment(String, Box<Deployment>),
     Rejection(Rejection),
+    /// A record that can't be read, and why.
+    Unreadable(String),
+}
+
+/// What to say of a record that can't be read: why, and the way on.
+pub(super) fn unreadable(problem: &str) -> String {
+    let Some((key, _)) = problem.split_once(" can't be read") else { return problem.to_owned() };
+    format!(
+        "{problem}; an agent that worked on the deployment puts it back within seconds. If it stays so, nobody goes on with \
+         that deployment: give it up (consul kv delete {key}) and deploy again"
+    )
 }
 
 /// Finds what became of an event by its id, or a part of it from the beginning; without one, the newest deployment.
@@ -60,10 +71,11 @@ pub(super) async fn find(client: &Client, id: Option<&str>) -> Result<Option<Fou
         let name = entry.key.rsplit('/').next().unwrap_or_default();
         id.is_none_or(|id| name.starts_with(id))
     };
-    if let Some(entry) = entries.iter().rev().find(matches)
-        && let Ok(deployment) = decode(entry)
-    {
-        return Ok(Some(Found::Deployment(entry.key.clone(), Box::new(deployment))));
+    if let Some(entry) = entries.iter().rev().find(matches) {
+        return Ok(Some(match decode(entry) {
+            Ok(deployment) => Found::Deployment(entry.key.clone(), Box::new(deployment)),
+            Err(error) => Found::Unreadable(unreadable(&chain(&error))),
+        }));
     }
     let Some(id) = id else { return Ok(None) };
     let rejected = client.list(&format!("{}{id}", REJECTED)).await?.entries;

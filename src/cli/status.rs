@@ -97,7 +97,7 @@ async fn gather(client: &Client) -> Result<Status, ConsulError> {
     let maintenance = records::keys(client, keys::MAINTENANCE).await?;
     let mut problems: Vec<String> = apps.unreadable.clone();
     problems.extend(queues.unreadable);
-    problems.extend(deployments.unreadable);
+    problems.extend(deployments.unreadable.iter().map(|problem| records::unreadable(problem)));
     problems.extend(replicas.unreadable);
     problems.extend(lines.unreadable);
     let now = Utc::now();

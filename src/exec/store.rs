@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::error::ExecError;
+use super::mend;
 use crate::consul::txn::{Txn, TxnOp};
 use crate::model::deployment::{Deployment, Illegal};
 use crate::model::{AppName, DeployId, keys};
-use crate::records::{Versioned, decode, encode};
+use crate::records::{RecordError, Versioned, decode, encode};
 
 /// How often a contended check-and-set is tried: a record has at most a handful of writers.
 const TRIES: u32 = 20;
@@ -18,16 +19,46 @@ pub(super) async fn load(
     app: &AppName,
     id: &DeployId,
 ) -> Result<Versioned<Arc<Deployment>>, ExecError> {
+    let found = look(ctx, app, id).await?;
+    let found = found.ok_or_else(|| ExecError::Gone(keys::deployment(app, id)))?;
+    ctx.records.note(&found.value, found.index);
+    Ok(found)
+}
+
+/// Reads a deployment's record, if there is one, without remembering it. One that can't be read is put back, if this node
+/// knows what it said.
+pub(super) async fn look(
+    ctx: &Context,
+    app: &AppName,
+    id: &DeployId,
+) -> Result<Option<Versioned<Arc<Deployment>>>, ExecError> {
     let key = keys::deployment(app, id);
-    let entry = ctx.cluster.kv.get(&key).await?;
-    let entry = entry.ok_or_else(|| ExecError::Gone(key.clone()))?;
-    let index = entry.modify_index;
-    let value = match ctx.records.decoded(id, index) {
-        Some(record) => record,
-        None => Arc::new(decode::<Deployment>(&entry)?),
-    };
-    ctx.records.note(&value, index);
-    Ok(Versioned { value, index })
+    let mut looked_again = false;
+    loop {
+        let Some(entry) = ctx.cluster.kv.get(&key).await? else { return Ok(None) };
+        let index = entry.modify_index;
+        if let Some(value) = ctx.records.decoded(id, index) {
+            return Ok(Some(Versioned { value, index }));
+        }
+        let error = match decode::<Deployment>(&entry) {
+            Ok(value) => return Ok(Some(Versioned { value: Arc::new(value), index })),
+            Err(newer @ RecordError::Newer { .. }) => return Err(newer.into()),
+            Err(error @ RecordError::Unreadable { .. }) => error,
+        };
+        // Boxed: it is rare, and every read would carry its room.
+        match Box::pin(mend::put_back(ctx, app, id, &entry)).await? {
+            Some(record) => return Ok(Some(record)),
+            // Another node may have been faster.
+            None if !looked_again => looked_again = true,
+            None => return Err(error.into()),
+        }
+    }
+}
+
+/// Whether there is something to do for a deployment here.
+pub async fn concerns(ctx: &Context, app: &AppName, id: &DeployId) -> Result<bool, ExecError> {
+    let found = look(ctx, app, id).await?;
+    Ok(found.is_some_and(|record| record.value.concerns(&ctx.me)))
 }
 
 /// Changes a record by check-and-set, beginning with what was seen last and reading it anew as long as others are faster.

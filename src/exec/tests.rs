@@ -15,6 +15,7 @@ mod intake;
 mod interruptions;
 mod lease;
 mod lost;
+mod mend;
 mod migrate;
 mod moves;
 mod pick;

@@ -57,7 +57,7 @@ pub(in crate::exec) async fn require_idle(step: &StepContext<'_>) -> Result<(), 
     let (names, master, app, project) =
         (names.join(", "), &former.master, &step.app, &step.project);
     Err(StepError::Refused(vec![format!(
-        "{names} runs on {me}, but the app's entry names {master} as its master: if the data of {me} is what counts,          make {me} the master in app/{app}; if not, stop what runs here (docker compose --project-name {project} down)"
+        "{names} runs on {me}, but the app's entry names {master} as its master: if the data of {me} is what counts, make {me} the master in app/{app}; if not, stop what runs here (docker compose --project-name {project} down)"
     )]))
 }
 
