@@ -5,6 +5,7 @@
 
 mod base64;
 pub mod catalog;
+mod elections;
 mod error;
 pub mod event;
 mod health;
@@ -27,6 +28,7 @@ use consulrs::api::ApiResponse;
 use consulrs::client::ConsulClient;
 
 pub use catalog::Catalog;
+use elections::Elections;
 pub use error::{BoxError, ConsulError};
 pub use event::Events;
 pub use kv::Kv;
@@ -41,6 +43,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Client {
     http: Arc<ConsulClient>,
     timeout: Duration,
+    elections: Arc<Elections>,
 }
 
 impl Client {
@@ -53,7 +56,8 @@ impl Client {
         let settings = settings::from_env(env).map_err(ConsulError::Settings)?;
         let http =
             http::connect(settings).map_err(|problem| ConsulError::Settings(vec![problem]))?;
-        Ok(Self { http: Arc::new(http), timeout: CALL_TIMEOUT })
+        let elections = Arc::new(Elections::new());
+        Ok(Self { http: Arc::new(http), timeout: CALL_TIMEOUT, elections })
     }
 
     /// The same client with another deadline than 10 s for calls that don't block.
@@ -63,13 +67,24 @@ impl Client {
         self
     }
 
-    /// Sends a call of our own; any status is a reply.
+    /// Sends a call of our own; any status is a reply. One that a former leader has in hand is not waited for.
     async fn send(&self, call: Call) -> Result<Reply, ConsulError> {
         let after = self.timeout + call.patience();
         let name = call.name();
-        match tokio::time::timeout(after, transport::send(&self.http, call)).await {
-            Ok(result) => result,
-            Err(_) => Err(ConsulError::Timeout { call: name, after }),
+        let mut elections = self.elections.follow(&self.http);
+        let deposed = async {
+            // It ends with the client, which is here.
+            if elections.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            result = tokio::time::timeout(after, transport::send(&self.http, call)) => match result {
+                Ok(result) => result,
+                Err(_) => Err(ConsulError::Timeout { call: name, after }),
+            },
+            () = deposed => Err(ConsulError::Deposed { call: name }),
         }
     }
 

@@ -31,6 +31,12 @@ pub enum ConsulError {
         /// How long it was waited for.
         after: Duration,
     },
+    /// Consul has got another leader before the answer came; a write may have happened.
+    #[error("{call}: Consul has a new leader")]
+    Deposed {
+        /// The call.
+        call: String,
+    },
     /// Consul refused or failed.
     #[error("{call}: Consul answers {code}: {message}")]
     Api {
@@ -76,7 +82,7 @@ impl ConsulError {
     /// Whether the same call can succeed later without anyone's help: no connection, no answer, no leader, overload.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Timeout { .. } => true,
+            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Deposed { .. } => true,
             Self::Api { code, .. } => *code >= 500 || *code == 429,
             Self::Settings(_)
             | Self::Decode { .. }
