@@ -86,17 +86,23 @@ impl App {
 #[test]
 fn of_two_branches_with_one_project_and_two_apps_with_one_volume_the_later_one_is_refused() {
     let lab = Lab::get();
-    let production = App::new("claims-shop", "PROD", "prod.test");
-    let test = App::new("claims-shop", "TEST", "staging.test");
+    let data = |host| {
+        let mount = "    volumes: ['data:/data']";
+        App::with("claims-shop", host, mount, "volumes:\n  data: {driver: btrfs}")
+    };
+    let production = App { branch: "PROD", ..data("prod.test") };
+    let test = App { branch: "TEST", ..data("staging.test") };
     production.completed(&lab, "node1", Some("node2"));
-    // Beside it, and on a node of its own.
-    for master in ["node1", "node3"] {
+    // Beside it, on its slave, to which its volumes go when it moves, and on a node of its own.
+    for master in ["node1", "node2", "node3"] {
         let reason = test.refused(&lab, master, None);
         assert!(reason.contains("claims-shop_PROD."), "{reason}");
     }
     let repo = test.publish(&lab);
     let destroyed = lab.outcome(&lab.fire("destroy", &test.event(&repo, "")));
     assert_eq!(destroyed["state"], "refused", "{destroyed:#}");
+    assert!(production.serves(&lab));
+    production.completed(&lab, "node2", Some("node1"));
     assert!(production.serves(&lab));
     production.destroy(&lab);
     test.completed(&lab, "node3", None);

@@ -15,45 +15,54 @@ const WITH_LOCAL: &[(&str, &str)] = &[
     ("  pages:\n    driver: btrfs\n", "  pages:\n    driver: btrfs\n  run:\n    driver: local\n"),
 ];
 
-struct App {
-    lab: Lab,
-    repo: Repo,
-    volume: String,
+pub(crate) struct App {
+    pub(crate) lab: Lab,
+    pub(crate) repo: Repo,
+    pub(crate) volume: String,
 }
 
 impl App {
     /// On node1, with node2 as its slave, which has a verified copy with the file `copied`.
     fn deploy(name: &str) -> Self {
+        Self::deploy_on(name, "node1")
+    }
+
+    /// The same with another master.
+    pub(crate) fn deploy_on(name: &str, master: &str) -> Self {
         let lab = Lab::get();
         let repo = Repo::publish_edited(&lab, "hello", name, WITH_LOCAL);
-        lab.deploy(&repo, "node1", Some("node2"));
+        lab.deploy(&repo, master, Some("node2"));
         let volume = format!("{}_pages", repo.project());
         let app = Self { lab, repo, volume };
-        app.write("node1", "copied");
-        let snapshot = app.lab.node("node1", &["buttervolume", "snapshot", &app.volume]);
+        app.write(master, "copied");
+        let snapshot = app.lab.node(master, &["buttervolume", "snapshot", &app.volume]);
         let address = app.lab.ip("node2");
-        app.lab.node("node1", &["buttervolume", "send", &address, snapshot.trim()]);
+        // It may meet a send of the schedule's or of the agent's.
+        until("the snapshot to be sent", || {
+            let argv = ["buttervolume", "send", &address, snapshot.trim()];
+            app.lab.try_node(master, &argv).status.success().then_some(())
+        });
         until("a verified copy", || app.copy().filter(|copy| copy.as_str() >= snapshot.trim()));
         app
     }
 
-    fn write(&self, node: &str, file: &str) {
+    pub(crate) fn write(&self, node: &str, file: &str) {
         self.lab.node(node, &["touch", &format!("{VOLUMES}/{}/{file}", self.volume)]);
     }
 
-    fn has(&self, node: &str, file: &str) -> bool {
+    pub(crate) fn has(&self, node: &str, file: &str) -> bool {
         let path = format!("{VOLUMES}/{}/{file}", self.volume);
         self.lab.try_node(node, &["test", "-e", &path]).status.success()
     }
 
-    fn copy(&self) -> Option<String> {
+    pub(crate) fn copy(&self) -> Option<String> {
         let text = self.lab.kv(&format!("tandem/replicas/{}/node2", self.repo.app()))?;
         let state: Value = serde_json::from_str(&text).ok()?;
         state["volumes"][&self.volume]["snapshot"].as_str().map(str::to_owned)
     }
 
     /// Fires an event that is to come to nothing, and tells why it did.
-    fn refused(&self, payload: &str) -> String {
+    pub(crate) fn refused(&self, payload: &str) -> String {
         let record = self.lab.outcome(&self.lab.fire("deploy", payload));
         assert_eq!(record["state"], "refused", "{record:#}");
         record["reason"].as_str().unwrap().to_owned()
@@ -212,7 +221,12 @@ fn what_no_stop_reaches_and_no_snapshot_holds_is_named_before_anything_stops() {
     assert!(warnings.contains(&kept), "{warnings}");
     assert_eq!(lab.kv_keys("tandem/owed/"), [""; 0]);
     lab.node("node2", &["docker", "exec", &container, "mkfifo", "/run/app/pipe"]);
+    let bind = "import socket; socket.socket(socket.AF_UNIX).bind('/run/app/socket')";
+    lab.node("node2", &["docker", "exec", &container, "python3", "-c", bind]);
     lab.destroy(repo);
     assert_eq!(lab.leftovers(repo), [""; 0]);
     assert_eq!(lab.kv_keys("tandem/owed/"), [""; 0]);
+    // Nor to go there again.
+    lab.deploy(repo, "node2", None);
+    lab.destroy(repo);
 }

@@ -19,7 +19,7 @@ use pool::Lease;
 pub(crate) use clients::{KeptTls, Repeat, Said, tls_status};
 pub(crate) use http::{Load, get, get_tls, get_tls_of_anyone, tcp_line};
 pub(crate) use repos::Repo;
-pub(crate) use steady::Steady;
+pub(crate) use steady::{Asked, Steady};
 
 pub(crate) const NODES: [&str; 3] = ["node1", "node2", "node3"];
 /// How long anything in the lab may take before a test calls it broken.

@@ -28,6 +28,17 @@ fn until_running(lab: &Lab, id: &str, step: &str) {
     });
 }
 
+/// Waits until a step has begun, for steps that may be over at the next look.
+pub(crate) fn until_begun(lab: &Lab, repo: &Repo, id: &str, step: &str) {
+    let key = format!("tandem/deployments/{}/{id}", repo.app());
+    until(&format!("{step} to begin"), || {
+        let record: Value = serde_json::from_str(&lab.kv(&key)?).ok()?;
+        assert_eq!(record["finished_at"], Value::Null, "{record:#}");
+        (record["steps"] != Value::Array(Vec::new()) && status(&record, step) != "pending")
+            .then_some(())
+    });
+}
+
 /// The network of node1 becomes slow while the test lives.
 struct SlowLink<'a>(&'a Lab);
 
