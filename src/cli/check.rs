@@ -1,5 +1,6 @@
 //! `tandem check`
 
+mod files;
 mod findings;
 
 use std::path::{Path, PathBuf};
@@ -56,12 +57,16 @@ pub(super) async fn run(
     let project = Project { name: app.name().project(), dir: dir.to_owned() };
     let policy = args.policy.as_deref().map_or(Ok(Policy::DEFAULT), policy)?;
     let mut report = Report::new(&file);
-    match compose.config(&project).await {
+    let (config, seen_in) = files::config(compose, &project).await;
+    match config {
         Ok(config) => match Manifest::parse(&config.value, &project.name, &args.volume_drivers) {
             Ok(manifest) => {
                 report.unset(&config.unset);
                 report.look_at(&manifest, &app, &policy);
-                report.mounts(&manifest, dir);
+                report.mounts(&manifest, seen_in.path(dir), dir);
+                let written = compose.written(&project).await.ok();
+                let places = [seen_in.path(dir), dir];
+                report.files(&files::named(&manifest, written.as_ref(), places), &file);
             }
             Err(error) => report.refused(chain(&error)),
         },

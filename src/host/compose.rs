@@ -50,6 +50,12 @@ pub trait Compose: Send + Sync {
     /// The compose file, checked.
     async fn config(&self, project: &Project) -> Result<Config, ComposeError>;
 
+    /// The compose file as it is written: with the files that it names, and without variables filled in. It needs none of
+    /// those files.
+    async fn written(&self, project: &Project) -> Result<Value, ComposeError> {
+        self.config(project).await.map(|config| config.value)
+    }
+
     /// The hash of each service's definition, by name, as containers carry it: another hash, another container.
     async fn hashes(&self, project: &Project) -> Result<BTreeMap<String, String>, ComposeError>;
 

@@ -1,6 +1,7 @@
 //! What Tandem reads from an app's compose file, out of what `docker compose config --format json` makes of it.
 
 mod error;
+mod files;
 mod mounts;
 mod networks;
 mod ports;
@@ -8,6 +9,7 @@ mod text;
 mod unset;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -35,6 +37,8 @@ pub struct Manifest {
     pub volumes: Vec<Volume>,
     /// Variables that it asks for and that are not set.
     pub unset: Vec<Unset>,
+    /// Files that containers can't be made without, each with what it is for.
+    pub files: BTreeMap<PathBuf, String>,
 }
 
 /// One service.
@@ -127,7 +131,8 @@ impl Manifest {
             .iter()
             .map(|(key, value)| Volume::parse(key, value, project, drivers))
             .collect::<Result<_, _>>()?;
-        Ok(Self { services: read, volumes, unset: Vec::new() })
+        let files = files::required(config);
+        Ok(Self { services: read, volumes, unset: Vec::new(), files })
     }
 
     /// The longest time that any service may take to stop.

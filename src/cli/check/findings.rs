@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::cli::check::files::{self, Named};
 use crate::cli::printer::Printer;
 use crate::error::{CommandFailure, ErrorKind, chain};
 use crate::host::files::FileError;
@@ -178,12 +179,20 @@ impl Report {
         }
     }
 
-    /// Data that no named volume holds, and files that a checkout would not have.
-    pub(super) fn mounts(&mut self, manifest: &Manifest, dir: &Path) {
-        let (found, data) = check::mounts::mounts(manifest, dir, |path| in_work_tree(dir, path));
+    /// Data that no named volume holds. Compose has seen the folder at the place `seen_in`.
+    pub(super) fn mounts(&mut self, manifest: &Manifest, seen_in: &Path, dir: &Path) {
+        let (found, data) =
+            check::mounts::mounts(manifest, seen_in, |path| in_work_tree(dir, path));
         data.iter().for_each(|data| self.refused(data.refusal()));
         let notes = found.warnings.into_iter().chain(lfs_warning(dir));
         self.notes.extend(notes.map(|what| Finding { what, ..Finding::default() }));
+    }
+
+    /// Files that a deployment's checkout would not have.
+    pub(super) fn files(&mut self, named: &Named, file: &Path) {
+        let (errors, notes) = files::judge(named, file);
+        errors.into_iter().for_each(|what| self.refused(what));
+        self.notes.extend(notes.into_iter().map(|what| Finding { what, ..Finding::default() }));
     }
 
     /// What the proxies would leave out on the app's master.

@@ -263,3 +263,70 @@ fn the_compose_file_is_the_one_that_a_deployment_reads() {
     assert_eq!(compose_file(&at("docker-compose.yml")).unwrap(), real.join("docker-compose.yml"));
     assert_eq!(compose_file(dir.path()).unwrap(), real.join("docker-compose.yml"));
 }
+
+/// A deployment's checkout has a `.env` in any case, and nothing else that git does not have.
+#[tokio::test]
+async fn the_files_are_those_that_a_deployment_would_have() {
+    let with = |more: &str| GOOD.replace("  ssh:\n", &format!("  ssh:\n    {more}\n"));
+    let (told, ended) = check(&with("env_file: [.env]"), &[]).await;
+    assert!(ended.is_ok(), "{told}");
+    let (told, ended) = check(&with("env_file: [app.env]"), &[]).await;
+    assert!(ended.is_err() && told.contains("app.env not found"), "{told}");
+    let secret = with("secrets: [{source: key}]") + "secrets: {key: {file: SHOP/key.txt}}\n";
+    let (told, ended) = check(&secret, &[("key.txt", "x")]).await;
+    assert!(ended.is_ok() && !told.contains("git"), "there is no repository: {told}");
+    let (told, ended) = check(&secret, &[]).await;
+    let missing = "error: docker-compose.yml: key.txt (the secret key) is not here";
+    assert!(ended.is_err() && told.contains(missing), "{told}");
+    let (told, ended) = check(&secret, &[("update.sh", "")]).await;
+    assert!(ended.is_ok() && told.contains("key.txt (the secret key) is not here: update.sh"));
+}
+
+#[tokio::test]
+async fn what_git_does_not_have_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let compose = GOOD.replace("  ssh:\n", "  ssh:\n    env_file: [app.env, .env, there.env]\n");
+    for (name, text) in [
+        ("docker-compose.yml", compose.as_str()),
+        (".env", "A=b\n"),
+        (".gitignore", ".env\n"),
+        ("app.env", "A=b\n"),
+        ("there.env", ""),
+    ] {
+        std::fs::write(at(name), text).unwrap();
+    }
+    let repository = git2::Repository::init(dir.path()).unwrap();
+    let add = |names: &[&str]| {
+        let mut index = repository.index().unwrap();
+        names.iter().for_each(|name| index.add_path(Path::new(name)).unwrap());
+        index.write().unwrap();
+    };
+    let said = async || {
+        let args = CheckArgs {
+            path: dir.path().to_owned(),
+            volume_drivers: Vec::new(),
+            policy: None,
+            json: false,
+        };
+        let mut told = Vec::new();
+        let compose = FakeCompose::new(Default::default());
+        run(&args, &compose, &mut Printer::to(&mut told)).await.unwrap();
+        let told = String::from_utf8(told).unwrap();
+        let notes = told.lines().filter(|line| line.contains("not in git"));
+        notes.map(|line| line.replace("note: docker-compose.yml: ", "")).collect::<Vec<_>>()
+    };
+    add(&["there.env"]);
+    assert_eq!(
+        said().await,
+        [
+            "app.env (an env_file of service ssh) is here and not in git: a deployment would not have it (git add app.env)",
+            "docker-compose.yml (the compose file) is here and not in git: a deployment would not have it (git add docker-compose.yml)",
+            ".env is here and not in git: a deployment would have none of its variables",
+        ]
+    );
+    add(&["app.env", "docker-compose.yml"]);
+    assert_eq!(said().await.len(), 1, "what is ignored is none of the repository's");
+    std::fs::remove_file(at(".env")).unwrap();
+    assert_eq!(said().await.len(), 0);
+}

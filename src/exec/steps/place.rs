@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::StepContext;
 use crate::exec::error::StepError;
+use crate::model::deployment::Step;
 use crate::model::manifest::Manifest;
 use crate::model::{AppRecord, NodeName, Port, keys};
 use crate::plan::check::{Findings, new_binds};
@@ -17,6 +18,7 @@ pub(super) async fn look(
 ) -> Result<Findings, StepError> {
     let mut findings = Findings::default();
     findings.errors.extend(missing(step, manifest).await?);
+    findings.errors.extend(missing_files(step, manifest));
     findings.errors.extend(taken_here(step, manifest, entry).await?);
     findings.errors.extend(taken_there(step, manifest, entry).await?);
     Ok(findings)
@@ -45,6 +47,19 @@ async fn missing(step: &StepContext<'_>, manifest: &Manifest) -> Result<Vec<Stri
         }
     }
     Ok(missing)
+}
+
+/// Files of secrets and configurations that are not in the checkout; `update.sh` may make them.
+fn missing_files(step: &StepContext<'_>, manifest: &Manifest) -> Vec<String> {
+    let runs_update = step.deployment.steps.iter().any(|record| record.step == Step::Update);
+    let missing = manifest.files.iter().filter(|(path, _)| !runs_update && !path.exists());
+    let checkout = step.checkout();
+    missing
+        .map(|(path, what)| match path.strip_prefix(&checkout) {
+            Ok(path) => format!("the repository has no file {} ({what})", path.display()),
+            Err(_) => format!("there is no file {} on {} ({what})", path.display(), step.ctx.me),
+        })
+        .collect()
 }
 
 /// Ports at which something on this node listens that is neither the app nor, for what it has bound before, HAProxy.

@@ -57,6 +57,18 @@ async fn what_up_would_stumble_over_is_refused_by_the_check() {
     );
 }
 
+/// Docker makes no container without the file of a secret.
+#[tokio::test(start_paused = true)]
+async fn a_secret_whose_file_nobody_has_is_refused_by_the_check() {
+    let lab = Lab::new().await;
+    let web = WEB.replace("other]", "other]\n    secrets: [{source: key}]")
+        + "secrets: {key: {file: /no/such/key.txt}}\n";
+    lab.push("web", &web);
+    let reason = refused(&lab, 1).await;
+    let expected = "there is no file /no/such/key.txt on node1 (the secret key)";
+    assert!(reason.contains(expected), "{reason}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn of_two_on_their_way_at_once_the_one_that_was_noted_first_has_what_both_want() {
     let lab = Lab::new().await;

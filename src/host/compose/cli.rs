@@ -117,11 +117,15 @@ impl Compose for ComposeCli {
             return Ok(Config { value, unset: Vec::new() });
         }
         // The file as it is written tells where they are asked for.
+        let raw = self.written(project).await.ok();
+        Ok(Config { value, unset: Unset::find(&names, raw.as_ref()) })
+    }
+
+    async fn written(&self, project: &Project) -> Result<Value, ComposeError> {
         let args = ["config", "--format", "json", "--no-interpolate"];
         let command = self.reading(project, &args);
         let output = command.secret().keep(MAX_CONFIG).run(self.timeouts.config).await;
-        let raw = read_config(project, output).ok();
-        Ok(Config { value, unset: Unset::find(&names, raw.as_ref()) })
+        read_config(project, output)
     }
 
     async fn hashes(&self, project: &Project) -> Result<BTreeMap<String, String>, ComposeError> {

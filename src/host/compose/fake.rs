@@ -50,6 +50,22 @@ impl FakeCompose {
         serde_yaml::from_str(&text).map_err(|error| invalid(error.to_string()))
     }
 
+    /// Compose reads the files that a service's variables are in, and refuses the compose file if one is missing.
+    fn require_env_files(project: &Project, config: &Value) -> Result<(), ComposeError> {
+        let services = config.get("services").and_then(Value::as_object);
+        let files = services.into_iter().flatten().filter_map(|(_, service)| {
+            let files = service.get("env_file")?.as_array()?.iter();
+            Some(files.filter_map(|file| file.get("path").unwrap_or(file).as_str()))
+        });
+        match files.flatten().map(|file| project.dir.join(file)).find(|file| !file.exists()) {
+            Some(file) => {
+                let why = format!("env file {} not found", file.display());
+                Err(ComposeError::Invalid { why })
+            }
+            None => Ok(()),
+        }
+    }
+
     fn manifest(project: &Project) -> Result<Manifest, ComposeError> {
         let config = Self::read(project)?;
         Manifest::parse(&config, &project.name, &[])
@@ -113,7 +129,14 @@ impl FakeCompose {
 impl Compose for FakeCompose {
     async fn config(&self, project: &Project) -> Result<Config, ComposeError> {
         self.begin("config", project)?;
-        Ok(Config { value: Self::read(project)?, unset: Vec::new() })
+        let value = Self::read(project)?;
+        Self::require_env_files(project, &value)?;
+        Ok(Config { value, unset: Vec::new() })
+    }
+
+    async fn written(&self, project: &Project) -> Result<Value, ComposeError> {
+        self.begin("written", project)?;
+        Self::read(project)
     }
 
     async fn hashes(&self, project: &Project) -> Result<BTreeMap<String, String>, ComposeError> {
