@@ -74,6 +74,12 @@ pub trait Containers: Send + Sync {
     /// `unless-stopped`, `on-failure`, `on-failure:3`.
     async fn set_restart(&self, container: &str, policy: &str) -> Result<(), DockerError>;
 
+    /// Starts a container that has ended; one that runs is fine.
+    async fn start(&self, container: &str) -> Result<(), DockerError>;
+
+    /// The version of the API that Docker speaks; none if that can't be told.
+    async fn api_version(&self) -> Result<Option<(u32, u32)>, DockerError>;
+
     /// Runs a command in a container, given as argv, and waits for its end; any exit code is a success here.
     ///
     /// At the deadline the command is left to itself: Docker has no way to end it.

@@ -70,6 +70,8 @@ pub struct Service {
     pub ports: BTreeSet<Port>,
     /// What it mounts beside named volumes.
     pub mounts: Mounts,
+    /// Whether its health check has a `start_interval`, which older Dockers do not take.
+    pub start_interval: bool,
     /// How many containers it has; 0 for a service that is switched off.
     pub replicas: u64,
 }
@@ -183,6 +185,7 @@ impl Service {
             place: Place::default(),
             ports: ports::published(value),
             mounts: mounts::mounts(value),
+            start_interval: value.pointer("/healthcheck/start_interval").is_some_and(is_set),
             replicas: replicas.unwrap_or(1),
         })
     }
@@ -270,6 +273,10 @@ fn full_name(key: &str, value: &Value, project: &ProjectName) -> String {
         None if is_external(value) => key.to_owned(),
         None => project.volume(key),
     }
+}
+
+fn is_set(value: &Value) -> bool {
+    !value.is_null()
 }
 
 fn is_external(value: &Value) -> bool {

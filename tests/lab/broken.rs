@@ -133,3 +133,71 @@ fn a_repository_that_can_not_be_cloned_says_why() {
     assert!(record["reason"].as_str().unwrap().contains("node2"), "{record:#}");
     assert_eq!(lab.leftovers(&repo), [""; 0]);
 }
+
+/// `web` ends until `db` answers, which takes its time when it begins with nothing.
+const SLOW_DATABASE: &str = r#"
+services:
+  web:
+    image: debian:bookworm
+    init: true
+    restart: unless-stopped
+    command: [sh, -c, "busybox wget -q -O /dev/null http://db:5432/hostname || { echo the database does not answer; exit 1; }; exec busybox httpd -f -p 80 -h /etc"]
+    environment:
+      CADDYFILE: "http://slow-db.test {\n reverse_proxy $CONTAINER:80\n}"
+    networks: [default, cluster_default]
+  db:
+    image: debian:bookworm
+    init: true
+    restart: unless-stopped
+    command: [sh, -c, "[ -e /data/made ] || sleep 8; touch /data/made; sleep 2; exec busybox httpd -f -p 5432 -h /etc"]
+    volumes: ["data:/data"]
+volumes:
+  data: {driver: btrfs}
+networks:
+  cluster_default: {external: true}
+"#;
+
+#[test]
+fn a_service_that_ends_until_its_database_answers_is_waited_for() {
+    let lab = Lab::get();
+    let dir = tempfile::tempdir().unwrap();
+    let publish = |text: &str| {
+        std::fs::write(dir.path().join("docker-compose.yml"), text).unwrap();
+        lab.run(&["git-import", dir.path().to_str().unwrap(), "slow-db"]);
+    };
+    publish(SLOW_DATABASE);
+    let url = lab.run(&["git-url", "slow-db", "git"]).trim().to_owned();
+    let repo = Repo { name: "slow-db".to_owned(), url };
+    lab.deploy(&repo, "node1", Some("node2"));
+    assert!(body(&lab, "node2", "slow-db.test", "/hostname").len() > 1);
+    // A move, where Docker is not to start anything by itself yet.
+    lab.deploy(&repo, "node2", Some("node1"));
+    assert!(body(&lab, "node1", "slow-db.test", "/hostname").len() > 1);
+    publish(&SLOW_DATABASE.replace("sleep 2;", "sleep 1000;"));
+    let record = lab.outcome(&lab.fire("deploy", &repo.deploy("node2", Some("node1"))));
+    assert_eq!(record["state"], "undone", "{record:#}");
+    let reason = record["reason"].as_str().unwrap();
+    for part in ["service web", "condition: service_healthy", "the database does not answer"] {
+        assert!(reason.contains(part), "{part}: {reason}");
+    }
+    lab.destroy(&repo);
+}
+
+/// Compose gives up, and its containers are taken down: what they said is on record.
+#[test]
+fn a_first_version_whose_database_is_never_healthy_tells_what_it_said() {
+    let lab = Lab::get();
+    let dir = tempfile::tempdir().unwrap();
+    let text = "services:\n  web:\n    image: debian:bookworm\n    restart: unless-stopped\n    command: sleep inf\n    \
+                depends_on: {db: {condition: service_healthy}}\n  db:\n    image: debian:bookworm\n    restart: unless-stopped\n    \
+                command: [sh, -c, \"echo no such role; exec sleep inf\"]\n    \
+                healthcheck: {test: [CMD, 'false'], interval: 1s, retries: 2}\n";
+    std::fs::write(dir.path().join("docker-compose.yml"), text).unwrap();
+    lab.run(&["git-import", dir.path().to_str().unwrap(), "never-healthy"]);
+    let url = lab.run(&["git-url", "never-healthy", "git"]).trim().to_owned();
+    let repo = Repo { name: "never-healthy".to_owned(), url };
+    let record = lab.outcome(&lab.fire("deploy", &repo.deploy("node1", None)));
+    let reason = record["reason"].as_str().unwrap();
+    assert!(reason.contains("its last lines: no such role"), "{reason}");
+    assert_eq!(lab.leftovers(&repo), [""; 0]);
+}

@@ -61,6 +61,7 @@ pub(in crate::exec) async fn check(step: &StepContext<'_>) -> Result<Done, StepE
     findings.warnings.extend(manifest.unset.iter().filter_map(Unset::warning));
     findings.errors.extend(limits::too_large(&candidate));
     findings.errors.extend(limits::unreachable_by_replication(step, &candidate).await?);
+    findings.errors.extend(limits::too_old(step, &manifest).await?);
     findings.warnings.extend(limits::not_restarted(&manifest));
     refuse(&findings)?;
     step.ctx.proxies.would_accept(&step.app, &candidate).await.map_err(StepError::Refused)?;

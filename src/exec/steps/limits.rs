@@ -37,6 +37,32 @@ pub(super) async fn unreachable_by_replication(
     }))
 }
 
+/// The API of Docker 25, the first that takes a health check's `start_interval`.
+const TAKES_START_INTERVAL: (u32, u32) = (1, 44);
+
+/// What Compose would refuse to do with the Docker of this node, at `up` only.
+pub(super) async fn too_old(
+    step: &StepContext<'_>,
+    manifest: &Manifest,
+) -> Result<Vec<String>, StepError> {
+    let asking = manifest.services.iter().filter(|(_, service)| service.start_interval);
+    let asking: Vec<_> = asking.map(|(name, _)| name.as_str()).collect();
+    if asking.is_empty() {
+        return Ok(Vec::new());
+    }
+    let told = step.ctx.host.containers.api_version().await;
+    let told = told.map_err(|e| StepError::from_error(&e))?;
+    let is_old = told.is_some_and(|version| version < TAKES_START_INTERVAL);
+    let me = &step.ctx.me;
+    Ok(asking
+        .into_iter()
+        .filter(|_| is_old)
+        .map(|name| {
+            format!("service {name}: the Docker on {me} is too old for healthcheck.start_interval, which needs version 25")
+        })
+        .collect())
+}
+
 /// Services that stay down when the machine has booted.
 pub(super) fn not_restarted(manifest: &Manifest) -> Vec<String> {
     let services = manifest.services.iter().filter(|(_, service)| {

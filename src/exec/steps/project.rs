@@ -2,18 +2,23 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{StepContext, complaints, data, local, mounts, volumes};
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
 use crate::exec::health;
 use crate::host::compose::Project;
-use crate::host::docker::{Container, State};
+use crate::host::docker::{Container, DockerError, State};
 use crate::model::deployment::Step;
 use crate::model::manifest::{Ends, Manifest};
 
 /// So long answers to what the app has been asked already are waited for before it is stopped: much less than requests wait.
 const DRAIN: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// So long, and so often, Docker is asked to change a container that may be ending.
+const UPDATED_WITHIN: Duration = Duration::from_secs(5);
+const UPDATE_AGAIN: Duration = Duration::from_millis(100);
 
 /// Pulls the images of the new version.
 pub(in crate::exec) async fn pull(step: &StepContext<'_>) -> Result<Done, StepError> {
@@ -95,7 +100,7 @@ pub(in crate::exec) async fn start_former(step: &StepContext<'_>) -> Result<(), 
     set_restarts(step, &manifest).await?;
     // A job does its work once more; how that ends says nothing of whether the version serves.
     manifest.services.retain(|_, service| service.ends != Ends::Done);
-    health::await_healthy(step.ctx, &step.project, &manifest).await?;
+    health::await_healthy(step.ctx, &step.project, &manifest, false).await?;
     // Containers of the new version may have had them until now.
     remove_brought(step, &manifest).await
 }
@@ -215,8 +220,17 @@ async fn set_restart(
     if container.restart == policy {
         return Ok(());
     }
-    let set = step.ctx.host.containers.set_restart(&container.id, policy).await;
-    set.map_err(|e| StepError::from_error(&e))
+    let end = Instant::now() + UPDATED_WITHIN;
+    loop {
+        match step.ctx.host.containers.set_restart(&container.id, policy).await {
+            Ok(()) => return Ok(()),
+            // One that ends in this very moment can't be changed; when it has ended, it can.
+            Err(DockerError::Failed { .. }) if Instant::now() < end => {
+                tokio::time::sleep(UPDATE_AGAIN).await;
+            }
+            Err(error) => return Err(StepError::from_error(&error)),
+        }
+    }
 }
 
 /// Undo of [`up`] and [`update`]: no container of the new version is left, and no volume that it brought along.
@@ -260,7 +274,8 @@ async fn remove_brought(step: &StepContext<'_>, runs: &Manifest) -> Result<(), S
 /// Waits until the new version is healthy and stays so for the settle time.
 pub(in crate::exec) async fn await_healthy(step: &StepContext<'_>) -> Result<Done, StepError> {
     let manifest = step.known_manifest(&step.new_project()).await?;
-    health::await_healthy(step.ctx, &step.project, &manifest).await?;
+    let is_new = step.deployment.former.is_none();
+    health::await_healthy(step.ctx, &step.project, &manifest, is_new).await?;
     let ended = containers(step).await?.into_iter().filter(|container| {
         let service = manifest.services.get(&container.service);
         container.state == State::Exited(0) && service.is_some_and(|s| s.ends == Ends::Maybe)

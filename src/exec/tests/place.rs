@@ -57,6 +57,16 @@ async fn what_up_would_stumble_over_is_refused_by_the_check() {
     );
 }
 
+/// Compose looks at Docker's version when it makes the container: the former version would not run any more.
+#[tokio::test(start_paused = true)]
+async fn what_the_nodes_docker_is_too_old_for_is_refused_by_the_check() {
+    let lab = Lab::new().await;
+    let check = "\n    healthcheck: {test: [CMD, \"true\"], start_interval: 1s}";
+    lab.push("web", &WEB.replace("other]", &format!("other]{check}")));
+    let reason = refused(&lab, 1).await;
+    assert!(reason.contains("service web: the Docker on node1 is too old for"), "{reason}");
+}
+
 /// Docker makes no container without the file of a secret.
 #[tokio::test(start_paused = true)]
 async fn a_secret_whose_file_nobody_has_is_refused_by_the_check() {

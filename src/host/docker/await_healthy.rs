@@ -5,7 +5,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::own_probe::Prober;
-use super::{Baseline, Complaint, Containers, DockerError, Health, Verdict, health};
+use super::{
+    Baseline, Complaint, Container, Containers, DockerError, Health, State, Verdict, health,
+};
 use crate::model::ProjectName;
 use crate::model::manifest::Manifest;
 
@@ -13,7 +15,12 @@ use crate::model::manifest::Manifest;
 const POLL: Duration = Duration::from_millis(200);
 /// Between the first two: somebody may be waiting for an app that is up in a moment.
 const FIRST_POLL: Duration = Duration::from_millis(25);
+/// After something ended that is started again.
+const AGAIN: Duration = Duration::from_secs(1);
 const LOG_LINES: usize = 20;
+/// What to write where a service is started again and again.
+const WAITS: &str = "; if it ends because another service does not answer yet, give that one a healthcheck and write \
+    `depends_on: {…: {condition: service_healthy}}`";
 
 /// Why an app did not come up.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +64,9 @@ fn with_log(log: &str) -> String {
 /// Waits until the app is healthy; ends early if it fails, in any case at `deadline`. A passing health check is proof
 /// that a container works, whoever ran it; one without has to run undisturbed for `settle` instead.
 ///
+/// A container that ends and has a policy to be started again is no failure for the time of `patience`, if there is
+/// another service that it may be waiting for. Where Docker does not start it, this does.
+///
 /// A Docker that is away for a moment is waited for like the app.
 pub async fn await_healthy(
     containers: &dyn Containers,
@@ -64,12 +74,18 @@ pub async fn await_healthy(
     manifest: &Manifest,
     settle: Duration,
     deadline: Duration,
+    patience: Duration,
 ) -> Result<(), HealthError> {
     let end = Instant::now() + deadline;
-    let (mut baseline, mut prober) = (Baseline::new(), Prober::default());
+    // The last look is to tell what is wrong.
+    let patience = patience.min(deadline.saturating_sub(2 * AGAIN));
+    let patience = if manifest.services.len() > 1 { patience } else { Duration::ZERO };
+    let impatient = Instant::now() + patience;
+    let mut watch = Watch::default();
     let (mut healthy_since, mut pause) = (None, FIRST_POLL);
     loop {
-        let look = look(containers, project, manifest, &mut baseline, &mut prober).await;
+        let is_patient = Instant::now() < impatient;
+        let look = watch.look(containers, project, manifest, is_patient).await;
         let now = Instant::now();
         match &look {
             Ok((Verdict::Healthy, proven)) => {
@@ -79,7 +95,8 @@ pub async fn await_healthy(
                 }
             }
             Ok((Verdict::Waiting(_), _)) | Err(_) => healthy_since = None,
-            Ok((Verdict::Failed(complaint), _)) => {
+            Ok((Verdict::Again(_), _)) if is_patient => (healthy_since, pause) = (None, AGAIN),
+            Ok((Verdict::Failed(complaint) | Verdict::Again(complaint), _)) => {
                 return Err(HealthError::Failed {
                     log: log_of(containers, complaint).await,
                     complaint: complaint.clone(),
@@ -99,21 +116,94 @@ pub async fn await_healthy(
 /// The verdict, and whether each container that is to go on running has a health check that passes.
 type Look = (Verdict, bool);
 
-async fn look(
-    containers: &dyn Containers,
-    project: &ProjectName,
-    manifest: &Manifest,
-    baseline: &mut Baseline,
-    prober: &mut Prober,
-) -> Result<Look, DockerError> {
-    let mut seen = containers.of_project(project).await?;
-    prober.probe(containers, &mut seen).await;
-    for container in &seen {
-        baseline.entry(container.id.clone()).or_insert(container.restart_count);
+/// What is known of earlier looks.
+#[derive(Default)]
+struct Watch {
+    /// When each container was seen for the first time, and when it was seen last.
+    first: Baseline,
+    last: Baseline,
+    prober: Prober,
+    /// Whether something was started again.
+    has_ended: bool,
+}
+
+impl Watch {
+    async fn look(
+        &mut self,
+        containers: &dyn Containers,
+        project: &ProjectName,
+        manifest: &Manifest,
+        is_patient: bool,
+    ) -> Result<Look, DockerError> {
+        let mut seen = containers.of_project(project).await?;
+        self.prober.probe(containers, &mut seen).await;
+        for container in &seen {
+            let count = container.restart_count;
+            self.first.entry(container.id.clone()).or_insert(count);
+            self.last.entry(container.id.clone()).or_insert(count);
+        }
+        let proven = are_proven(&seen);
+        let verdict = match health(&seen, manifest, &self.last) {
+            Verdict::Again(complaint) if is_patient => {
+                self.has_ended = true;
+                self.start_again(containers, &seen, &complaint).await;
+                Verdict::Again(complaint)
+            }
+            // How often in all.
+            Verdict::Again(_) => health(&seen, manifest, &self.first),
+            verdict @ (Verdict::Healthy | Verdict::Waiting(_) | Verdict::Failed(_)) => verdict,
+        };
+        Ok((self.explained(verdict, &seen), proven))
     }
+
+    /// Starts the one that Docker leaves alone; what it will say counts from here.
+    async fn start_again(
+        &mut self,
+        containers: &dyn Containers,
+        seen: &[Container],
+        complaint: &Complaint,
+    ) {
+        for container in seen {
+            self.last.insert(container.id.clone(), container.restart_count);
+            let is_it = complaint.container.as_ref() == Some(&container.name);
+            if is_it && matches!(container.state, State::Exited(_)) {
+                // The next look tells whether it runs.
+                let _ = containers.start(&container.id).await;
+            }
+        }
+    }
+
+    /// With what to write where something is started again and again.
+    fn explained(&self, verdict: Verdict, seen: &[Container]) -> Verdict {
+        match verdict {
+            Verdict::Again(why) if self.has_ended => Verdict::Again(with_hint(why)),
+            Verdict::Waiting(why) if self.has_ended_before(seen, &why) => {
+                Verdict::Waiting(with_hint(why))
+            }
+            verdict @ (Verdict::Healthy
+            | Verdict::Waiting(_)
+            | Verdict::Again(_)
+            | Verdict::Failed(_)) => verdict,
+        }
+    }
+
+    /// Whether a container that is awaited has been started again.
+    fn has_ended_before(&self, seen: &[Container], why: &Complaint) -> bool {
+        let first = |container: &Container| self.first.get(&container.id).copied();
+        let mut it =
+            seen.iter().filter(|container| why.container.as_ref() == Some(&container.name));
+        it.any(|container| first(container).is_some_and(|first| container.restart_count > first))
+    }
+}
+
+/// Whether each container that is to go on running has a health check that passes.
+fn are_proven(seen: &[Container]) -> bool {
     let mut lasting = seen.iter().filter(|container| container.state.is_alive()).peekable();
-    let proven = lasting.peek().is_some() && lasting.all(|c| c.health == Health::Healthy);
-    Ok((health(&seen, manifest, baseline), proven))
+    lasting.peek().is_some() && lasting.all(|c| c.health == Health::Healthy)
+}
+
+fn with_hint(why: Complaint) -> Complaint {
+    Complaint { what: format!("{}{WAITS}", why.what), ..why }
 }
 
 async fn too_late(
@@ -122,9 +212,10 @@ async fn too_late(
     after: Duration,
 ) -> HealthError {
     match look {
-        Ok((Verdict::Waiting(complaint) | Verdict::Failed(complaint), _)) => {
-            HealthError::TimedOut { after, log: log_of(containers, &complaint).await, complaint }
-        }
+        Ok((
+            Verdict::Waiting(complaint) | Verdict::Failed(complaint) | Verdict::Again(complaint),
+            _,
+        )) => HealthError::TimedOut { after, log: log_of(containers, &complaint).await, complaint },
         Ok((Verdict::Healthy, _)) => HealthError::Unsettled { after },
         Err(source) => HealthError::Docker { source },
     }
@@ -141,173 +232,4 @@ async fn log_of(containers: &dyn Containers, complaint: &Complaint) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::host::docker::{Container, ExecOutput, FakeContainers};
-    use crate::host::fake::FakeMachine;
-    use crate::model::AppName;
-    use crate::model::manifest::Service;
-
-    const SETTLE: Duration = Duration::from_secs(3);
-    const DEADLINE: Duration = Duration::from_secs(30);
-
-    struct Fixture {
-        machine: FakeMachine,
-        containers: FakeContainers,
-        project: ProjectName,
-        manifest: Manifest,
-    }
-
-    impl Fixture {
-        fn new() -> Self {
-            let machine = FakeMachine::default();
-            let service = Service { replicas: 1, ..Service::default() };
-            Self {
-                containers: FakeContainers::new(machine.clone()),
-                machine,
-                project: AppName::parse("p").unwrap().project(),
-                manifest: Manifest {
-                    services: [("web".to_owned(), service)].into(),
-                    ..Manifest::default()
-                },
-            }
-        }
-
-        fn set(&self, change: impl Fn(&mut Container)) {
-            let mut container = Container::running("web");
-            change(&mut container);
-            let mut state = self.machine.state();
-            state.containers.insert(self.project.to_string(), vec![container]);
-        }
-
-        async fn wait(&self) -> Result<Duration, HealthError> {
-            let start = Instant::now();
-            let (project, manifest) = (&self.project, &self.manifest);
-            await_healthy(&self.containers, project, manifest, SETTLE, DEADLINE).await?;
-            Ok(start.elapsed())
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_running_app_is_watched_until_it_has_settled() {
-        let fixture = Fixture::new();
-        fixture.set(|_| {});
-        assert_eq!(fixture.wait().await.unwrap(), SETTLE);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_app_that_is_up_in_a_moment_is_seen_to_be() {
-        let fixture = Fixture::new();
-        fixture.set(|c| c.health = Health::Starting);
-        let changes = async {
-            sleep(2 * FIRST_POLL).await;
-            fixture.set(|c| c.health = Health::Healthy);
-        };
-        let (took, ()) = tokio::join!(fixture.wait(), changes);
-        assert!(took.unwrap() <= 3 * FIRST_POLL);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_left_to_settle_is_not_rounded_up() {
-        let fixture = Fixture::new();
-        fixture.set(|c| c.health = Health::Starting);
-        let changes = async {
-            sleep(Duration::from_millis(1234)).await;
-            fixture.set(|_| {});
-        };
-        let (took, ()) = tokio::join!(fixture.wait(), changes);
-        let seen = took.unwrap() - SETTLE;
-        let up = Duration::from_millis(1234);
-        assert!((up..=up + POLL).contains(&seen), "{seen:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_break_starts_the_settling_again() {
-        let fixture = Fixture::new();
-        fixture.set(|_| {});
-        let changes = async {
-            sleep(Duration::from_secs(2)).await;
-            fixture.set(|c| c.health = Health::Starting);
-            sleep(Duration::from_secs(2)).await;
-            fixture.set(|_| {});
-        };
-        let (took, ()) = tokio::join!(fixture.wait(), changes);
-        assert!(took.unwrap() >= Duration::from_secs(7));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_health_check_that_passes_is_proof_enough() {
-        let fixture = Fixture::new();
-        fixture.set(|c| c.health = Health::Starting);
-        let changes = async {
-            sleep(Duration::from_secs(2)).await;
-            fixture.set(|c| c.health = Health::Healthy);
-        };
-        let (took, ()) = tokio::join!(fixture.wait(), changes);
-        assert!(took.unwrap() < Duration::from_secs(2) + SETTLE);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_dockers_interval() {
-        let fixture = Fixture::new();
-        let check = vec!["pg_isready".to_owned(), "-q".to_owned()];
-        fixture.set(|c| (c.health, c.check) = (Health::Starting, check.clone()));
-        let answer = |code| ExecOutput { code, stdout: String::new(), stderr: String::new() };
-        fixture.containers.set_answer("pg_isready", answer(1));
-        let changes = async {
-            sleep(Duration::from_secs(2)).await;
-            fixture.containers.set_answer("pg_isready", answer(0));
-        };
-        let (took, ()) = tokio::join!(fixture.wait(), changes);
-        assert!((Duration::from_secs(2)..SETTLE).contains(&took.unwrap()));
-        let probes =
-            fixture.machine.calls().iter().filter(|c| *c == "exec id-web pg_isready -q").count();
-        assert!((4..10).contains(&probes), "{probes} probes");
-        // What Docker has judged is not asked again.
-        fixture.set(|c| (c.health, c.check) = (Health::Unhealthy, check.clone()));
-        assert!(matches!(fixture.wait().await, Err(HealthError::Failed { .. })));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_restart_while_settling_fails_with_the_log() {
-        let fixture = Fixture::new();
-        fixture.set(|c| c.restart_count = 4);
-        fixture.containers.set_log("p_web_1", "one\ntwo\n");
-        let changes = async {
-            sleep(Duration::from_secs(1)).await;
-            fixture.set(|c| c.restart_count = 5);
-        };
-        let (error, ()) = tokio::join!(fixture.wait(), changes);
-        assert_eq!(
-            error.unwrap_err().to_string(),
-            "service web (container p_web_1) has restarted 1 times and is running; its last log lines:\none\ntwo"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_never_comes_is_told_at_the_deadline() {
-        let fixture = Fixture::new();
-        let error = fixture.wait().await.unwrap_err().to_string();
-        assert_eq!(error, "after 30s service web has no container yet");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_docker_that_is_away_for_a_moment_is_waited_for() {
-        let fixture = Fixture::new();
-        fixture.set(|_| {});
-        for _ in 0..3 {
-            fixture.containers.fail_next("of_project", away());
-        }
-        let took = fixture.wait().await.unwrap();
-        assert_eq!(took, SETTLE + 7 * FIRST_POLL, "three looks, each after twice the time");
-        for _ in 0..200 {
-            fixture.containers.fail_next("of_project", away());
-        }
-        let error = fixture.wait().await;
-        assert!(matches!(error, Err(HealthError::Docker { .. })));
-    }
-
-    fn away() -> DockerError {
-        DockerError::TimedOut { operation: "list containers".to_owned(), after: Duration::ZERO }
-    }
-}
+mod tests;

@@ -13,7 +13,8 @@ use bollard::errors::Error;
 use bollard::query_parameters::{
     EventsOptionsBuilder, InspectContainerOptions, InspectNetworkOptions,
     ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListVolumesOptionsBuilder,
-    LogsOptionsBuilder, RemoveImageOptions, RemoveVolumeOptions, TagImageOptionsBuilder,
+    LogsOptionsBuilder, RemoveImageOptions, RemoveVolumeOptions, StartContainerOptions,
+    TagImageOptionsBuilder,
 };
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
@@ -302,6 +303,18 @@ impl Containers for DockerEngine {
             docker.update_container(container, update)
         })
         .await
+    }
+
+    async fn start(&self, container: &str) -> Result<(), DockerError> {
+        self.ask(&format!("start container {container}"), REMOVAL, |docker| {
+            docker.start_container(container, None::<StartContainerOptions>)
+        })
+        .await
+    }
+
+    async fn api_version(&self) -> Result<Option<(u32, u32)>, DockerError> {
+        let told = self.ask("tell its version", DEADLINE, |docker| docker.version()).await?;
+        Ok(told.api_version.as_deref().and_then(facts::api_version))
     }
 
     async fn exec(

@@ -211,6 +211,18 @@ impl Containers for FakeContainers {
         Ok(())
     }
 
+    /// What becomes of it is the test's to say.
+    async fn start(&self, container: &str) -> Result<(), DockerError> {
+        self.failures.take("start")?;
+        self.machine.note(format!("start {container}"));
+        Ok(())
+    }
+
+    async fn api_version(&self) -> Result<Option<(u32, u32)>, DockerError> {
+        self.failures.take("api_version")?;
+        Ok(Some((1, 41)))
+    }
+
     async fn exec(
         &self,
         container: &str,

@@ -38,13 +38,15 @@ pub enum Verdict {
     Healthy,
     /// Something is not there yet.
     Waiting(Complaint),
+    /// Something ended and is started again, as its restart policy says: it may be waiting for another service.
+    Again(Complaint),
     /// Something went wrong, and will not heal by waiting.
     Failed(Complaint),
 }
 
 /// Judges the containers of an app against its manifest; the worst service decides.
 pub fn health(containers: &[Container], manifest: &Manifest, baseline: &Baseline) -> Verdict {
-    let mut waiting = None;
+    let (mut waiting, mut again) = (None, None);
     for (name, service) in &manifest.services {
         let mut own = containers.iter().filter(|c| c.service == *name).peekable();
         if own.peek().is_none() && service.replicas > 0 {
@@ -58,11 +60,25 @@ pub fn health(containers: &[Container], manifest: &Manifest, baseline: &Baseline
             match of_container(container, service, baseline) {
                 Verdict::Healthy => {}
                 Verdict::Waiting(why) => waiting = waiting.or(Some(why)),
+                Verdict::Again(why) => again = again.or(Some(why)),
                 Verdict::Failed(why) => return Verdict::Failed(why),
             }
         }
     }
-    waiting.map_or(Verdict::Healthy, Verdict::Waiting)
+    match (again, waiting) {
+        (Some(why), _) => Verdict::Again(why),
+        (None, Some(why)) => Verdict::Waiting(why),
+        (None, None) => Verdict::Healthy,
+    }
+}
+
+/// Whether a service's policy starts a container again that ended with this code, or with any if none is said.
+fn is_started_again(service: &Service, code: Option<i64>) -> bool {
+    match service.restart.split(':').next() {
+        Some("always" | "unless-stopped") => true,
+        Some("on-failure") => code != Some(0),
+        _ => false,
+    }
 }
 
 fn of_container(container: &Container, service: &Service, baseline: &Baseline) -> Verdict {
@@ -79,8 +95,11 @@ fn of_container(container: &Container, service: &Service, baseline: &Baseline) -
     if container.restart_count > before {
         let times = container.restart_count - before;
         let state = container.state;
-        let what = format!("has restarted {times} times and is {state}");
-        return Verdict::Failed(complaint(what));
+        let complaint = complaint(format!("has restarted {times} times and is {state}"));
+        return match is_started_again(service, None) {
+            true => Verdict::Again(complaint),
+            false => Verdict::Failed(complaint),
+        };
     }
     match (container.state, container.health) {
         (State::Running, Health::None | Health::Healthy) if service.completes => {
@@ -94,6 +113,14 @@ fn of_container(container: &Container, service: &Service, baseline: &Baseline) -
             Verdict::Failed(complaint(format!("is unhealthy{probe}")))
         }
         (State::Exited(0), _) if service.ends != Ends::Never => Verdict::Healthy,
+        // Its policy was taken away when it ended: until the commit of a move, or for the stop before. Docker gives up on its
+        // own only where tries are counted.
+        (state @ State::Exited(code), _)
+            if is_started_again(service, Some(code))
+                && (container.restart == "no" || !service.restart.starts_with("on-failure")) =>
+        {
+            Verdict::Again(complaint(format!("is {state}")))
+        }
         (state @ (State::Created | State::Restarting | State::Removing), _) => {
             Verdict::Waiting(complaint(format!("is {state}")))
         }
@@ -141,6 +168,7 @@ mod tests {
         match verdict {
             Verdict::Healthy => ("healthy", String::new()),
             Verdict::Waiting(why) => ("waiting", why.to_string()),
+            Verdict::Again(why) => ("again", why.to_string()),
             Verdict::Failed(why) => ("failed", why.to_string()),
         }
     }
@@ -192,6 +220,29 @@ mod tests {
                 says(&health(std::slice::from_ref(container), &manifest, &Baseline::new())).0
             };
             assert_eq!((judge(&ended), judge(&failed)), (kind, "failed"), "{ends:?}");
+        }
+    }
+
+    #[test]
+    fn what_its_policy_starts_again_has_not_failed_yet() {
+        for (policy, of_container, code, kind) in [
+            ("unless-stopped", "no", 1, "again"),
+            ("always", "no", 0, "again"),
+            ("on-failure:3", "no", 1, "again"),
+            ("on-failure:3", "on-failure:3", 1, "failed"),
+            ("on-failure", "no", 0, "failed"),
+            ("unless-stopped", "unless-stopped", 1, "again"),
+            ("no", "no", 1, "failed"),
+        ] {
+            let mut only = manifest(&[("db", false)]);
+            only.services.get_mut("db").unwrap().restart = policy.to_owned();
+            let mut db = container("db", State::Exited(code), Health::None);
+            db.restart = of_container.to_owned();
+            let told = says(&health(std::slice::from_ref(&db), &only, &Baseline::new()));
+            assert_eq!(told.0, kind, "{policy} {of_container} {code}");
+            (db.state, db.restart_count) = (State::Restarting, 1);
+            let told = says(&health(&[db], &only, &Baseline::new()));
+            assert_eq!(told.0, if policy == "no" { "failed" } else { "again" }, "{policy}");
         }
     }
 

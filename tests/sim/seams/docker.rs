@@ -145,6 +145,15 @@ impl Containers for SimContainers {
         self.call(format!("remove_image {reference}"), effect).await
     }
 
+    async fn start(&self, container: &str) -> Result<(), DockerError> {
+        let (inner, id) = (self.inner.clone(), container.to_owned());
+        self.call(format!("start {container}"), async move { inner.start(&id).await }).await
+    }
+
+    async fn api_version(&self) -> Result<Option<(u32, u32)>, DockerError> {
+        self.inner.api_version().await
+    }
+
     async fn exec(
         &self,
         container: &str,

@@ -34,6 +34,12 @@ pub(super) fn volume_user(summary: ContainerSummary, volume: &str) -> VolumeUser
     VolumeUser { name: name.or(summary.id).unwrap_or_default(), writes }
 }
 
+/// `1.41`.
+pub(super) fn api_version(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
 pub(super) fn container(facts: ContainerInspectResponse) -> Container {
     let config = facts.config.unwrap_or_default();
     let check = config.healthcheck.and_then(|check| check.test).unwrap_or_default();
