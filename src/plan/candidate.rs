@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::model::manifest::Manifest;
 use crate::model::{AppRecord, Held, MaintenancePage};
 use crate::proxy::Policy;
-use crate::proxy::caddyfile::{self, CaddyfileError, Permits, SiteUrl};
+use crate::proxy::caddyfile::{self, CaddyfileError, Dial, Permits, SiteUrl};
 use crate::proxy::haproxy::{self, DeclarationError};
 
 /// What can't be asked for.
@@ -125,7 +125,7 @@ impl Candidate {
 /// rendered: only then it is known which containers are the app's.
 fn sites(text: &str, policy: &Policy) -> Result<Vec<SiteUrl>, CaddyfileError> {
     let is_given = |host: &str| policy.certificate(host).is_some();
-    let permits = Permits { may_dial: &|_, _| true, is_given: &is_given };
+    let permits = Permits { may_dial: &|_, _| Dial::May, is_given: &is_given };
     let sites = caddyfile::translate(text, permits)?.sites.into_iter();
     sites.map(|site| site.text(0).map(|_| site.url)).collect()
 }
@@ -158,7 +158,7 @@ mod tests {
         let (first, second) =
             ("http://a.test {\n redir https://b.test\n}", "# caddy 2\nhttp://c.test\nredir /x");
         let asked = candidate(&[("web", first), ("api", second)]).unwrap();
-        let permits = Permits { may_dial: &|_, _| true, is_given: &|_| false };
+        let permits = Permits { may_dial: &|_, _| Dial::May, is_given: &|_| false };
         let sites = caddyfile::translate(&asked.caddyfile, permits).unwrap().sites;
         let told: Vec<_> = sites
             .iter()

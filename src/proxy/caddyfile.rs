@@ -26,7 +26,7 @@ use std::collections::BTreeSet;
 pub use address::{Scheme, SiteUrl};
 pub use dialect::Dialect;
 pub use parts::join;
-pub use site::{MayDial, Permits, Site, TlsChoice, Translation, translate};
+pub use site::{Dial, MayDial, Permits, Site, TlsChoice, Translation, translate};
 pub use write::Line;
 
 /// Why a `CADDYFILE` is not used.
@@ -114,7 +114,7 @@ pub fn dials(text: &str) -> BTreeSet<String> {
     let asked = std::cell::RefCell::new(BTreeSet::new());
     let may_dial = |host: &str, _: u16| {
         asked.borrow_mut().insert(host.to_owned());
-        true
+        Dial::May
     };
     let permits = Permits { may_dial: &may_dial, is_given: &|_| true };
     for site in translate(text, permits).map(|made| made.sites).unwrap_or_default() {
@@ -126,7 +126,7 @@ pub fn dials(text: &str) -> BTreeSet<String> {
 
 /// The addresses of a text's sites whose certificates come from Caddy's own authority, which no client knows.
 pub fn privately_certified(text: &str) -> BTreeSet<SiteUrl> {
-    let all = Permits { may_dial: &|_, _| true, is_given: &|_| true };
+    let all = Permits { may_dial: &|_, _| Dial::May, is_given: &|_| true };
     let sites = translate(text, all).map(|translation| translation.sites).unwrap_or_default();
     sites.into_iter().filter(|site| site.tls == TlsChoice::Internal).map(|site| site.url).collect()
 }
@@ -153,7 +153,8 @@ mod tests {
             "http://a.test {\n proxy / 'c'\n}",
             "http://a.test {\n header / X-A 'b c'\n}\n'b.test' {\n proxy / c:80\n}",
         ] {
-            let permits = Permits { may_dial: &|host, _| host == "c", is_given: &|_| false };
+            let permits =
+                Permits { may_dial: &|host, _| (host == "c").into(), is_given: &|_| false };
             let translation = translate(text, permits).unwrap();
             let served: Vec<_> = translation.sites.into_iter().map(|site| site.url).collect();
             assert_eq!(urls(text).unwrap(), served, "{text}");
@@ -161,7 +162,7 @@ mod tests {
     }
 
     fn read(text: &str) -> Result<Translation, String> {
-        let permits = Permits { may_dial: &|host, _| host == "c", is_given: &|_| false };
+        let permits = Permits { may_dial: &|host, _| (host == "c").into(), is_given: &|_| false };
         translate(text, permits).map_err(|error| error.to_string())
     }
 

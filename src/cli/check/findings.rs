@@ -13,7 +13,7 @@ use crate::model::manifest::{Ends, Manifest, Service, Unset, Volume};
 use crate::model::{AppId, AppRecord, MaintenancePage, page};
 use crate::plan::candidate::Candidate;
 use crate::plan::check::{self, Asking};
-use crate::proxy::caddyfile::{self, CaddyfileError, Permits};
+use crate::proxy::caddyfile::{self, CaddyfileError, Dial, Permits};
 use crate::proxy::render::{Templates, render};
 use crate::proxy::{ClusterView, Policies, Policy, ProxySettings, haproxy};
 
@@ -60,6 +60,8 @@ struct VolumeFate {
     driver: String,
     /// Moves with the app, snapshot by snapshot.
     replicated: bool,
+    /// Somebody else's.
+    external: bool,
 }
 
 impl Report {
@@ -122,7 +124,11 @@ impl Report {
         };
         if let Some(text) = &service.caddyfile {
             let is_own = |host: &str| manifest.services.values().any(|s| s.container == host);
-            let may_dial = |host: &str, port| is_own(host) || policy.may_dial(host, port);
+            let may_dial = |host: &str, port| match manifest.services.get(host) {
+                _ if is_own(host) || policy.may_dial(host, port) => Dial::May,
+                Some(service) => Dial::Service(service.container.clone()),
+                None => Dial::MayNot,
+            };
             let is_given = |host: &str| policy.certificate(host).is_some();
             let permits = Permits { may_dial: &may_dial, is_given: &is_given };
             match caddyfile::translate(text, permits) {
@@ -283,12 +289,16 @@ impl VolumeFate {
             name: volume.key.clone(),
             driver: volume.driver.clone(),
             replicated: volume.replicated && !volume.external,
+            external: volume.external,
         }
     }
 
     fn text(&self) -> String {
         let (name, driver) = (&self.name, &self.driver);
         match self.replicated {
+            _ if self.external => format!(
+                "volume {name} is external: it has to be on the node, and is neither made nor moved with the app"
+            ),
             true => format!("volume {name} ({driver}) moves with the app"),
             false => {
                 format!("volume {name} ({driver}) does not move: on another node it begins empty")

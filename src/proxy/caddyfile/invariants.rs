@@ -96,7 +96,7 @@ fn lines(directive: &Directive, depth: usize) -> Result<(), Broken> {
 
 /// The translation: each site that is taken is one site of Caddy 2, of known directives, to the app's own containers.
 pub fn translation(text: &str, is_own: &dyn Fn(&str) -> bool) -> Result<(), Broken> {
-    let may_dial = |host: &str, _: u16| is_own(host);
+    let may_dial = |host: &str, _: u16| is_own(host).into();
     let Ok(translation) = translate(text, Permits { may_dial: &may_dial, is_given: &|_| true })
     else {
         return Ok(());

@@ -155,7 +155,24 @@ pub(super) fn addresses(block: &Block) -> Result<Vec<SiteUrl>, CaddyfileError> {
 }
 
 /// Says of a host and a port whether the app may proxy to it.
-pub type MayDial<'a> = &'a dyn Fn(&str, u16) -> bool;
+pub type MayDial<'a> = &'a dyn Fn(&str, u16) -> Dial;
+
+/// Whether an app may proxy to a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dial {
+    /// It may.
+    May,
+    /// It may not.
+    MayNot,
+    /// It may not: that is a service of the app, whose container is called so.
+    Service(String),
+}
+
+impl From<bool> for Dial {
+    fn from(may: bool) -> Self {
+        if may { Self::May } else { Self::MayNot }
+    }
+}
 
 /// What an app's text may name beside what everybody may.
 #[derive(Clone, Copy)]
@@ -222,7 +239,7 @@ pub(super) fn read(text: &str) -> Result<Reading, CaddyfileError> {
     let first = dialect::read(text);
     // No container has a quote in its name.
     let makes_sense = |dialect, blocks: &[Block]| {
-        let may_dial = |host: &str, _: u16| !host.contains('\'');
+        let may_dial = |host: &str, _: u16| (!host.contains('\'')).into();
         sites(dialect, blocks, Permits { may_dial: &may_dial, is_given: &|_| true }).is_ok()
     };
     let is_clear = first

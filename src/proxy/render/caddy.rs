@@ -13,7 +13,7 @@ use super::template::{RenderError, Templates};
 use crate::model::claims::Claims;
 use crate::model::{AppName, AppRecord, Role};
 use crate::proxy::caddyfile::{
-    CaddyfileError, Dialect, Permits, Scheme, Site, TlsChoice, Translation, translate,
+    CaddyfileError, Dial, Dialect, Permits, Scheme, Site, TlsChoice, Translation, translate,
 };
 use crate::proxy::certificates::CertificateName;
 use crate::proxy::{Policy, Problem};
@@ -57,8 +57,11 @@ pub(super) fn own(
         return Ok(Own::None);
     }
     let wrong = |what: String| Ok(Own::Wrong(format!("CADDYFILE: {what}")));
-    let may_dial =
-        |host: &str, port| is_container(name, record, host) || policy.may_dial(host, port);
+    let may_dial = |host: &str, port| match record.ct.get(host) {
+        _ if is_container(name, record, host) || policy.may_dial(host, port) => Dial::May,
+        Some(container) => Dial::Service(container.clone()),
+        None => Dial::MayNot,
+    };
     let is_given = |host: &str| policy.certificate(host).is_some();
     let permits = Permits { may_dial: &may_dial, is_given: &is_given };
     let wrong_there = |error: CaddyfileError| wrong(error.of(only_service(record)).to_string());

@@ -1,7 +1,7 @@
 //! Upstreams: an app's own container or what an admin has added, a port, a scheme that is always written.
 
 use crate::proxy::caddyfile::address::Scheme;
-use crate::proxy::caddyfile::site::MayDial;
+use crate::proxy::caddyfile::site::{Dial, MayDial};
 use crate::proxy::caddyfile::write::Line;
 
 /// An upstream after normalisation.
@@ -50,11 +50,19 @@ impl Upstream {
         let number = port.parse::<u16>().ok().filter(|port| digits && *port > 0);
         let number = number.ok_or_else(|| format!("the upstream {text:?} has no single port"))?;
         let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-        if !host.chars().all(plain) || !may_dial(host, number) {
-            return Err(format!(
-                "the upstream {host:?} is not a container of the app: write $CONTAINER, a container is not called as \
-                 its service"
-            ));
+        let dial = if host.chars().all(plain) { may_dial(host, number) } else { Dial::MayNot };
+        match dial {
+            Dial::May => {}
+            Dial::MayNot => {
+                return Err(format!(
+                    "the upstream {host:?} is not a container of the app: write $CONTAINER"
+                ));
+            }
+            Dial::Service(container) => {
+                return Err(format!(
+                    "the upstream {host:?} is not a container of the app: its container is {container}: write $CONTAINER, in the CADDYFILE of that service"
+                ));
+            }
         }
         let path = path.trim_end_matches('/');
         let plain = |c: char| c.is_ascii_alphanumeric() || "/._~-".contains(c);
@@ -118,7 +126,7 @@ mod tests {
     /// A fuzz target found the first one: who only looks at how a name begins takes them.
     #[test]
     fn an_upstream_is_a_name_and_nothing_else() {
-        let is_own = |host: &str, _: u16| host.starts_with("app_");
+        let is_own = |host: &str, _: u16| host.starts_with("app_").into();
         for bad in [
             "http://app_web{env.X}:80",
             "app_web{header.X}:80",
