@@ -94,6 +94,8 @@ pub struct GitConfig {
     pub known_hosts: PathBuf,
     /// Token for https repositories.
     pub https_token: Option<String>,
+    /// The hosts that it is for, `name:port`.
+    pub https_hosts: Vec<String>,
     /// User that goes with the token.
     pub https_user: String,
 }
@@ -248,8 +250,32 @@ fn read_git(r: &mut Reader) -> Option<GitConfig> {
     let ssh_key = r.optional_path("ssh-key");
     let known_hosts = r.path("known-hosts");
     let https_token = r.text("https-token").filter(|text| !text.is_empty());
+    let https_hosts = r.optional("https-hosts", hosts).unwrap_or_default();
+    if https_token.is_some() && https_hosts.is_empty() {
+        r.wrong("https-token", "https-hosts has to name the hosts that it is for");
+    }
     let https_user = r.text("https-user");
-    Some(GitConfig { ssh_key, known_hosts: known_hosts?, https_token, https_user: https_user? })
+    Some(GitConfig {
+        ssh_key,
+        known_hosts: known_hosts?,
+        https_token,
+        https_hosts,
+        https_user: https_user?,
+    })
+}
+
+/// Names of hosts, each with its port.
+fn hosts(text: &str) -> Result<Vec<String>, String> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let with_port = |name: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
+        match name.chars().all(plain) {
+            true if name.contains(':') => Ok(name.to_lowercase()),
+            true => Ok(format!("{}:443", name.to_lowercase())),
+            false => Err(format!("{name:?} is no name of a host")),
+        }
+    };
+    names.map(with_port).collect()
 }
 
 fn read_deadlines(r: &mut Reader) -> Option<Deadlines> {

@@ -77,6 +77,7 @@ fn host(config: &Config) -> Host {
     let git = GitSettings {
         ssh_key: config.git.ssh_key.clone(),
         https_token: config.git.https_token.clone(),
+        https_hosts: config.git.https_hosts.clone(),
         https_user: config.git.https_user.clone(),
         known_hosts: config.git.known_hosts.clone(),
         host_keys: HostKeyPolicy::AcceptNew,

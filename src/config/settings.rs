@@ -89,6 +89,11 @@ pub const SETTINGS: &[Setting] = &[
         "Host keys of git servers, learned at first use",
     ),
     setting("https-token", "", "Token for https repositories"),
+    setting(
+        "https-hosts",
+        "",
+        "Hosts that the token is for: git.example.com, git.example.com:8443",
+    ),
     setting("https-user", "oauth2", "User that goes with the token"),
     setting("clone-timeout", "10m", "Deadline of a clone"),
     setting("pull-timeout", "30m", "Deadline of docker compose pull"),

@@ -54,3 +54,15 @@ fn a_colon_in_a_path_is_refused() {
     let ConfigError(problems) = parse(&[("deploy-dir", "/a:b")], "").unwrap_err();
     assert!(problems[0].contains("breaks bind mounts"), "{problems:?}");
 }
+
+#[test]
+fn a_token_is_for_hosts_that_are_named() {
+    let ConfigError(problems) = parse(&[("https-token", "secret")], "").unwrap_err();
+    assert!(problems[0].contains("https-hosts has to name the hosts"), "{problems:?}");
+    assert!(!problems[0].contains("secret"));
+    let file = "https_token: secret\nhttps_hosts: [Git.Example.com, 'git.example.com:8443']\n";
+    let config = parse(&[], file).unwrap();
+    assert_eq!(config.git.https_hosts, ["git.example.com:443", "git.example.com:8443"]);
+    let wrong = parse(&[("https-token", "x"), ("https-hosts", "https://git.test")], "");
+    assert!(wrong.unwrap_err().0[0].contains("is no name of a host"));
+}

@@ -55,16 +55,26 @@ impl<'a> Access<'a> {
         if allowed.contains(CredentialType::USERNAME) {
             return Cred::username(user);
         }
-        let token = self.settings.https_token.as_deref();
         let name = &self.settings.https_user;
         if allowed.contains(CredentialType::USER_PASS_PLAINTEXT)
-            && self.https
-            && let Some(token) = token
+            && let Some(token) = self.token()
             && self.first_time(format!("the token of {name}"))
         {
             return Cred::userpass_plaintext(name, token);
         }
         Err(refusal("no more credentials to offer"))
+    }
+
+    /// The token, if it is meant for this host: an event may name any.
+    fn token(&self) -> Option<&str> {
+        let token = self.settings.https_token.as_deref().filter(|_| self.https)?;
+        let endpoint = self.endpoint.as_ref()?;
+        let place = endpoint.to_string().to_lowercase();
+        if self.settings.https_hosts.contains(&place) {
+            return Some(token);
+        }
+        self.first_time(format!("no token: https-hosts does not have {endpoint}"));
+        None
     }
 
     fn ssh_credential(&self, user: &str) -> Result<Cred, git2::Error> {
@@ -177,4 +187,34 @@ impl<'a> Access<'a> {
 
 fn refusal(text: &str) -> git2::Error {
     git2::Error::new(ErrorCode::Auth, ErrorClass::Callback, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_goes_to_the_hosts_that_it_is_meant_for() {
+        let settings = GitSettings {
+            https_token: Some("secret".to_owned()),
+            https_hosts: vec!["git.test:443".to_owned(), "other.test:8443".to_owned()],
+            ..GitSettings::default()
+        };
+        for (url, is_sent) in [
+            ("https://git.test/a", true),
+            ("https://x@Git.Test:443/a", true),
+            ("https://other.test:8443/a", true),
+            ("https://other.test/a", false),
+            ("https://git.test.evil.test/a", false),
+            ("https://git.test@evil.test/a", false),
+            ("http://git.test:443/a", false),
+        ] {
+            let access = Access::new(&settings, url);
+            let offered = access.credential(None, CredentialType::USER_PASS_PLAINTEXT);
+            assert_eq!(offered.is_ok(), is_sent, "{url}");
+        }
+        let access = Access::new(&settings, "https://evil.test/a");
+        assert!(access.credential(None, CredentialType::USER_PASS_PLAINTEXT).is_err());
+        assert_eq!(access.findings().tried, ["no token: https-hosts does not have evil.test:443"]);
+    }
 }

@@ -44,6 +44,8 @@ pub struct GitSettings {
     pub known_hosts: PathBuf,
     /// The token for https; never sent over plain http.
     pub https_token: Option<String>,
+    /// The hosts, `name:port` in lower case, that the token is for.
+    pub https_hosts: Vec<String>,
     /// The user that the token belongs to.
     pub https_user: String,
     /// The deadline for one checkout.
@@ -58,6 +60,7 @@ impl Default for GitSettings {
             host_keys: HostKeyPolicy::default(),
             known_hosts: PathBuf::from("/var/lib/tandem/known_hosts"),
             https_token: None,
+            https_hosts: Vec::new(),
             https_user: "oauth2".to_owned(),
             timeout: Duration::from_secs(600),
         }
