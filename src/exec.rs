@@ -24,6 +24,7 @@ mod owed;
 mod projects;
 mod queue;
 mod records;
+mod retention;
 mod schedules;
 mod stakes;
 mod standing;

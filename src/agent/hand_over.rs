@@ -8,11 +8,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
+use crate::consul::ConsulError;
 use crate::consul::kv::Entry;
 use crate::consul::txn::{MAX_OPS, TxnOp};
 use crate::error::chain;
 use crate::exec::Context;
-use crate::model::{AppName, NodeName, Routing, keys};
+use crate::model::{AppName, Routing, keys};
 use crate::proxy::view::Item;
 use crate::proxy::{Applied, ClusterView};
 use crate::records::{Stored, readable};
@@ -42,21 +43,34 @@ impl Waits {
 /// What this node has said of apps, each in a key of its own: what its proxies have taken up.
 #[derive(Debug)]
 pub(super) struct Said {
-    key: fn(&AppName, &NodeName) -> String,
-    said: BTreeMap<AppName, String>,
+    prefix: &'static str,
+    /// None before it is known what an earlier agent of this node has said.
+    said: Option<BTreeMap<AppName, String>>,
 }
 
 impl Said {
-    pub(super) fn of(key: fn(&AppName, &NodeName) -> String) -> Self {
-        Self { key, said: BTreeMap::new() }
+    /// Says it below this prefix: `PREFIX/app/node`.
+    pub(super) fn below(prefix: &'static str) -> Self {
+        Self { prefix, said: None }
     }
 
     /// Says what is new, and takes back what is over. False if Consul did not take it.
     pub(super) async fn tell(&mut self, ctx: &Context, now: BTreeMap<AppName, String>) -> bool {
-        let key = |app: &AppName| (self.key)(app, &ctx.me);
-        let new = now.iter().filter(|(app, value)| self.said.get(app) != Some(value));
+        let key = |app: &AppName| format!("{}{app}/{}", self.prefix, ctx.me);
+        let said = match self.said.take() {
+            Some(said) => said,
+            None => match self.left(ctx).await {
+                Ok(left) => left,
+                Err(error) => {
+                    warn!(error = %chain(&error), "Consul does not tell what the proxies had taken up");
+                    return false;
+                }
+            },
+        };
+        let said = &*self.said.insert(said);
+        let new = now.iter().filter(|(app, value)| said.get(app) != Some(value));
         let new = new.map(|(app, value)| TxnOp::Set { key: key(app), value: value.clone().into() });
-        let over = self.said.keys().filter(|app| !now.contains_key(app));
+        let over = said.keys().filter(|app| !now.contains_key(app));
         let over = over.map(|app| TxnOp::Delete { key: key(app) });
         let ops: Vec<TxnOp> = new.chain(over).collect();
         for part in ops.chunks(MAX_OPS) {
@@ -65,8 +79,20 @@ impl Said {
                 return false;
             }
         }
-        self.said = now;
+        self.said = Some(now);
         true
+    }
+
+    /// What an agent that ended in the middle of it has left.
+    async fn left(&self, ctx: &Context) -> Result<BTreeMap<AppName, String>, ConsulError> {
+        let left = ctx.cluster.kv.list(self.prefix).await?.entries.into_iter();
+        let own = left.filter_map(|entry| {
+            let (app, node) = entry.key.strip_prefix(self.prefix)?.rsplit_once('/')?;
+            let is_own = node == ctx.me.as_str();
+            let value = String::from_utf8_lossy(&entry.value).into_owned();
+            is_own.then(|| AppName::parse(app).ok()).flatten().map(|app| (app, value))
+        });
+        Ok(own.collect())
     }
 }
 
@@ -106,6 +132,7 @@ mod tests {
     use super::*;
     use crate::agent::testing::{self, Made};
     use crate::consul::kv::Kv;
+    use crate::model::NodeName;
 
     fn app(name: &str) -> AppName {
         AppName::parse(name).unwrap()
@@ -161,13 +188,20 @@ mod tests {
             let entry = consul.get("tandem/heard/a_b.12345/node1").await.unwrap()?;
             Some(String::from_utf8(entry.value).unwrap())
         };
-        let mut has_heard = Said::of(keys::heard);
+        let other = |key: &str| TxnOp::Set { key: key.into(), value: b"3".to_vec() };
+        let left = ["a/node1", "x_y.12345/node1", "x_y.12345/node2"]
+            .map(|name| other(&format!("tandem/heard/{name}")));
+        consul.transact(left.into()).await.unwrap();
+        let mut has_heard = Said::below(keys::HEARD);
         assert!(has_heard.tell(&context, heard(&[item(7)])).await);
         assert_eq!(said().await.as_deref(), Some("7"));
         assert!(has_heard.tell(&context, heard(&[item(9)])).await);
         assert_eq!(said().await.as_deref(), Some("9"));
         assert!(has_heard.tell(&context, heard(&[])).await);
         assert_eq!(said().await, None);
+        let listed = consul.list(keys::HEARD).await.unwrap().entries;
+        let others: Vec<_> = listed.iter().map(|entry| entry.key.as_str()).collect();
+        assert_eq!(others, ["tandem/heard/x_y.12345/node2"], "what an earlier agent left is gone");
     }
 
     fn asked(name: &str, id: &str, is_gone: bool) -> Arc<Entry> {

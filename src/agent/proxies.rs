@@ -126,7 +126,7 @@ impl Follower {
         let mut members = members::follow(ctx.clone());
         let mut again = REFRESH;
         let mut waits = Waits::default();
-        let (mut has_heard, mut has_routed) = (Said::of(keys::heard), Said::of(keys::routed));
+        let (mut has_heard, mut has_routed) = (Said::below(keys::HEARD), Said::below(keys::ROUTED));
         let mut health = Health::default();
         loop {
             tokio::select! {

@@ -1,14 +1,16 @@
 //! One deployment per app at a time: `tandem/apps/{app}` names the one that runs and the one that waits.
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::claims;
 use super::context::{Context, now};
 use super::error::ExecError;
 use super::intake::gather;
 use super::projects;
+use super::retention;
 use super::store;
 use crate::consul::txn::{Txn, TxnOp};
+use crate::error::chain;
 use crate::model::deployment::{Deployment, FORMAT, State};
 use crate::model::{AppName, DeployId, Request, keys};
 use crate::plan;
@@ -62,6 +64,9 @@ pub async fn accept(
         }
         if write(ctx, &app, ops, &after, queue.index).await? {
             info!(app = %app, deployment = %id, %state, "accepted");
+            if state.is_final() {
+                tidy(ctx, &app).await;
+            }
             return Ok(Acceptance::Accepted(state));
         }
     }
@@ -69,6 +74,7 @@ pub async fn accept(
 }
 
 fn remember(queue: &mut Queue, id: &DeployId) {
+    queue.tidied = false;
     queue.recent.push(id.clone());
     let spare = queue.recent.len().saturating_sub(REMEMBERED);
     queue.recent.drain(..spare);
@@ -132,7 +138,7 @@ pub(super) async fn finish(
         ops.extend(projects::release(ctx, app, &value).await?);
         if write(ctx, app, ops, &after, queue.index).await? {
             report(app, &value);
-            prune(ctx, app).await?;
+            tidy(ctx, app).await;
             return promote(ctx, app).await;
         }
     }
@@ -276,6 +282,21 @@ async fn supersede(
     value.reason = Some(format!("{by} came after it while it waited"));
     value.finished_at = Some(now());
     Ok(Some(record_op(app, &value, index)))
+}
+
+/// Removes records that nobody needs; what can't be removed now is removed when the next deployment has ended.
+async fn tidy(ctx: &Context, app: &AppName) {
+    let tidied = async {
+        prune(ctx, app).await?;
+        match ctx.cluster.kv.get(&keys::app(app)).await? {
+            Some(_) => Ok(()),
+            None => retention::apply(ctx).await,
+        }
+    };
+    if let Err(error) = tidied.await {
+        let error: ExecError = error;
+        debug!(app = %app, error = %chain(&error), "older records stay");
+    }
 }
 
 /// Keeps the newest records of an app.

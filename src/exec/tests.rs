@@ -23,5 +23,6 @@ mod place;
 mod projects;
 mod queue;
 mod redeploy;
+mod retention;
 mod slots;
 mod waits;

@@ -30,6 +30,10 @@ pub const NODES: &str = "tandem/nodes/";
 pub const GONE: &str = "tandem/gone/";
 /// Apps whose deployment waits for the proxies of all nodes.
 pub const ROUTING: &str = "tandem/routing/";
+/// What each node's proxies have taken up of maintenance, and of outcomes.
+pub const HEARD: &str = "tandem/heard/";
+/// See [`HEARD`].
+pub const ROUTED: &str = "tandem/routed/";
 /// What each slave's agent has verified of its copies.
 pub const REPLICAS: &str = "tandem/replicas/";
 /// What each master's agent could not replicate.
@@ -60,7 +64,7 @@ pub fn heard(app: &AppName, node: &NodeName) -> String {
 
 /// `tandem/heard/{app}/`.
 pub fn heard_prefix(app: &AppName) -> String {
-    format!("tandem/heard/{app}/")
+    format!("{HEARD}{app}/")
 }
 
 /// `tandem/gone/{app}`.
@@ -80,7 +84,7 @@ pub fn routed(app: &AppName, node: &NodeName) -> String {
 
 /// `tandem/routed/{app}/`.
 pub fn routed_prefix(app: &AppName) -> String {
-    format!("tandem/routed/{app}/")
+    format!("{ROUTED}{app}/")
 }
 
 /// `tandem/apps/{app}`.

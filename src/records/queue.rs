@@ -17,6 +17,9 @@ pub struct Queue {
     /// The last requests that were written down, the newest last.
     #[serde(default)]
     pub recent: Vec<DeployId>,
+    /// The app is gone, and so are its records.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tidied: bool,
 }
 
 impl Record for Queue {
