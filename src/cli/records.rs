@@ -82,12 +82,3 @@ pub(super) async fn find(client: &Client, id: Option<&str>) -> Result<Option<Fou
     let rejection = rejected.first().and_then(|entry| decode(entry).ok());
     Ok(rejection.map(Found::Rejection))
 }
-
-/// The rests of the keys below a prefix.
-pub(super) async fn keys(client: &Client, prefix: &str) -> Result<Vec<String>, ConsulError> {
-    let entries = client.list(prefix).await?.entries;
-    Ok(entries
-        .iter()
-        .filter_map(|entry| entry.key.strip_prefix(prefix).map(str::to_owned))
-        .collect())
-}

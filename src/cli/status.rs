@@ -10,6 +10,7 @@ use super::consul_failure;
 use super::printer::Printer;
 use super::records;
 use super::replica::{self, ReplicaStatus};
+use crate::consul::kv::{Entry, Kv};
 use crate::consul::{Client, ConsulError};
 use crate::error::CommandFailure;
 use crate::exec::{next_task, node_facts};
@@ -94,8 +95,9 @@ async fn gather(client: &Client) -> Result<Status, ConsulError> {
     let lines = records::values::<Lines>(client).await?;
     let agents = records::agents(client).await?;
     let health = client.service_health().await?;
-    let maintenance = records::keys(client, keys::MAINTENANCE).await?;
+    let (maintenance, unsaid) = maintenance(client).await?;
     let mut problems: Vec<String> = apps.unreadable.clone();
+    problems.extend(unsaid.iter().filter(|app| apps.values.contains_key(*app)).map(nobodys));
     problems.extend(queues.unreadable);
     problems.extend(deployments.unreadable.iter().map(|problem| records::unreadable(problem)));
     problems.extend(replicas.unreadable);
@@ -143,6 +145,23 @@ async fn gather(client: &Client) -> Result<Status, ConsulError> {
         deployments: recent(deployments.values, &deployments.written),
         problems,
     })
+}
+
+/// The apps under maintenance, and those of them by a key without a value.
+async fn maintenance(client: &Client) -> Result<(Vec<String>, Vec<String>), ConsulError> {
+    let entries = client.list(keys::MAINTENANCE).await?.entries;
+    let name = |entry: &Entry| entry.key.strip_prefix(keys::MAINTENANCE).map(str::to_owned);
+    let all = entries.iter().filter_map(name).collect();
+    let unsaid = entries.iter().filter(|entry| entry.value.is_empty()).filter_map(name).collect();
+    Ok((all, unsaid))
+}
+
+/// Whose such a key is, nobody can tell: the older system's handler leaves some behind.
+fn nobodys(app: &String) -> String {
+    let key = format!("{}{app}", keys::MAINTENANCE);
+    format!(
+        "{app}: under maintenance by a key without a value, as the older system may have left it: consul kv delete {key} ends it, consul kv put {key} yes says that it is meant"
+    )
 }
 
 fn node_status(

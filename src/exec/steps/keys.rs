@@ -92,10 +92,18 @@ pub(in crate::exec) async fn end_maintenance(step: &StepContext<'_>) -> Result<D
     let owner = decode::<HandOver>(&entry).ok();
     let ours = owner.is_some_and(|owner| owner.deploy_id == step.deployment.id.as_str());
     let destroyed = step.deployment.committed && step.deployment.placement.is_none();
+    let mut stays = None;
     if ours || destroyed && !is_there(step).await? {
-        transact(step, vec![TxnOp::DeleteCas { key, index: entry.modify_index }]).await?;
+        let index = entry.modify_index;
+        transact(step, vec![TxnOp::DeleteCas { key, index }]).await?;
+    } else if !HandOver::is(&entry.value) {
+        stays = Some(format!(
+            "the app stays under maintenance, by a key that no deployment has set: consul kv delete {key} ends it"
+        ));
     }
-    routed::wait(step).await
+    let mut done = routed::wait(step).await?;
+    done.warnings.extend(stays);
+    Ok(done)
 }
 
 /// Whether the app has an entry.

@@ -139,7 +139,11 @@ async fn an_operators_maintenance_outlives_a_deployment_but_not_the_app() {
     let lab = deployed(Some(2)).await;
     let key = keys::maintenance(&lab.app);
     lab.put(key.clone(), "until tuesday").await;
+    lab.push("v2", V2);
     assert_eq!(lab.run(&id(2), &deploy(Some(2))).await, State::Completed);
+    let warnings = lab.record(&id(2)).await.warnings;
+    let told = |warning: &String| warning.contains("the app stays under maintenance");
+    assert!(warnings.iter().any(told), "{warnings:?}");
     assert_eq!(lab.value(&key).await.as_deref(), Some("until tuesday"));
     assert_eq!(lab.run(&id(3), &destroy()).await, State::Completed);
     assert_eq!(lab.value(&key).await, None);
