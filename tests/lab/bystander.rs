@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::deploy::body;
 use crate::support::http::{Ask, ask};
-use crate::support::{Lab, Load, NODES, Repo, told, until};
+use crate::support::{Lab, Load, NODES, Repo, get, told, until};
 
 #[test]
 fn status_and_follow_tell_what_happened_from_any_node() {
@@ -34,12 +34,19 @@ fn status_and_follow_tell_what_happened_from_any_node() {
     // A wrong value is named; the others are served.
     lab.kv_put("app/wrong_main.00000", "{");
     lab.kv_put("swarm/wrong", "[");
+    // As the older system leaves them.
+    let maintenance = format!("maintenance/{}", repo.app());
+    lab.node("node1", &["consul", "kv", "put", &maintenance]);
     let named = until("the wrong values in the status", || {
         let text = lab.node("node2", &["tandem", "status"]);
         (text.contains("app/wrong_main.00000") && text.contains("swarm/wrong")).then_some(text)
     });
+    assert!(named.contains(&format!("consul kv delete {maintenance} ends it")), "{named}");
+    lab.node("node1", &["consul", "kv", "delete", &maintenance]);
     assert!(named.contains("PROBLEMS"));
-    assert!(body(&lab, "node3", "plain.test", "/").contains("plain"));
+    until("the app is back", || {
+        get(&lab.ip("node3"), "plain.test", "/").ok().filter(|page| page.status == 200)
+    });
     for key in ["app/wrong_main.00000", "swarm/wrong"] {
         lab.node("node1", &["consul", "kv", "delete", key]);
     }

@@ -122,6 +122,15 @@ pub(in crate::exec) async fn put(
     let backup = backup.map_err(|e| StepError::from_error(&e))?;
     lines::note_restored(step, volume).await;
     let me = &step.ctx.me;
+    // buttervolume may have been at it still for an agent that was killed: of two restores at once the second one's
+    // snapshot lands in the volume that the first one has made.
+    let nested = seam.nested(volume).await.map_err(failed)?;
+    if !nested.is_empty() {
+        return Err(StepError::Failed(format!(
+            "volume {volume} on {me} holds {} after it was restored from {snapshot}: two restores met; remove what it holds too much (btrfs subvolume delete) and deploy again",
+            nested.join(", ")
+        )));
+    }
     Ok(backup.map(|backup| {
         format!("volume {volume} on {me} was replaced by {snapshot}; what it held is in {backup}")
     }))

@@ -34,6 +34,19 @@ fn position(record: &Deployment, wanted: impl Fn(&Step) -> bool) -> usize {
     record.steps.iter().position(|step| wanted(&step.step)).unwrap()
 }
 
+/// buttervolume went on restoring for an agent that was killed, and then once more for the next one.
+#[tokio::test(start_paused = true)]
+async fn a_volume_in_which_two_restores_met_is_not_started_on() {
+    let lab = Scenario::Swap.lab().await;
+    let volume = lab.app.project().volume("data");
+    let nested = vec![format!("{volume}@2026-01-01")];
+    lab.node(2).fakes.machine.state().nested.insert(volume, nested);
+    assert_eq!(lab.run(&id(TESTED), &to(2, Some(1))).await, State::Undone);
+    let reason = lab.record(&id(TESTED)).await.reason.unwrap();
+    assert!(reason.contains("two restores met"), "{reason}");
+    assert_eq!(lab.entry().await.unwrap().master, node(1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn slave_and_master_change_places() {
     let lab = Scenario::Swap.lab().await;
