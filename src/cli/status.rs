@@ -95,9 +95,8 @@ async fn gather(client: &Client) -> Result<Status, ConsulError> {
     let lines = records::values::<Lines>(client).await?;
     let agents = records::agents(client).await?;
     let health = client.service_health().await?;
-    let (maintenance, unsaid) = maintenance(client).await?;
-    let mut problems: Vec<String> = apps.unreadable.clone();
-    problems.extend(unsaid.iter().filter(|app| apps.values.contains_key(*app)).map(nobodys));
+    let (maintenance, unsaid) = maintenance(client, &apps.values).await?;
+    let mut problems: Vec<String> = [apps.unreadable.clone(), unsaid].concat();
     problems.extend(queues.unreadable);
     problems.extend(deployments.unreadable.iter().map(|problem| records::unreadable(problem)));
     problems.extend(replicas.unreadable);
@@ -147,17 +146,21 @@ async fn gather(client: &Client) -> Result<Status, ConsulError> {
     })
 }
 
-/// The apps under maintenance, and those of them by a key without a value.
-async fn maintenance(client: &Client) -> Result<(Vec<String>, Vec<String>), ConsulError> {
+/// The apps under maintenance, and what is told of those that serve and are so by a key without a value.
+async fn maintenance(
+    client: &Client,
+    apps: &BTreeMap<String, AppRecord>,
+) -> Result<(Vec<String>, Vec<String>), ConsulError> {
     let entries = client.list(keys::MAINTENANCE).await?.entries;
     let name = |entry: &Entry| entry.key.strip_prefix(keys::MAINTENANCE).map(str::to_owned);
     let all = entries.iter().filter_map(name).collect();
-    let unsaid = entries.iter().filter(|entry| entry.value.is_empty()).filter_map(name).collect();
-    Ok((all, unsaid))
+    let unsaid = entries.iter().filter(|entry| entry.value.is_empty()).filter_map(name);
+    let told = unsaid.filter(|app| apps.contains_key(app)).map(|app| nobodys(&app)).collect();
+    Ok((all, told))
 }
 
 /// Whose such a key is, nobody can tell: the older system's handler leaves some behind.
-fn nobodys(app: &String) -> String {
+fn nobodys(app: &str) -> String {
     let key = format!("{}{app}", keys::MAINTENANCE);
     format!(
         "{app}: under maintenance by a key without a value, as the older system may have left it: consul kv delete {key} ends it, consul kv put {key} yes says that it is meant"
