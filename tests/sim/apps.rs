@@ -188,6 +188,26 @@ impl App {
         }
     }
 
+    /// The app goes on with copies: `kept` tells what they hold of what was promised, and the rest has to be in what is left
+    /// elsewhere. Migrations from this app bring what it has now.
+    pub(crate) fn go_on_with(
+        &self,
+        deployment: &DeployId,
+        kept: impl Fn(&str, &[String]) -> Vec<String>,
+    ) {
+        let mut promises = self.promises.lock().unwrap();
+        promises.settled.insert(deployment.clone());
+        let mut rest = BTreeMap::new();
+        for (volume, tokens) in &mut promises.written {
+            let kept = kept(volume, tokens);
+            let there: BTreeSet<&String> = kept.iter().collect();
+            let lost = tokens.iter().filter(|token| !there.contains(token)).cloned().collect();
+            rest.insert(volume.clone(), lost);
+            *tokens = kept;
+        }
+        promises.archived.push(rest);
+    }
+
     /// The app is gone: what was promised is in its snapshots now.
     pub(crate) fn archive(&self) {
         let mut promises = self.promises.lock().unwrap();

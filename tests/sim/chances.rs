@@ -65,11 +65,6 @@ impl Chances {
                 _ => 0,
             }
         };
-        // What the agents do not get over yet happens only where it is asked for.
-        let named = |name: &str, share: u64| match often.iter().any(|other| other == name) {
-            true => share,
-            false => 0,
-        };
         Self {
             kv_kill: some(40, &[30, 100, 300]),
             kv_lost: some(25, &[30, 100, 300]),
@@ -86,10 +81,10 @@ impl Chances {
             flawed: some(35, &[20, 50]),
             torn: some(25, &[10, 40]),
             scheduler: some(40, &[50, 100]),
-            partner_dies: named("partner-dies", 30),
+            partner_dies: more("partner-dies", 10, &[10, 30]),
             clock_jumps: more("clock-jumps", 15, &[25, 60]),
             entry_edited: more("entry-edited", 8, &[25, 60]),
-            kv_emptied: named("kv-emptied", 60),
+            kv_emptied: more("kv-emptied", 5, &[25, 60]),
             volume_lost: more("volume-lost", 10, &[25, 60]),
             reinstalled: more("reinstalled", 8, &[25, 60]),
             foreign_writer: more("foreign-writer", 10, &[25, 60]),

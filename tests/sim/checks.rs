@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tandem::consul::txn::TxnOp;
 use tandem::model::deployment::{Deployment, Status, Step, StepRecord};
-use tandem::model::{AppId, AppName, AppRecord, keys};
+use tandem::model::{AppId, AppName, AppRecord, DeployId, keys};
 use tandem::records::Queue;
 
 use crate::apps::{App, first_missing, holds};
+use crate::faults::copies;
 use crate::kv;
 use crate::world::World;
 
@@ -104,15 +105,21 @@ fn committed(world: &World, app: &App) {
     if entry.previous_deploy_id.is_none() && app.hands.lock().unwrap().are_felt() {
         return app.archive();
     }
-    let state = world.machines[node].fakes.machine.state();
-    let is_hurt = app.is_hurt();
+    let id = DeployId::parse(&entry.deploy_id).expect("an id");
+    let record: Option<Deployment> = kv::read(&world.consul, &keys::deployment(&app.name, &id));
+    if let Some(record) = record.filter(|record| record.request.is_from_replica()) {
+        copies::committed(world, app, &record);
+    }
+    let live = world.machines[node].fakes.machine.state().volumes.clone();
+    let (is_hurt, is_torn) = (app.is_hurt(), app.hands.lock().unwrap().have_torn());
     for (volume, tokens) in &app.promises.lock().unwrap().written {
         // One that vanishes in that very moment is not an emptied one.
-        if is_hurt && !state.volumes.contains_key(volume) {
+        if is_hurt && !live.contains_key(volume) {
             continue;
         }
-        let content = state.volumes.get(volume).map(String::as_str).unwrap_or_default();
-        if !holds(content, tokens) {
+        let content = live.get(volume).map(String::as_str).unwrap_or_default();
+        let is_there = holds(content, tokens) || is_torn && is_held(world, app, volume, tokens);
+        if !is_there {
             let missing = first_missing(content, tokens);
             world.broken(format!("{} was committed without {missing:?} in {volume}", app.name));
         }
@@ -151,14 +158,23 @@ pub(crate) fn removed(world: &World, node: usize, volume: &str) {
     let Some(app) = owner else { return };
     let promises = app.promises.lock().unwrap();
     let Some(tokens) = promises.written.get(volume) else { return };
-    if !tokens.is_empty() && !is_anywhere(world, volume, tokens) {
+    if !is_held(world, app, volume, tokens) {
         let name = &world.machines[node].name;
         world.broken(format!("{volume} was removed from {name}, and no whole copy is anywhere"));
     }
 }
 
+/// Whether what was acknowledged is in some copy of a volume: all of it in one, or, where keys went while a deployment was
+/// half-way, each of it in some.
+pub(crate) fn is_held(world: &World, app: &App, volume: &str, tokens: &[String]) -> bool {
+    if app.hands.lock().unwrap().have_torn() {
+        return tokens.iter().all(|token| is_anywhere(world, volume, std::slice::from_ref(token)));
+    }
+    tokens.is_empty() || is_anywhere(world, volume, tokens)
+}
+
 /// Whether a volume or a whole snapshot of it on any machine holds all tokens.
-pub(crate) fn is_anywhere(world: &World, volume: &str, tokens: &[String]) -> bool {
+fn is_anywhere(world: &World, volume: &str, tokens: &[String]) -> bool {
     world.machines.iter().any(|machine| {
         let state = machine.fakes.machine.state();
         let live = state.volumes.get(volume).is_some_and(|content| holds(content, tokens));

@@ -1,6 +1,7 @@
 //! What befalls machines, disks and keys, beside the deaths of agents and nodes.
 
 mod clocks;
+pub(crate) mod copies;
 mod disks;
 mod hands;
 pub(crate) mod strangers;
@@ -22,6 +23,8 @@ pub(crate) enum Fault {
     VolumeLost { node: usize, app: usize, snapshots: bool },
     /// A machine loses its power, and comes back with empty disks.
     Reinstalled(usize, Duration),
+    /// Somebody goes on with the copies of an app whose master has lost volumes.
+    GoesOn(usize),
     /// Somebody changes an app's entry.
     EntryEdited(usize, hands::Edit),
     /// Somebody puts an app's entry back as it was.
@@ -69,8 +72,10 @@ pub(crate) fn happen(director: &mut Director, fault: Fault) {
     match fault {
         Fault::ClockJumps(node, by) => clocks::jump(&director.world, node, by),
         Fault::VolumeLost { node, app, snapshots } => {
-            disks::lose(&director.world, node, app, snapshots);
+            disks::lose(director, node, app, snapshots);
         }
+        Fault::GoesOn(app) if director.world.is_wild() => copies::go_on(director, app),
+        Fault::GoesOn(_) => {}
         Fault::Reinstalled(node, time) => disks::reinstall(director, node, time),
         Fault::EntryEdited(app, edit) => hands::edit(director, app, edit),
         Fault::EntryPutBack(app) => hands::put_back(&director.world, app),

@@ -9,6 +9,7 @@
 
 mod agents;
 mod apps;
+mod asks;
 mod chances;
 mod checks;
 mod director;

@@ -93,12 +93,26 @@ async fn hang(
     }
     let volumes = &world.machines[from].fakes.volumes;
     let same = boots == [from, to].map(|node| world.machines[node].state().boots);
-    if is_away() || !same {
-        volumes.fail_next("send torn", broken("the connection timed out"));
-    }
-    let sent = volumes.send(&snapshot, &address).await;
+    let breaks = is_away() || !same;
+    let sent = match breaks && !is_to_send(&world, from, &snapshot, &address) {
+        true => Err(broken("the connection timed out")),
+        false => {
+            if breaks {
+                volumes.fail_next("send torn", broken("the connection timed out"));
+            }
+            volumes.send(&snapshot, &address).await
+        }
+    };
     world.under_way.fetch_sub(1, Ordering::Relaxed);
     sent
+}
+
+/// Whether there is something left to send: somebody may have removed the snapshot meanwhile, or sent it.
+fn is_to_send(world: &World, from: usize, snapshot: &SnapshotName, address: &str) -> bool {
+    let state = world.machines[from].fakes.machine.state();
+    let mark = SnapshotName::parse(&format!("{snapshot}@{address}"));
+    let is_sent = mark.is_ok_and(|mark| state.snapshots.contains_key(&mark));
+    state.snapshots.contains_key(snapshot) && !is_sent
 }
 
 /// The scheduler of a machine has a turn: its snapshots and replications happen now.

@@ -200,17 +200,24 @@ async fn settle(director: &mut Director, when: &str) {
     settled::check(&world, when);
 }
 
-/// A deployment right after succeeds; where a disk has failed the app, it may be refused for just that reason, and then the
-/// app can be destroyed and begun anew.
+/// A deployment right after succeeds; where a disk has failed the app, it may be refused for just that reason. Then it goes
+/// on by the event that the refusal names, if it names one, or the app is destroyed and begun anew.
 async fn again(director: &mut Director) {
     let world = director.world.clone();
     let app = world.rng.index(world.apps.len());
     let owner = &world.apps[app];
+    faults::copies::put_aside(&world, app);
     let refused = deploy_once_more(director, app).await;
     let Some(why) = refused.filter(|_| !owner.hands.lock().unwrap().are_felt()) else { return };
     if !owner.is_hurt() || !why.contains(GONE) {
         let what = "the deployment after everything was over did not complete";
         return world.broken(format!("{}: {what}: {why}", owner.name));
+    }
+    let way = faults::copies::way_on(&why).filter(|_| world.rng.percent(60));
+    if let Some(event) = way
+        && goes_on(director, app, event).await
+    {
+        return;
     }
     director.destroy(app);
     settle(director, "after what was left was destroyed").await;
@@ -218,6 +225,28 @@ async fn again(director: &mut Director) {
         world.broken(format!("{}: it can't be begun anew: {why}", owner.name));
     }
 }
+
+/// Goes on with the copies, and deploys once more; false where one of the volumes has no copy there.
+async fn goes_on(director: &mut Director, app: usize, event: &str) -> bool {
+    let world = director.world.clone();
+    let name = &world.apps[app].name;
+    faults::copies::ask(director, app, event);
+    settle(director, "after it went on with copies").await;
+    match outcome(&world, app) {
+        Some(why) if why.contains(NO_COPIES) => return false,
+        Some(why) => world.broken(format!("{name}: it does not go on with the copies: {why}")),
+        None => faults::copies::put_aside(&world, app),
+    }
+    if world.all_wrong().is_empty()
+        && let Some(why) = deploy_once_more(director, app).await
+    {
+        world.broken(format!("{name}: what went on with copies can't be deployed: {why}"));
+    }
+    true
+}
+
+/// What is said where a node has not told of copies of all of an app's volumes.
+const NO_COPIES: &str = "verified cop";
 
 /// What is said of volumes that are not where they should be.
 const GONE: &str = "is gone from";
@@ -229,6 +258,12 @@ async fn deploy_once_more(director: &mut Director, app: usize) -> Option<String>
     let entry: Option<AppRecord> = kv::read(&world.consul, &keys::app(&owner.name));
     director.deploy(app, entry.as_ref(), Flaw::None);
     settle(director, "after one more deployment").await;
+    outcome(&world, app)
+}
+
+/// Why the last event of all did not complete, if it did not.
+fn outcome(world: &World, app: usize) -> Option<String> {
+    let owner = &world.apps[app];
     let last = world.gossip.all().pop().expect("an event");
     let entry: Option<AppRecord> = kv::read(&world.consul, &keys::app(&owner.name));
     if entry.is_some_and(|entry| entry.deploy_id == last.id) {

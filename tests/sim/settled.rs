@@ -7,7 +7,7 @@ use tandem::model::{AppRecord, DeployId, Placement, Role, keys};
 use tandem::records::Queue;
 
 use crate::apps::{App, first_missing, holds, mark};
-use crate::checks::is_anywhere;
+use crate::checks::is_held;
 use crate::kv;
 use crate::world::{Machine, World};
 
@@ -23,13 +23,22 @@ pub(crate) fn is_idle(world: &World) -> bool {
     quiet && agents && debts.is_empty() && !world.gossip.is_pending() && world.apps.iter().all(idle)
 }
 
-/// The debts that have to be paid: on a machine that lost its disks, what one was about is gone.
+/// The debts that have to be paid. Left to an operator by design are those
+/// - of a machine that has lost something of the app: what a step looks at before it removes anything (the snapshot of the
+///   deployment, a whole volume) may be gone with it;
+/// - of an app whose keys all went: its epochs began anew, and a node that remembers later ones does nothing for them.
 fn owed(world: &World) -> Vec<String> {
     let debts = kv::list(&world.consul, keys::OWED).into_iter().map(|entry| entry.key);
-    let of_hurt = |key: &String| {
-        world.apps.iter().any(|app| app.is_hurt() && key.contains(app.name.as_str()))
-    };
-    debts.filter(|key| !of_hurt(key)).collect()
+    debts.filter(|key| !is_left(world, key)).collect()
+}
+
+/// Whether `tandem/owed/NODE/APP/ID` is left to an operator.
+fn is_left(world: &World, key: &str) -> bool {
+    let node = key.strip_prefix(keys::OWED).and_then(|rest| rest.split('/').next());
+    let node = world.machines.iter().position(|machine| Some(machine.name.as_str()) == node);
+    let app = world.apps.iter().find(|app| key.contains(app.name.as_str()));
+    let (Some(node), Some(app)) = (node, app) else { return false };
+    app.wounds.lock().unwrap().are_on(node) || app.hands.lock().unwrap().have_begun_anew()
 }
 
 /// Finds everything that is not as it should be.
@@ -78,7 +87,8 @@ fn problems(world: &World, app: &App) -> Vec<String> {
         if wounds.is_open(node, &records) {
             continue;
         }
-        let own = on_machine(world, app, machine, entry.as_ref(), is_as_before);
+        let stays = wounds.may_stay(node);
+        let own = on_machine(world, app, machine, entry.as_ref(), (is_as_before, stays));
         found.extend(own.into_iter().map(|what| format!("{}: {what}", machine.name)));
     }
     found.extend(promises(world, app, entry.as_ref(), &records));
@@ -133,7 +143,7 @@ fn on_machine(
     app: &App,
     machine: &Machine,
     entry: Option<&AppRecord>,
-    is_as_before: bool,
+    (is_as_before, stays): (bool, bool),
 ) -> Vec<String> {
     let pair = entry.map(AppRecord::placement);
     let role = Placement::role_of(pair.as_ref(), &machine.name);
@@ -157,7 +167,10 @@ fn on_machine(
     let prefix = app.project.volume("");
     let volumes = state.volumes.keys().filter(|name| name.starts_with(&prefix)).cloned();
     let named = serves.map(|entry| entry.volumes.iter().cloned().collect());
-    compare("volumes", volumes.collect(), named.unwrap_or_default());
+    // Where the app went on with copies, what its former master had left stays there.
+    if !stays || serves.is_some() {
+        compare("volumes", volumes.collect(), named.unwrap_or_default());
+    }
     if serves.is_none() {
         let images = state.images.keys().filter(|image| image.starts_with(project)).cloned();
         compare("images", images.collect(), BTreeSet::new());
@@ -206,12 +219,12 @@ fn data_is_held(world: &World, app: &App) -> Vec<String> {
     let mut found = Vec::new();
     let promises = app.promises.lock().unwrap();
     for (volume, tokens) in promises.archived.iter().flatten() {
-        if !tokens.is_empty() && !is_anywhere(world, volume, tokens) {
+        if !is_held(world, app, volume, tokens) {
             found.push(format!("no snapshot of {volume} holds what the destroyed app wrote"));
         }
     }
     for (volume, tokens) in &promises.written {
-        if !tokens.is_empty() && !is_anywhere(world, volume, tokens) {
+        if !is_held(world, app, volume, tokens) {
             found.push(format!("what was written to {volume} is nowhere"));
         }
     }

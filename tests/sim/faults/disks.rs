@@ -1,15 +1,16 @@
 //! Volumes that vanish, and machines that come back with empty disks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tandem::consul::catalog::Catalog;
 use tandem::host::fake::MachineState;
-use tandem::model::deployment::Deployment;
+use tandem::model::deployment::{Deployment, Status, Step, StepRecord};
 use tandem::model::keys;
 use tandem::records::Queue;
 
+use super::Fault;
 use crate::apps::{App, number};
 use crate::director::{Action, Director};
 use crate::kv;
@@ -18,23 +19,47 @@ use crate::world::{Machine, World};
 /// The nodes on which an app has lost something that no deployment since has seen to, with how many events had been
 /// fired by then.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Wounds(BTreeMap<usize, u64>);
+pub(crate) struct Wounds {
+    open: BTreeMap<usize, u64>,
+    /// Where volumes stayed as they were when the app went on with copies.
+    stay: BTreeSet<usize>,
+}
 
 impl Wounds {
     fn add(&mut self, world: &World, node: usize) {
-        self.0.insert(node, world.gossip.all().len() as u64);
+        self.open.insert(node, world.gossip.all().len() as u64);
     }
 
     /// Whether there have been any.
     pub(crate) fn are_some(&self) -> bool {
-        !self.0.is_empty()
+        !self.open.is_empty()
+    }
+
+    /// Whether a node has ever had one.
+    pub(crate) fn are_on(&self, node: usize) -> bool {
+        self.open.contains_key(&node)
     }
 
     /// Whether a node's is open: no deployment that was asked for later has been committed.
     pub(crate) fn is_open(&self, node: usize, records: &[Deployment]) -> bool {
         let committed = records.iter().filter(|record| record.committed);
         let newest = committed.map(|record| number(record.id.as_str())).max().unwrap_or(0);
-        self.0.get(&node).is_some_and(|since| newest <= *since)
+        self.open.get(&node).is_some_and(|since| newest <= *since)
+    }
+
+    /// What a node has of the app's volumes stays there.
+    pub(super) fn stays(&mut self, node: usize) {
+        self.stay.insert(node);
+    }
+
+    /// Whether volumes may have stayed on a node.
+    pub(crate) fn may_stay(&self, node: usize) -> bool {
+        self.stay.contains(&node)
+    }
+
+    /// The nodes on which some may have, of which none do from now on.
+    pub(super) fn end_stay(&mut self) -> BTreeSet<usize> {
+        std::mem::take(&mut self.stay)
     }
 }
 
@@ -47,10 +72,20 @@ fn may_migrate(world: &World) -> bool {
     world.apps.len() > 1 && world.apps.iter().any(is_busy)
 }
 
+/// Whether containers of an app are just being made: nobody can look at a volume in the moment in which Compose mounts it.
+fn is_coming_up(world: &World, app: &App) -> bool {
+    let queue: Option<Queue> = kv::read(&world.consul, &keys::queue(&app.name));
+    let Some(id) = queue.and_then(|queue| queue.running) else { return false };
+    let record: Option<Deployment> = kv::read(&world.consul, &keys::deployment(&app.name, &id));
+    let is_up = |step: &StepRecord| step.step == Step::Up && step.status == Status::Running;
+    record.is_some_and(|record| record.steps.iter().any(is_up))
+}
+
 /// A volume vanishes from a machine that runs. What is promised from now on is what the newest copy holds.
-pub(super) fn lose(world: &World, node: usize, app: usize, snapshots: bool) {
-    let (machine, app) = (&world.machines[node], &world.apps[app]);
-    if !machine.state().powered || may_migrate(world) {
+pub(super) fn lose(director: &mut Director, node: usize, number: usize, snapshots: bool) {
+    let world = director.world.clone();
+    let (machine, app) = (&world.machines[node], &world.apps[number]);
+    if !machine.state().powered || may_migrate(&world) || is_coming_up(&world, app) {
         return;
     }
     let prefix = app.project.volume("");
@@ -76,9 +111,19 @@ pub(super) fn lose(world: &World, node: usize, app: usize, snapshots: bool) {
         format!("{volume} vanishes{}", if snapshots { " with its snapshots" } else { "" })
     });
     if lived {
-        app.wounds.lock().unwrap().add(world, node);
+        app.wounds.lock().unwrap().add(&world, node);
+        somebody_goes_on(director, number, Duration::ZERO);
     }
-    app.keep_what_is_left(|volume, tokens| best_copy(world, volume, tokens));
+    app.keep_what_is_left(|volume, tokens| best_copy(&world, volume, tokens));
+}
+
+/// Somebody who notices goes on with the copies.
+fn somebody_goes_on(director: &mut Director, app: usize, after: Duration) {
+    let rng = &director.world.rng;
+    if rng.percent(50) {
+        let delay = after + rng.millis(20_000..150_000);
+        director.after(delay, Action::Fault(Fault::GoesOn(app)));
+    }
 }
 
 /// A machine loses its power and its disks.
@@ -98,6 +143,8 @@ pub(super) fn reinstall(director: &mut Director, node: usize, time: Duration) {
         app.keep_what_is_left(|volume, tokens| best_copy(&world, volume, tokens));
     }
     director.after(time, Action::PowerOn(node));
+    let app = world.rng.index(world.apps.len());
+    somebody_goes_on(director, app, time);
 }
 
 /// Its Consul agent begins anew, too.
@@ -139,7 +186,7 @@ fn best_copy(world: &World, volume: &str, tokens: &[String]) -> Vec<String> {
 }
 
 /// The tokens that a content holds, in their order.
-fn held(content: &str, tokens: &[String]) -> Vec<String> {
+pub(super) fn held(content: &str, tokens: &[String]) -> Vec<String> {
     let mut missing = tokens.iter();
     let mut held = Vec::new();
     for token in content.split(';') {

@@ -33,6 +33,10 @@ pub(crate) struct Hands {
     edited: Option<Edited>,
     /// Deployments went by what was not so.
     misled: bool,
+    /// A deployment had the app in its hands when all keys went: nobody can know how far it was.
+    torn: bool,
+    /// All keys went: epochs begin anew, and nodes that remember later ones do nothing for those.
+    anew: bool,
 }
 
 #[derive(Debug)]
@@ -48,6 +52,17 @@ impl Hands {
     /// Whether what the app's entry said may have misled a deployment.
     pub(crate) fn are_felt(&self) -> bool {
         self.misled || self.edited.is_some()
+    }
+
+    /// Whether epochs have begun anew.
+    pub(crate) fn have_begun_anew(&self) -> bool {
+        self.anew
+    }
+
+    /// Whether what users wrote may be in several copies, none of which has all of it: users were led on while a
+    /// deployment was left half-way.
+    pub(crate) fn have_torn(&self) -> bool {
+        self.torn
     }
 }
 
@@ -84,11 +99,18 @@ pub(super) fn edit(director: &mut Director, app: usize, edit: Edit) {
     }
 }
 
-/// Notes an app's entry as it is; false if there is none, or it is not the real one.
+/// Notes an app's entry as it is; false if there is none, or it is what somebody made of it. What a deployment has
+/// written since is real, and what was noted before it is history.
 fn lay_hands(world: &World, app: &App, written: Option<Vec<u8>>) -> bool {
     let mut hands = app.hands.lock().unwrap();
-    let entry = kv::entry(&world.consul, &keys::app(&app.name));
-    let Some(entry) = entry.filter(|_| hands.edited.is_none()) else { return false };
+    let Some(entry) = kv::entry(&world.consul, &keys::app(&app.name)) else { return false };
+    if let Some(before) = hands.edited.take() {
+        if before.written.as_ref() == Some(&entry.value) {
+            hands.edited = Some(before);
+            return false;
+        }
+        hands.misled = true;
+    }
     let queue: Option<Queue> = kv::read(&world.consul, &keys::queue(&app.name));
     let is_idle =
         queue.as_ref().is_none_or(|queue| queue.running.is_none() && queue.waiting.is_none());
@@ -117,7 +139,11 @@ pub(super) fn empty(director: &mut Director, prefix: &'static str) {
     let world = director.world.clone();
     for app in &world.apps {
         lay_hands(&world, app, None);
-        app.hands.lock().unwrap().misled |= prefix.is_empty();
+        let queue: Option<Queue> = kv::read(&world.consul, &keys::queue(&app.name));
+        let mut hands = app.hands.lock().unwrap();
+        hands.misled |= prefix.is_empty();
+        hands.anew |= prefix.is_empty();
+        hands.torn |= prefix.is_empty() && queue.is_some_and(|queue| queue.running.is_some());
     }
     world.trace.line("user", || format!("all keys below {prefix:?} are deleted"));
     let delete = TxnOp::DeleteTree { prefix: prefix.to_owned() };
