@@ -24,18 +24,19 @@ const PROBLEMS: usize = 100;
 const PROBLEM: usize = 500;
 
 /// Publishes this node: at once with a new session, and when its problems or its room change. Ends if another machine has
-/// its name.
+/// its name; tells `named` when Consul has said that it is this one's.
 pub(super) async fn publish(
     ctx: Arc<Context>,
     proxies: watch::Receiver<ProxyReport>,
     own: watch::Receiver<Findings>,
+    named: watch::Sender<bool>,
 ) {
     let (measured, room) = watch::channel(None);
     let resources = ctx.host.resources.clone();
     tokio::select! {
         biased;
         () = measure(resources.as_ref(), measured) => {}
-        () = tell(&ctx, proxies, own, room) => {}
+        () = tell(&ctx, proxies, own, room, named) => {}
     }
 }
 
@@ -44,6 +45,7 @@ async fn tell(
     mut proxies: watch::Receiver<ProxyReport>,
     mut own: watch::Receiver<Findings>,
     mut room: watch::Receiver<Option<Room>>,
+    named: watch::Sender<bool>,
 ) {
     let since = clock::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
     let machine = alone::machine();
@@ -64,14 +66,23 @@ async fn tell(
             strays,
         };
         let published = match id {
-            Some(id) => put(ctx.cluster.kv.as_ref(), &ctx.me, &info, id).await,
-            // The session's return wakes this.
-            None => Put::Done,
+            Some(id) => Some(put(ctx.cluster.kv.as_ref(), &ctx.me, &info, id).await),
+            None => None,
         };
         let wait = match published {
-            Put::Done => REFRESH,
-            Put::Failed => RETRY,
-            Put::Taken(address) => {
+            // The session's return wakes this.
+            None => REFRESH,
+            Some(Put::Done) => {
+                named.send_if_modified(|named| !std::mem::replace(named, true));
+                REFRESH
+            }
+            // Nobody else has the name.
+            Some(Put::Refused) => {
+                named.send_if_modified(|named| !std::mem::replace(named, true));
+                RETRY
+            }
+            Some(Put::Failed) => RETRY,
+            Some(Put::Taken(address)) => {
                 error!(address, "another machine goes by this node's name");
                 return;
             }
@@ -105,7 +116,10 @@ fn capped(problems: &[String]) -> Vec<String> {
 #[derive(Debug, PartialEq, Eq)]
 enum Put {
     Done,
+    /// Consul can't be asked.
     Failed,
+    /// It does not take it.
+    Refused,
     /// The machine with that address goes by the node's name.
     Taken(String),
 }
@@ -129,7 +143,7 @@ async fn put(kv: &dyn Kv, me: &NodeName, info: &NodeInfo, session: String) -> Pu
         Ok(Txn::Committed(_)) => Put::Done,
         Ok(Txn::Refused(why)) => {
             warn!(why = why.join("; "), "this node can't be published");
-            Put::Failed
+            Put::Refused
         }
         Err(error) => {
             warn!(error = %chain(&error), "this node can't be published");

@@ -233,15 +233,18 @@ fn tls(settings: &ProxySettings, apps: &Apps) -> Value {
     tls
 }
 
-/// Who issues certificates: the sites that chose, then the rest.
+/// Who issues certificates: the sites that chose, then the rest. A host that two apps have, one that leaves and one that
+/// comes, is named once: Caddy refuses a second policy for it, and with it the whole.
 fn policies(settings: &ProxySettings, apps: &Apps) -> Vec<Value> {
     let mut internal = Vec::new();
     let mut emails: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut lent: BTreeMap<Option<&str>, Vec<&str>> = BTreeMap::new();
     let hosts = apps.values().flat_map(|(sites, _)| &sites.hosts);
+    let mut named = BTreeSet::new();
     for ((scheme, host), choice) in hosts {
         match (scheme, choice) {
             (Scheme::Http, _) | (_, TlsChoice::Default | TlsChoice::Given(_)) => {}
+            _ if !named.insert(host.as_str()) => {}
             (_, TlsChoice::Internal) => internal.push(host.as_str()),
             (_, TlsChoice::Email(email)) => emails.entry(email).or_default().push(host),
             (_, TlsChoice::Lent(email)) => lent.entry(email.as_deref()).or_default().push(host),
@@ -280,6 +283,41 @@ fn policies(settings: &ProxySettings, apps: &Apps) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn app(name: &str, hosts: &[(&str, TlsChoice)]) -> (AppName, (Arc<AppSites>, Arc<AppRoutes>)) {
+        let hosts = hosts
+            .iter()
+            .map(|(host, choice)| ((Scheme::Https, (*host).to_owned()), choice.clone()));
+        let sites = AppSites {
+            text: String::new(),
+            hosts: hosts.collect(),
+            given: BTreeMap::new(),
+            dialect: Dialect::V2,
+            containers: Vec::new(),
+            upstreams: BTreeSet::new(),
+        };
+        (AppName::parse(name).unwrap(), (Arc::new(sites), Arc::new(AppRoutes::default())))
+    }
+
+    #[test]
+    fn a_host_of_an_app_that_leaves_and_of_one_that_comes_has_one_policy() {
+        let email = |text: &str| TlsChoice::Email(text.to_owned());
+        let apps = Apps::from([
+            app(
+                "gone_main.12345",
+                &[("a.test", TlsChoice::Internal), ("b.test", email("x@y.test"))],
+            ),
+            app(
+                "here_main.12345",
+                &[("a.test", TlsChoice::Internal), ("b.test", TlsChoice::Internal)],
+            ),
+        ]);
+        let policies = policies(&ProxySettings::default(), &apps);
+        let subjects = policies.iter().filter_map(|policy| policy["subjects"].as_array());
+        let mut hosts: Vec<_> = subjects.flatten().filter_map(Value::as_str).collect();
+        hosts.sort_unstable();
+        assert_eq!(hosts, ["a.test", "b.test"]);
+    }
 
     #[test]
     fn every_server_believes_haproxy_and_nobody_else() {
