@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::pushed::{Process, Pushed};
-use super::stack::{Stack, Unfit};
+use super::stack::{self, Stack, Unfit};
 use super::{
     CheckError, CheckRunner, ControlError, Effect, ExecOutput, MAX_CHECK_OUTPUT, ProxyControl,
     listeners, master, runtime, servers,
@@ -138,8 +138,9 @@ impl ProxyControl for LocalControl {
 
     async fn caddy_identity(&self) -> Result<String, CheckError> {
         let name = &self.settings.caddy_check_container;
-        let found = self.runner.look(name).await.map_err(CheckError::Unavailable)?;
-        let image = found.unwrap_or_default().image;
+        let found = stack::look(self.runner.as_ref(), name).await;
+        let found = found.unwrap_or_else(|| Err(stack::SILENT.to_owned()));
+        let image = found.map_err(CheckError::Unavailable)?.unwrap_or_default().image;
         match image.is_empty() {
             true => Err(CheckError::Unavailable("Caddy's check container is not there".to_owned())),
             false => Ok(image),

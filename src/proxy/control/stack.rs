@@ -13,8 +13,15 @@ use crate::proxy::ProxySettings;
 
 /// That all is well counts for so long: every change of a map asks.
 const FRESH: Duration = Duration::from_secs(30);
+/// How long Docker may take to show a container. The maps wait for the answer, and what is asked changes rarely.
+pub(super) const LOOK_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a Docker that hung is not asked again: not each change of a map waits for it.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// To tell its release a program takes no time; Docker may.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Said of a Docker that hangs.
+pub(super) const SILENT: &str = "Docker does not answer";
 
 /// The number of a release: 2.11.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,6 +109,8 @@ fn both(settings: &ProxySettings) -> [Wanted<'_>; 2] {
 #[derive(Default)]
 pub(super) struct Stack {
     last: Option<(Instant, Option<Unfit>)>,
+    /// When Docker, which was asked, did not answer.
+    unanswered: Option<Instant>,
     /// By image; none: it does not say.
     releases: BTreeMap<String, Option<Release>>,
 }
@@ -118,15 +127,22 @@ impl Stack {
         {
             return None;
         }
+        if self.unanswered.is_some_and(|at| at.elapsed() < ASK_AGAIN) {
+            return self.as_it_was();
+        }
         let mut found = None;
         for wanted in both(settings) {
             let Ok(unfit) = self.look(&wanted, runner).await else {
-                return self.last.clone().and_then(|(_, last)| last);
+                return self.as_it_was();
             };
             found = found.or(unfit);
         }
         self.last = Some((Instant::now(), found.clone()));
         found
+    }
+
+    fn as_it_was(&self) -> Option<Unfit> {
+        self.last.clone().and_then(|(_, last)| last)
     }
 
     async fn look(
@@ -138,7 +154,7 @@ impl Stack {
         if let Some(found) = release.filter(|found| *found < wanted.oldest) {
             return Ok(Some(Unfit::old(wanted.proxy, found, wanted.oldest)));
         }
-        let ContainerFacts { addresses, .. } = seen(runner, wanted.container).await?;
+        let ContainerFacts { addresses, .. } = self.seen(runner, wanted.container).await?;
         let is_elsewhere = !addresses.contains(&IpAddr::V4(wanted.address));
         let unfit = || Unfit::elsewhere(wanted.proxy, wanted.container, wanted.address);
         Ok(is_elsewhere.then(unfit))
@@ -151,7 +167,7 @@ impl Stack {
         runner: &dyn CheckRunner,
     ) -> Result<Option<Release>, String> {
         let container = wanted.check_container;
-        let image = match runner.look(container).await? {
+        let image = match self.shown(runner, container).await? {
             Some(facts) => facts.image,
             None => return Err(format!("{container} is not there")),
         };
@@ -166,13 +182,40 @@ impl Stack {
         self.releases.insert(image, release);
         Ok(release)
     }
+
+    /// A container that runs.
+    async fn seen(
+        &mut self,
+        runner: &dyn CheckRunner,
+        container: &str,
+    ) -> Result<ContainerFacts, String> {
+        let found = self.shown(runner, container).await?;
+        let found = found.filter(|facts| !facts.addresses.is_empty());
+        found.ok_or_else(|| format!("{container} does not run"))
+    }
+
+    /// What Docker shows of a container; one that hangs keeps nobody waiting.
+    async fn shown(
+        &mut self,
+        runner: &dyn CheckRunner,
+        container: &str,
+    ) -> Result<Option<ContainerFacts>, String> {
+        match look(runner, container).await {
+            Some(found) => found,
+            None => {
+                self.unanswered = Some(Instant::now());
+                Err(SILENT.to_owned())
+            }
+        }
+    }
 }
 
-/// A container that runs.
-async fn seen(runner: &dyn CheckRunner, container: &str) -> Result<ContainerFacts, String> {
-    let found = runner.look(container).await?;
-    let found = found.filter(|facts| !facts.addresses.is_empty());
-    found.ok_or_else(|| format!("{container} does not run"))
+/// What Docker says of a container; none if it says nothing in time.
+pub(super) async fn look(
+    runner: &dyn CheckRunner,
+    container: &str,
+) -> Option<Result<Option<ContainerFacts>, String>> {
+    tokio::time::timeout(LOOK_DEADLINE, runner.look(container)).await.ok()
 }
 
 #[cfg(test)]

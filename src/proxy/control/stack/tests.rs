@@ -11,6 +11,7 @@ struct Node {
     address: &'static str,
     /// Docker answers.
     is_there: bool,
+    hangs: bool,
 }
 
 const FIT: Node = Node {
@@ -19,6 +20,7 @@ const FIT: Node = Node {
     image: "an image",
     address: "198.18.244.2",
     is_there: true,
+    hangs: false,
 };
 
 #[async_trait]
@@ -33,6 +35,9 @@ impl CheckRunner for Node {
     }
 
     async fn look(&self, container: &str) -> Result<Option<ContainerFacts>, String> {
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
         if !self.is_there {
             return Err("no Docker".to_owned());
         }
@@ -95,4 +100,20 @@ async fn while_nobody_can_say_it_is_as_it_was() {
     assert!(refused.starts_with("HAProxy 2.6 is too old"), "{refused}");
     assert_eq!(told(&mut stack, away()).await, refused);
     assert_eq!(told(&mut stack, FIT).await, "", "another image is asked for at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_docker_that_hangs_keeps_a_change_of_the_maps_waiting_for_two_seconds_and_then_not_at_all()
+ {
+    let mut stack = Stack::default();
+    let waited = async |stack: &mut Stack| {
+        let began = Instant::now();
+        assert_eq!(told(stack, Node { hangs: true, ..FIT }).await, "");
+        began.elapsed().as_secs()
+    };
+    for expected in [2, 0, 0] {
+        assert_eq!(waited(&mut stack).await, expected);
+    }
+    tokio::time::sleep(ASK_AGAIN).await;
+    assert_eq!(waited(&mut stack).await, 2, "it is asked again");
 }
