@@ -1,6 +1,6 @@
 //! The agent: wires everything, watches its tasks, ends in order.
 
-mod alone;
+pub mod alone;
 mod apps;
 mod certificates;
 mod debts;
@@ -18,6 +18,8 @@ mod reconcile;
 mod replicas;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod wiring;
 
 use std::sync::Arc;
@@ -25,7 +27,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::config::Config;
 use crate::consul::Client;
@@ -148,15 +150,34 @@ fn parts_with(
     let mut tasks = JoinSet::new();
     tasks.spawn(keeper.run());
     let (own_problems, seen_own) = watch::channel(Findings::default());
-    tasks.spawn(presence::publish(context.clone(), proxies, seen_own));
-    tasks.spawn(events::follow(context.clone()));
+    let (named, is_named) = watch::channel(false);
+    tasks.spawn(presence::publish(context.clone(), proxies, seen_own, named));
     tasks.spawn(honour_for_ever(context.clone()));
-    tasks.spawn(dispatch::dispatch(context.clone()));
     tasks.spawn(keeper::keep(context.clone()));
-    tasks.spawn(debts::pay(context.clone()));
-    tasks.spawn(replicas::look_after(context.clone(), apps.clone()));
-    tasks.spawn(reconcile::reconcile(context.clone(), apps, own_problems));
+    tasks.spawn(act(context.clone(), is_named, apps, own_problems));
     tasks
+}
+
+/// The parts that act for the node: they begin when Consul has said that the node's name is this agent's. An agent that
+/// starts while Consul is away does not know yet whether another one is the node.
+async fn act(
+    context: Arc<Context>,
+    mut is_named: watch::Receiver<bool>,
+    apps: Entries<Item>,
+    problems: watch::Sender<Findings>,
+) {
+    if is_named.wait_for(|is_named| *is_named).await.is_err() {
+        return;
+    }
+    let mut parts = JoinSet::new();
+    parts.spawn(events::follow(context.clone()));
+    parts.spawn(dispatch::dispatch(context.clone()));
+    parts.spawn(debts::pay(context.clone()));
+    parts.spawn(replicas::look_after(context.clone(), apps.clone()));
+    parts.spawn(reconcile::reconcile(context, apps, problems));
+    if let Some(Err(error)) = parts.join_next().await {
+        error!(%error, "a part of the agent broke off");
+    }
 }
 
 /// Ends the session, so that leases are free at once.

@@ -24,7 +24,10 @@ const TTLS: u32 = 2;
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// Takes the lock of a data directory: the file, to be held for life. None where a lock can't be had at all; that is told.
-pub(super) fn lock(data_dir: &Path) -> Result<Option<Flock<File>>, AgentError> {
+///
+/// # Errors
+/// [`AgentError::Second`], if another agent works with that directory.
+pub fn lock(data_dir: &Path) -> Result<Option<Flock<File>>, AgentError> {
     let path = data_dir.join(LOCK);
     let to_write =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
@@ -78,7 +81,7 @@ pub(super) fn is_of_another(info: &NodeInfo, address: &str, machine: Option<&str
 ///
 /// # Errors
 /// [`AgentError::NameTaken`], if another machine's agent keeps the name.
-pub(super) async fn await_name(
+pub async fn await_name(
     kv: &dyn Kv,
     me: &NodeName,
     address: &str,

@@ -1,10 +1,12 @@
 //! The real agents, on machines and a Consul that are not.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use tandem::agent;
+use nix::fcntl::Flock;
+use tandem::agent::{self, alone};
 use tandem::config::Config;
 use tandem::exec::{Busy, Cluster, Context, Journal, ProxyReport, SessionKeeper};
 use tandem::host::Host;
@@ -24,6 +26,8 @@ pub(crate) struct Agent {
     pub(crate) context: Arc<Context>,
     gate: Arc<Gate>,
     watched: JoinHandle<()>,
+    /// What keeps a second agent from the data directory.
+    _alone: Option<Flock<File>>,
 }
 
 impl Agent {
@@ -32,6 +36,8 @@ impl Agent {
         let gate = Arc::new(Gate::new(world.clone(), node, life));
         let machine = &world.machines[node];
         let config = config(&machine.dir);
+        std::fs::create_dir_all(&config.data_dir).expect("the data directory");
+        let alone = alone::lock(&config.data_dir).expect("nobody else works with it");
         let cluster = cluster(&gate);
         let memory = config.data_dir.join("session");
         let (keeper, session) =
@@ -57,16 +63,13 @@ impl Agent {
             state.away_until = (life > 0).then(tokio::time::Instant::now);
         }
         world.trace.line(machine.name.as_str(), || "agent starts".to_owned());
-        let (problems, seen_problems) = watch::channel(ProxyReport::default());
-        let mut parts = agent::parts(&context, keeper, seen_problems);
-        let watcher = gate.clone();
+        let (watcher, ctx) = (gate.clone(), context.clone());
         let watched = tokio::spawn(async move {
-            let ended = parts.join_next().await;
+            let ended = run(&ctx, keeper).await;
             let name = &watcher.machine().name;
-            watcher.world.broken(format!("a part of the agent on {name} ended: {ended:?}"));
-            drop(problems);
+            watcher.world.broken(format!("the agent on {name} ended: {ended}"));
         });
-        Self { life, context, gate, watched }
+        Self { life, context, gate, watched, _alone: alone }
     }
 
     /// The agent dies, as by SIGKILL.
@@ -75,6 +78,18 @@ impl Agent {
         self.watched.abort();
         self.gate.machine().state().agent = false;
     }
+}
+
+/// What an agent does once it knows its name; why that ended.
+async fn run(ctx: &Arc<Context>, keeper: SessionKeeper) -> String {
+    let ttl = ctx.config.session_ttl;
+    let kv = ctx.cluster.kv.as_ref();
+    if let Err(error) = alone::await_name(kv, &ctx.me, &ctx.address, ttl).await {
+        return error.to_string();
+    }
+    let (_problems, seen_problems) = watch::channel(ProxyReport::default());
+    let mut parts = agent::parts(ctx, keeper, seen_problems);
+    format!("{:?}", parts.join_next().await)
 }
 
 fn cluster(gate: &Arc<Gate>) -> Cluster {

@@ -49,6 +49,8 @@ pub(crate) struct Chances {
     pub(crate) reinstalled: u64,
     /// A container that is not the app's writes to one of its volumes.
     pub(crate) foreign_writer: u64,
+    /// A second agent goes by a node's name.
+    pub(crate) second_agent: u64,
     /// The longest that a call usually takes.
     pub(crate) slowest: Duration,
 }
@@ -88,6 +90,7 @@ impl Chances {
             volume_lost: more("volume-lost", 10, &[25, 60]),
             reinstalled: more("reinstalled", 8, &[25, 60]),
             foreign_writer: more("foreign-writer", 10, &[25, 60]),
+            second_agent: more("second-agent", 10, &[25, 60]),
             slowest: Duration::from_millis(*rng.pick(&[2, 20, 20, 200])),
             clones: some(30, &[100]),
         }

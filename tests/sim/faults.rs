@@ -3,6 +3,7 @@
 mod clocks;
 pub(crate) mod copies;
 mod disks;
+mod doubles;
 mod hands;
 pub(crate) mod strangers;
 
@@ -35,6 +36,8 @@ pub(crate) enum Fault {
     StrangerStarts(usize, Duration),
     /// The strangers of a machine end.
     StrangerEnds(usize),
+    /// A second agent goes by a node's name, for so long.
+    SecondAgent(usize, doubles::Double, Duration),
     /// Somebody puts the apps' entries back that are gone.
     KvPutBack,
 }
@@ -59,13 +62,17 @@ pub(crate) fn draw(world: &World, kind: usize) -> Option<(Action, Duration)> {
         5 if rng.percent(chances.foreign_writer) => {
             Fault::StrangerStarts(app(world), rng.millis(5_000..180_000))
         }
+        6 if rng.percent(chances.second_agent) => {
+            let double = doubles::draw(rng);
+            Fault::SecondAgent(node(world), double, rng.millis(1_000..120_000))
+        }
         _ => return None,
     };
     Some((Action::Fault(fault), rng.millis(0..30_000)))
 }
 
 /// How many kinds [`draw`] knows.
-pub(crate) const KINDS: usize = 6;
+pub(crate) const KINDS: usize = 7;
 
 /// Lets a fault happen.
 pub(crate) fn happen(director: &mut Director, fault: Fault) {
@@ -82,6 +89,7 @@ pub(crate) fn happen(director: &mut Director, fault: Fault) {
         Fault::KvEmptied(prefix) => hands::empty(director, prefix),
         Fault::StrangerStarts(app, time) => strangers::start(director, app, time),
         Fault::StrangerEnds(node) => strangers::end(&director.world, node),
+        Fault::SecondAgent(node, double, time) => doubles::start(director, node, double, time),
         Fault::KvPutBack => hands::put_all_back(&director.world),
     }
 }

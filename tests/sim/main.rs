@@ -65,7 +65,8 @@ struct Args {
     /// Run every seed twice, and compare the stories
     #[arg(long)]
     twice: bool,
-    /// Of clock-jumps, entry-edited, foreign-writer, kv-emptied, partner-dies, reinstalled and volume-lost, these only, and often
+    /// Of clock-jumps, entry-edited, foreign-writer, kv-emptied, partner-dies, reinstalled, second-agent
+    /// and volume-lost, these only, and often
     #[arg(long, value_delimiter = ',')]
     often: Vec<String>,
     /// How many run side by side; 0: one per processor
