@@ -23,7 +23,7 @@ const EXCERPT: usize = 200;
 pub struct Findings {
     /// What is left to an operator, one line each.
     pub problems: Vec<String>,
-    /// As [`NodeInfo::strays`].
+    /// As [`NodeInfo::strays`](crate::records::NodeInfo::strays).
     pub strays: BTreeMap<AppName, String>,
 }
 
