@@ -93,7 +93,7 @@ fn let_in(world: &World, node: usize) {
     world.trace.line(machine.name.as_str(), || "the second agent would be let in".to_owned());
     let entry = kv::entry(&world.consul, &keys::node(&machine.name));
     let held = entry.filter(|entry| entry.session.is_some());
-    let holder = held.as_ref().and_then(|entry| readable::<NodeInfo>(entry));
+    let holder = held.as_ref().and_then(readable::<NodeInfo>);
     if holder.is_some_and(|holder| holder.value.address == machine.address) {
         world.broken(format!("a second agent is let in beside the one on {}", machine.name));
     }
