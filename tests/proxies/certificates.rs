@@ -51,6 +51,7 @@ async fn inside_a_network_of_its_own() {
     run("mount", &["--bind", hosts.to_str().unwrap(), "/etc/hosts"]);
     let caddy = binary("caddy");
     let authority = Authority::start(&caddy, dir.path());
+    authority.await_own_certificate().await;
     there_and_back(dir.path(), &caddy, &authority).await;
 }
 
@@ -201,6 +202,22 @@ impl Authority {
         self.dir.join("data/caddy/pki/authorities/local/root.crt")
     }
 
+    /// Caddy listens before it has a certificate of its own; who is turned away by an authority asks again a minute later.
+    async fn await_own_certificate(&self) {
+        let started = Instant::now();
+        loop {
+            let answer = match client(self, "ca.test", [127, 0, 0, 2]) {
+                Ok(client) => client.get(AUTHORITY).send().await.map_err(|error| error.to_string()),
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok(_) => return,
+                Err(error) => assert!(started.elapsed() < PATIENCE, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// How many certificates it was made to issue, by its access log.
     fn issued(&self) -> usize {
         let log = self.running.log();
@@ -265,18 +282,23 @@ async fn served(authority: &Authority, former: Option<&str>) -> String {
     }
 }
 
-async fn seen(authority: &Authority) -> Result<String, String> {
-    use x509_cert::der::Decode as _;
+/// A client that trusts nobody but the authority.
+fn client(authority: &Authority, host: &str, ip: [u8; 4]) -> Result<reqwest::Client, String> {
     let root = fs::read(authority.root()).map_err(|error| error.to_string())?;
     let root = reqwest::Certificate::from_pem(&root).map_err(|error| error.to_string())?;
-    let client = reqwest::Client::builder()
+    let built = reqwest::Client::builder()
         .tls_built_in_root_certs(false)
         .add_root_certificate(root)
-        .resolve("app.test", SocketAddr::from(([127, 0, 0, 1], 443)))
+        .resolve(host, SocketAddr::from((ip, 443)))
         .tls_info(true)
         .no_proxy()
-        .build()
-        .map_err(|error| error.to_string())?;
+        .build();
+    built.map_err(|error| error.to_string())
+}
+
+async fn seen(authority: &Authority) -> Result<String, String> {
+    use x509_cert::der::Decode as _;
+    let client = client(authority, "app.test", [127, 0, 0, 1])?;
     let answer = client.get("https://app.test/").send().await.map_err(|error| error.to_string())?;
     let info = answer.extensions().get::<reqwest::tls::TlsInfo>();
     let leaf = info.and_then(reqwest::tls::TlsInfo::peer_certificate).ok_or("no certificate")?;
