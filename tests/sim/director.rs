@@ -286,6 +286,7 @@ impl Director {
             start_by_policy(machine, &["always"]);
         }
         self.world.trace.line(machine.name.as_str(), || "Docker is back".to_owned());
+        faults::mislead(&self.world);
     }
 
     fn end_session(&self, node: usize) {
@@ -332,7 +333,9 @@ const CUT_DOWN: State = State::Exited(137);
 fn start_by_policy(machine: &Machine, policies: &[&str]) {
     for container in machine.fakes.machine.state().containers.values_mut().flatten() {
         let policy = container.restart.as_str();
-        let comes_back = policy == "always" || container.state == CUT_DOWN;
+        // What ended by itself, because its version is a bad one, ends again.
+        let is_bad = container.state == State::Exited(1);
+        let comes_back = policy == "always" && !is_bad || container.state == CUT_DOWN;
         if policies.contains(&policy) && comes_back && !container.state.is_alive() {
             container.state = State::Running;
         }

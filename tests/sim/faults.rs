@@ -94,6 +94,13 @@ pub(crate) fn happen(director: &mut Director, fault: Fault) {
     }
 }
 
+/// Who starts apps now goes by the entries as they are: of one that somebody has changed or removed the node may know nothing.
+pub(crate) fn mislead(world: &World) {
+    for app in &world.apps {
+        app.hands.lock().unwrap().mislead();
+    }
+}
+
 /// What somebody changed is put right in the end.
 pub(crate) fn calm(world: &World) {
     hands::put_all_back(world);

@@ -59,6 +59,11 @@ impl Hands {
         self.anew
     }
 
+    /// Something goes by what the entry says now.
+    pub(crate) fn mislead(&mut self) {
+        self.misled |= self.edited.is_some();
+    }
+
     /// Whether what users wrote may be in several copies, none of which has all of it: users were led on while a
     /// deployment was left half-way.
     pub(crate) fn have_torn(&self) -> bool {
