@@ -281,16 +281,17 @@ async fn never_twice(lab: &Lab, tested: &DeployId) {
 /// The new master is cut off with its version up: it stops that before the former one is brought back.
 #[tokio::test(start_paused = true)]
 async fn a_new_master_that_is_cut_off_does_not_run_on() {
-    cut_off_as_it_begins(Step::AwaitHealthy).await;
+    cut_off_at(Step::AwaitHealthy, Status::Running).await;
 }
 
 /// It can't know whether the commit that it asked for has happened, and the others know that it has not.
 #[tokio::test(start_paused = true)]
 async fn a_new_master_that_is_cut_off_as_it_commits_does_not_run_on() {
-    cut_off_as_it_begins(Step::Commit).await;
+    cut_off_at(Step::Commit, Status::Done).await;
 }
 
-async fn cut_off_as_it_begins(last: Step) {
+/// It is cut off as it is about to write that the step has this status.
+async fn cut_off_at(last: Step, status: Status) {
     let lab = Scenario::Swap.lab().await;
     let record = Scenario::Swap.accepted(&lab).await;
     let index = position(&record, |step| *step == last);
@@ -299,7 +300,7 @@ async fn cut_off_as_it_begins(last: Step) {
         consul.set_reachable(&name, false);
         consul.expire_session(&session);
     };
-    lab.node(2).kv.inject(1, Fault::Meanwhile(Arc::new(cut)), marks(index, Status::Running));
+    lab.node(2).kv.inject(1, Fault::Meanwhile(Arc::new(cut)), marks(index, status));
     let tested = id(TESTED);
     let (state, ()) = tokio::join!(lab.work(&tested), never_twice(&lab, &tested));
     assert_eq!(state, State::Undone);
