@@ -110,7 +110,11 @@ async fn pay(
         let (mark, warnings) = match act(ctx, &deployment, step).await {
             Ok(done) => done,
             Err(error) => {
-                note_try(ctx, app, key, Versioned { value: deployment, index }, step, &error).await;
+                // Without Docker no try has a chance, and so none counts.
+                if ctx.host.containers.ping().await.is_ok() {
+                    let note = Versioned { value: deployment, index };
+                    note_try(ctx, app, key, note, step, &error).await;
+                }
                 return Err(StepError::Failed(format!("{label}: {error}")));
             }
         };
