@@ -67,6 +67,15 @@ pub enum RecordError {
     },
 }
 
+impl RecordError {
+    /// The key.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Unreadable { key, .. } | Self::Newer { key, .. } => key,
+        }
+    }
+}
+
 /// Why a record could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {

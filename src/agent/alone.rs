@@ -14,7 +14,7 @@ use super::AgentError;
 use crate::consul::kv::Kv;
 use crate::error::chain;
 use crate::model::{NodeName, keys};
-use crate::records::{NodeInfo, decode};
+use crate::records::{NodeInfo, RecordError, decode};
 
 /// The file that an agent holds a lock on for as long as it lives.
 const LOCK: &str = "agent.lock";
@@ -76,6 +76,11 @@ pub(super) fn is_of_another(info: &NodeInfo, address: &str, machine: Option<&str
     differs(&info.address, address) || machines.is_some_and(|(theirs, ours)| theirs != ours)
 }
 
+/// What can't be read may be another machine's word: its session tells whether it is there.
+fn untold(error: &RecordError) -> NodeInfo {
+    NodeInfo { address: chain(error), since: "then".to_owned(), ..NodeInfo::default() }
+}
+
 /// Waits until nobody else goes by the node's name, if Consul tells: what a former agent of this very machine left under
 /// another address is gone when its session has run out.
 ///
@@ -93,7 +98,7 @@ pub async fn await_name(
         let holder = match kv.get(&keys::node(me)).await {
             Ok(entry) => entry
                 .filter(|entry| entry.session.is_some())
-                .and_then(|entry| decode::<NodeInfo>(&entry).ok()),
+                .map(|entry| decode::<NodeInfo>(&entry).unwrap_or_else(|error| untold(&error))),
             Err(error) => {
                 // The proxies and what was never committed can't wait for Consul. A name that is held is not taken later
                 // either.
@@ -175,6 +180,23 @@ mod tests {
         };
         let Err(AgentError::NameTaken { address, .. }) = taken else { panic!("{taken:?}") };
         assert_eq!(address, "10.0.0.2");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_whose_key_can_not_be_read_is_free_when_its_session_ends() {
+        let me = NodeName::parse("node1").unwrap();
+        let (consul, session) = held_by("10.0.0.1").await;
+        let newer = br#"{"format":2,"all":"new"}"#.to_vec();
+        let set = TxnOp::Set { key: keys::node(&me), value: newer };
+        consul.transact(vec![set]).await.unwrap();
+        let started = Instant::now();
+        let ends = async {
+            tokio::time::sleep(TTL).await;
+            consul.expire_session(&session);
+        };
+        let (free, ()) = tokio::join!(await_name(&consul, &me, "10.0.0.1", TTL), ends);
+        free.unwrap();
+        assert!(started.elapsed() >= TTL);
     }
 
     #[tokio::test(start_paused = true)]

@@ -123,6 +123,10 @@ async fn gone_of(kv: &dyn Kv, apps: &BTreeSet<AppName>) -> Result<BTreeSet<AppNa
 
 async fn is_destroyed(kv: &dyn Kv, app: &AppName) -> Result<bool, ConsulError> {
     let records = records::list_below::<Deployment>(kv, &keys::deployments(app)).await?;
+    // One of them may be the newest, and no destroy.
+    if !records.unreadable.is_empty() {
+        return Ok(false);
+    }
     let records = records.found.into_iter().map(|record| record.value);
     let records = records.filter(|record| record.committed && record.request.app().name() == *app);
     let last = records.max_by_key(|record| record.epoch);

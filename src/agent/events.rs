@@ -13,6 +13,7 @@ use crate::error::chain;
 use crate::event::{Decoded, RawEvent, decode};
 use crate::exec::{Acceptance, Context, ExecError, accept, gather, reject};
 use crate::model::{DeployId, NodeName, Request, keys};
+use crate::records::RecordError;
 
 const WAIT: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(1);
@@ -129,19 +130,33 @@ impl Intake {
         warn!(event = event.name, id = %event.id, reason, "event refused");
         let name: String = event.name.chars().take(64).collect();
         let event = RawEvent { name, ..event.clone() };
-        self.until_written(&event, || reject(&self.ctx, &event, reason.clone())).await;
+        let write = || reject(&self.ctx, &event, reason.clone());
+        if let Err(error) = self.until_written(&event, write).await {
+            warn!(id = %event.id, error = %chain(&error), "left for the next start of the agent");
+        }
     }
 
     /// The node that is concerned most writes a request down at once; the others only if it does not.
     async fn request(self: Arc<Self>, event: RawEvent, request: Request) -> Option<JoinHandle<()>> {
-        if self.concerned_most(&request).await {
-            self.until_written(&event, || self.accept(&event.id, &request)).await;
+        if self.concerned_most(&request).await && self.try_request(&event, &request).await.is_ok() {
             return None;
         }
         Some(tokio::spawn(async move {
             tokio::time::sleep(HEAD_START).await;
-            self.until_written(&event, || self.accept(&event.id, &request)).await;
+            if self.try_request(&event, &request).await.is_err() {
+                // Where an agent knows more, it has taken the event by then.
+                tokio::time::sleep(HEAD_START).await;
+                if let Err(error) = self.try_request(&event, &request).await {
+                    self.refuse(&event, chain(&error)).await;
+                }
+            }
         }))
+    }
+
+    /// # Errors
+    /// What can't be read of what the request depends on: another agent may know its format.
+    async fn try_request(&self, event: &RawEvent, request: &Request) -> Result<(), RecordError> {
+        self.until_written(event, || self.accept(&event.id, request)).await
     }
 
     async fn accept(&self, id: &DeployId, request: &Request) -> Result<(), ExecError> {
@@ -153,7 +168,8 @@ impl Intake {
     /// The short form: the text stands in KV, perhaps a moment later than the event arrives.
     async fn reference(self: Arc<Self>, event: RawEvent, reference: DeployId) {
         let key = keys::request(&reference);
-        for _ in 0..10 {
+        let mut looks = 0;
+        while looks < 10 {
             match self.ctx.cluster.kv.get(&key).await {
                 Ok(Some(entry)) => {
                     let whole = RawEvent { payload: entry.value, ..event };
@@ -169,8 +185,13 @@ impl Intake {
                         }
                     };
                 }
-                Ok(None) | Err(_) => tokio::time::sleep(RETRY).await,
+                Ok(None) => looks += 1,
+                Err(error) if error.is_transient() => {}
+                Err(error) => {
+                    return self.refuse(&event, format!("{key}: {}", chain(&error))).await;
+                }
             }
+            tokio::time::sleep(RETRY).await;
         }
         self.refuse(&event, format!("{key} does not exist")).await;
     }
@@ -181,7 +202,7 @@ impl Intake {
             return true;
         };
         let asked: Option<&NodeName> = match request {
-            Request::Deploy { master, .. } => master.as_ref(),
+            Request::Deploy { .. } => request.master(),
             Request::Destroy { .. } | Request::Migrate { .. } => {
                 facts.app.as_ref().map(|app| &app.master)
             }
@@ -194,7 +215,10 @@ impl Intake {
 
     /// Tries until KV has it (Consul may be away for as long as it likes), then notes the event as handled. What Consul
     /// refuses for good is rejected where the sender can see it: the events behind it don't wait.
-    async fn until_written<F, W>(&self, event: &RawEvent, write: W)
+    ///
+    /// # Errors
+    /// As [`try_request`](Self::try_request).
+    async fn until_written<F, W>(&self, event: &RawEvent, write: W) -> Result<(), RecordError>
     where
         F: Future<Output = Result<(), ExecError>>,
         W: Fn() -> F,
@@ -202,8 +226,15 @@ impl Intake {
         let id = &event.id;
         while let Err(error) = write().await {
             warn!(%id, error = %chain(&error), "the event can't be written down");
-            // Anything else does not go away by trying: told, and left for the next start of the agent.
-            let ExecError::Consul(error) = error else { return };
+            let error = match error {
+                ExecError::Consul(error) => error,
+                ExecError::Record(error) => return Err(error),
+                // Does not go away by trying: told, and left for the next start of the agent.
+                ExecError::Journal(_)
+                | ExecError::Gone(_)
+                | ExecError::Contended(..)
+                | ExecError::Illegal(_) => return Ok(()),
+            };
             if error.is_transient() {
                 tokio::time::sleep(RETRY).await;
                 continue;
@@ -211,12 +242,13 @@ impl Intake {
             let reason = format!("Consul does not take it: {}", chain(&error));
             if let Err(error) = reject(&self.ctx, event, reason).await {
                 warn!(%id, error = %chain(&error), "left for the next start of the agent");
-                return;
+                return Ok(());
             }
             break;
         }
         if let Err(error) = self.ctx.journal.claim(id).await {
             warn!(%id, error = %chain(&error), "the journal can't be written");
         }
+        Ok(())
     }
 }

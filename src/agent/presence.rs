@@ -14,7 +14,7 @@ use crate::consul::txn::{Txn, TxnOp};
 use crate::error::chain;
 use crate::exec::{Context, Findings, ProxyReport};
 use crate::model::{NodeName, keys};
-use crate::records::{NodeInfo, Room, decode, encode};
+use crate::records::{NodeInfo, ReadError, Room, encode, read};
 
 /// How often the key is looked after when nothing happens: somebody may have deleted it by hand.
 const REFRESH: Duration = Duration::from_secs(30);
@@ -116,7 +116,7 @@ fn capped(problems: &[String]) -> Vec<String> {
 #[derive(Debug, PartialEq, Eq)]
 enum Put {
     Done,
-    /// Consul can't be asked.
+    /// Consul can't be asked, or what it says can't be read.
     Failed,
     /// It does not take it.
     Refused,
@@ -130,8 +130,17 @@ async fn put(kv: &dyn Kv, me: &NodeName, info: &NodeInfo, session: String) -> Pu
     let lock = TxnOp::Lock { key: key.clone(), value, session };
     let taken = match kv.transact(vec![lock.clone()]).await {
         Ok(Txn::Refused(_)) => {
-            if let Some(address) = other_machine(kv, me, info).await {
-                return Put::Taken(address);
+            match other_machine(kv, me, info).await {
+                Ok(Some(address)) => return Put::Taken(address),
+                Ok(None) => {}
+                Err(error) => {
+                    let error = chain(&error);
+                    warn!(
+                        error,
+                        "who goes by this node's name can't be told; waiting until its session ends"
+                    );
+                    return Put::Failed;
+                }
             }
             // A former session of this node holds it: this agent is the node's only one. In one transaction, so that the
             // node is never without its key meanwhile.
@@ -153,11 +162,15 @@ async fn put(kv: &dyn Kv, me: &NodeName, info: &NodeInfo, session: String) -> Pu
 }
 
 /// The address of another machine whose live agent holds the node's key.
-async fn other_machine(kv: &dyn Kv, me: &NodeName, info: &NodeInfo) -> Option<String> {
-    let entry = kv.get(&keys::node(me)).await.ok()??;
-    let found: NodeInfo = decode(&entry).ok()?;
+async fn other_machine(
+    kv: &dyn Kv,
+    me: &NodeName,
+    info: &NodeInfo,
+) -> Result<Option<String>, ReadError> {
+    let Some(found) = read::<NodeInfo>(kv, &keys::node(me)).await? else { return Ok(None) };
+    let found = found.value;
     let is_other = alone::is_of_another(&found, &info.address, info.machine.as_deref());
-    is_other.then_some(found.address)
+    Ok(is_other.then_some(found.address))
 }
 
 #[cfg(test)]
@@ -205,5 +218,23 @@ mod tests {
         let third = client.create("other", ttl, Duration::ZERO).await.unwrap();
         let taken = put(&client, &me, &other, third).await;
         assert_eq!(taken, Put::Taken("10.77.0.1".into()), "another machine steals nothing");
+    }
+
+    /// Its agent may be a newer one on another machine.
+    #[tokio::test]
+    async fn a_key_that_can_not_be_read_is_not_taken_from_the_session_that_holds_it() {
+        let me = NodeName::parse("node1").unwrap();
+        let client = MemoryConsul::new().client(&me);
+        let ttl = Duration::from_secs(10);
+        let other = client.create("other", ttl, Duration::ZERO).await.unwrap();
+        let own = client.create("own", ttl, Duration::ZERO).await.unwrap();
+        let (key, value) = (keys::node(&me), br#"{"format":2,"all":"new"}"#.to_vec());
+        let lock = TxnOp::Lock { key, value: value.clone(), session: other.clone() };
+        client.transact(vec![lock]).await.unwrap();
+        let info = NodeInfo { address: "10.77.0.1".into(), ..NodeInfo::default() };
+        assert_eq!(put(&client, &me, &info, own.clone()).await, Put::Failed);
+        assert_eq!(client.get(&keys::node(&me)).await.unwrap().unwrap().value, value);
+        client.expire_session(&other);
+        assert_eq!(put(&client, &me, &info, own).await, Put::Done);
     }
 }

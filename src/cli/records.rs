@@ -79,6 +79,8 @@ pub(super) async fn find(client: &Client, id: Option<&str>) -> Result<Option<Fou
     }
     let Some(id) = id else { return Ok(None) };
     let rejected = client.list(&format!("{}{id}", REJECTED)).await?.entries;
-    let rejection = rejected.first().and_then(|entry| decode(entry).ok());
-    Ok(rejection.map(Found::Rejection))
+    Ok(rejected.first().map(|entry| match decode(entry) {
+        Ok(rejection) => Found::Rejection(rejection),
+        Err(error) => Found::Unreadable(chain(&error)),
+    }))
 }

@@ -10,7 +10,7 @@ use crate::consul::txn::TxnOp;
 use crate::event::RawEvent;
 use crate::model::{AppName, AppRecord, NodeName, Request, keys};
 use crate::plan::Facts;
-use crate::records::{self, Failing, Rejection, Stored, encode};
+use crate::records::{self, Failing, RecordError, Rejection, Stored, encode, name_of};
 use crate::replication::ReplicaState;
 
 /// Rejections kept, all events together.
@@ -50,25 +50,34 @@ pub async fn gather(ctx: &Context, request: &Request) -> Result<Facts, ExecError
         (Err(error), _) | (_, Err(error)) => facts.unreadable = Some(error.to_string()),
     }
     if request.is_from_replica() {
-        facts.copies = holders(kv, &app, facts.app.as_ref()).await?;
+        let told = records::list::<ReplicaState>(kv).await?;
+        facts.copies = holders(told.found, &app, facts.app.as_ref());
+        let is_of_app = |error: &RecordError| {
+            name_of::<ReplicaState>(error.key()).is_some_and(|(of, _)| of == app)
+        };
+        let master = request.master();
+        if master.is_none_or(|master| !facts.copies.contains(master))
+            && let Some(error) = told.unreadable.into_iter().find(is_of_app)
+        {
+            return Err(error.into());
+        }
     }
     Ok(facts)
 }
 
 /// The nodes that have told of verified copies of all the app's volumes.
-async fn holders(
-    kv: &dyn Kv,
+fn holders(
+    told: Vec<Stored<ReplicaState>>,
     app: &AppName,
     entry: Option<&AppRecord>,
-) -> Result<BTreeSet<NodeName>, ExecError> {
+) -> BTreeSet<NodeName> {
     let volumes = entry.map(|entry| entry.volumes.as_slice()).unwrap_or_default();
-    let told = records::list::<ReplicaState>(kv).await?.found.into_iter();
     let holder = |told: Stored<ReplicaState>| {
         let (of, node) = told.name;
         let has = |volume: &String| told.value.volumes.get(volume).is_some_and(Option::is_some);
         (of == *app && !volumes.is_empty() && volumes.iter().all(has)).then_some(node)
     };
-    Ok(told.filter_map(holder).collect())
+    told.into_iter().filter_map(holder).collect()
 }
 
 async fn entry_of(

@@ -116,10 +116,14 @@ pub(super) async fn look(ctx: &Context, app: &AppName, id: &DeployId) -> Result<
     })
 }
 
-/// The session that holds the lease for just this deployment.
+/// The session that holds the lease for just this deployment. Of a lease that can't be read nobody knows that it is for
+/// another one: it counts for as long as it is held.
 fn holder(entry: &Entry, id: &DeployId) -> Option<String> {
-    let info: LeaseInfo = decode(entry).ok()?;
-    entry.session.clone().filter(|_| info.deployment == *id)
+    let is_for_another = |info: LeaseInfo| info.deployment != *id;
+    if decode(entry).is_ok_and(is_for_another) {
+        return None;
+    }
+    entry.session.clone()
 }
 
 /// Takes a free lease for a deployment; false if another node was faster or this agent has no session.

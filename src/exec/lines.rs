@@ -54,7 +54,6 @@ pub(super) async fn require_own(step: &StepContext<'_>) -> Result<(), StepError>
         let Some(line) = lines.value.get(volume) else { continue };
         if !is_own(step, line, volume).await.map_err(|e| StepError::from_error(&e))? {
             let copy = copies::newest(step.ctx, &step.app, volume).await;
-            let copy = copy.unwrap_or_else(|| "no node has told of one".to_owned());
             told.push(format!(
                 "volume {volume} on {} was made anew, and not by a deployment; the newest copy of what it was: {copy}. If \
                  what it holds now is right: consul kv delete {key}; if not, stop the app, remove the volume (docker \

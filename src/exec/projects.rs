@@ -45,8 +45,8 @@ pub(super) async fn look(ctx: &Context, app: &AppName) -> Result<Standing, ExecE
         }
     }
     let index = entry.as_ref().map_or(0, |entry| entry.modify_index);
-    // What can't be read is nobody's: the entries say whose the project is, too.
-    let claim = entry.and_then(|entry| decode::<Claim>(&entry).ok());
+    // A claim that can't be read is somebody's.
+    let claim = entry.as_ref().map(decode::<Claim>).transpose()?;
     let owner = claim.map(|claim| claim.app).filter(|owner| owner != app);
     let free = match owner {
         Some(owner) if rivals.contains_key(&owner) => None,

@@ -7,8 +7,9 @@ use super::context::Context;
 use super::error::ExecError;
 use crate::consul::kv::Entry;
 use crate::consul::txn::{MAX_OPS, TxnOp};
+use crate::model::deployment::Deployment;
 use crate::model::{AppName, keys};
-use crate::records::{Queue, decode, encode};
+use crate::records::{Queue, RecordError, decode, encode};
 
 /// Of so many apps that are gone the records stay.
 pub(super) const KEPT: usize = 50;
@@ -61,6 +62,12 @@ async fn forget(ctx: &Context, gone: Gone) -> Result<(), ExecError> {
     // Below an app's name may stand another one's that begins with it.
     let own = |key: &str| key.strip_prefix(&prefix).is_some_and(|id| !id.contains('/'));
     let records: Vec<_> = records.into_iter().filter(|record| own(&record.key)).collect();
+    if records
+        .iter()
+        .any(|record| matches!(decode::<Deployment>(record), Err(RecordError::Newer { .. })))
+    {
+        return Ok(());
+    }
     let is_all = records.len() < MAX_OPS;
     let after = Queue { tidied: is_all, ..gone.queue };
     let (key, index) = (gone.entry.key, gone.entry.modify_index);

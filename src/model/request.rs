@@ -60,6 +60,14 @@ impl Request {
         }
     }
 
+    /// The master that it names.
+    pub fn master(&self) -> Option<&NodeName> {
+        match self {
+            Request::Deploy { master, .. } => master.as_ref(),
+            Request::Destroy { .. } | Request::Migrate { .. } => None,
+        }
+    }
+
     /// Whether the app is to begin from copies, because its master has lost its volumes.
     pub fn is_from_replica(&self) -> bool {
         matches!(self, Request::Deploy { from_replica: true, .. })

@@ -74,3 +74,20 @@ async fn apps_that_are_missing_stay_until_somebody_says_so_also_for_another_proc
     told(&mut apps, "").await;
     count(&mut apps, &keys[1..]).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_agents_record_may_say_that_an_app_was_not_destroyed_last() {
+    let consul = MemoryConsul::new();
+    let id = |text: &str| crate::model::DeployId::parse(text).unwrap();
+    let mut record: serde_json::Value =
+        serde_json::from_str(include_str!("../../records/samples/deployment.json")).unwrap();
+    record["placement"] = serde_json::Value::Null;
+    let destroy: Deployment = serde_json::from_value(record.clone()).unwrap();
+    let name = destroy.request.app().name();
+    let text = record.to_string().into_bytes();
+    write(&consul, vec![set(&keys::deployment(&name, &id("1")), text)]).await;
+    assert!(is_destroyed(&consul, &name).await.unwrap());
+    let newer = set(&keys::deployment(&name, &id("2")), br#"{"format":9}"#.to_vec());
+    write(&consul, vec![newer]).await;
+    assert!(!is_destroyed(&consul, &name).await.unwrap());
+}

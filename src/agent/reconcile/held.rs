@@ -129,8 +129,9 @@ async fn left(
             continue;
         }
         let newest = match copies::newest_here(ctx, volume).await {
-            Some(snapshot) => format!("; the newest snapshot of it there is {snapshot}"),
-            None => String::new(),
+            Ok(Some(snapshot)) => format!("; the newest snapshot of it there is {snapshot}"),
+            Ok(None) => String::new(),
+            Err(error) => format!("; {}", copies::not_looked_at(&error)),
         };
         told.push(format!(
             "{me} has volume {volume}, too, and {master} is its master{newest}: if the data of {me} is what counts, \

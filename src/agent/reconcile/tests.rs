@@ -6,6 +6,7 @@ use super::look;
 use crate::agent::testing::{self, Made};
 use crate::consul::kv::Entry;
 use crate::consul::txn::TxnOp;
+use crate::exec::copies::{self, Sought};
 use crate::exec::{Context, Findings};
 use crate::host::docker::{Container, State};
 use crate::model::{DeployId, NodeName, keys};
@@ -237,4 +238,41 @@ async fn a_volume_on_another_node_is_told_unless_nothing_was_written_to_it() {
     };
     bench.made.fakes.machine.state().volume_facts.insert(volume(), copy);
     assert_eq!(bench.look().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn that_nobody_could_be_asked_is_not_that_nobody_has_a_copy() {
+    let volume = volume();
+    let sought = Sought {
+        app: &crate::model::AppName::parse(APP).unwrap(),
+        repo: "file:///lab/git/app",
+        branch: "main",
+    };
+    let bench = Bench::of("node1").await;
+    let tell = async || copies::tell(bench.ctx(), sought, &[&volume]).await;
+    let told = tell().await;
+    assert!(
+        told[0].contains("no other node has told of a copy, and there is no snapshot"),
+        "{told:?}"
+    );
+    assert!(told[1].contains("to begin empty"), "{told:?}");
+    // The snapshots here.
+    let away = || crate::host::volume::VolumeError::Volumes(std::io::ErrorKind::NotFound.into());
+    bench.made.fakes.volumes.fail_next("snapshots", away());
+    let told = tell().await;
+    assert!(told[0].contains("which snapshots are here could not be asked"), "{told:?}");
+    assert!(told[1].contains("look again") && !told[1].contains("empty"), "{told:?}");
+    // A newer agent's word.
+    let key = format!("{}{APP}/node2", keys::REPLICAS);
+    bench.set(&key, r#"{"format":2}"#).await;
+    let told = tell().await;
+    assert!(told[0].contains("could not be told") && told[0].contains(&key), "{told:?}");
+    assert!(!told[1].contains("empty"), "{told:?}");
+    // Consul.
+    bench.made.consul.set_reachable(&bench.ctx().me, false);
+    let told = tell().await;
+    assert!(told[0].contains("who has a copy could not be asked"), "{told:?}");
+    assert!(!told[1].contains("empty"), "{told:?}");
+    let newest = copies::newest(bench.ctx(), sought.app, &volume).await;
+    assert!(newest.contains("could not be asked"), "{newest}");
 }

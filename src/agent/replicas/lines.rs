@@ -7,25 +7,19 @@ use tracing::{debug, warn};
 
 use super::duty::{Duties, Duty};
 use super::looker::Surveys;
+use super::publish::Said;
 use crate::agent::keeper::is_being_deployed;
 use crate::clock;
 use crate::consul::ConsulError;
-use crate::consul::kv::Kv;
 use crate::consul::txn::{Txn, TxnOp};
 use crate::error::chain;
 use crate::exec::Context;
 use crate::model::{AppName, Role, keys};
-use crate::records::{encode, list};
+use crate::records::encode;
 use crate::replication::{Line, Lines};
 
 /// The lines of all apps, each with the index of its key.
 pub(super) type AllLines = BTreeMap<AppName, (Lines, u64)>;
-
-/// Reads them. What can't be read stays as it is, as if nothing were known.
-pub(super) async fn lines(kv: &dyn Kv) -> Result<AllLines, ConsulError> {
-    let found = list::<Lines>(kv).await?.found.into_iter();
-    Ok(found.map(|stored| (stored.name, (stored.value, stored.index))).collect())
-}
 
 pub(super) struct Judge {
     ctx: Arc<Context>,
@@ -41,10 +35,12 @@ impl Judge {
         &self,
         duties: &Duties,
         surveys: &Surveys,
-        all: &mut AllLines,
+        said: &mut Said,
     ) -> Result<(), ConsulError> {
         let kv = self.ctx.cluster.kv.as_ref();
-        for duty in duties.own.iter().filter(|duty| duty.role == Role::Master) {
+        let Said { lines: all, unseen, .. } = said;
+        let masters = duties.own.iter().filter(|duty| duty.role == Role::Master);
+        for duty in masters.filter(|duty| !unseen.contains(&duty.app)) {
             let known = all.get(&duty.app);
             let (before, index) = known.map_or((Lines::new(), 0), Clone::clone);
             let next = self.next(duty, surveys, &before).await;

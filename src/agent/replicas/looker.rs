@@ -7,10 +7,10 @@ use tracing::{debug, warn};
 
 use super::clear::Cleaner;
 use super::duty::{Duties, Duty};
-use super::lines::{Judge, lines};
+use super::lines::Judge;
 use super::memory::Memory;
 use super::mend::mend;
-use super::publish::{Publisher, Said, published};
+use super::publish::{Publisher, Said};
 use super::resend::Resender;
 use crate::clock;
 use crate::consul::ConsulError;
@@ -104,8 +104,8 @@ impl Looker {
     /// Learns what the agents say of volumes and copies, and says so of the volumes that this node is the master of.
     async fn hear(&mut self, duties: &Duties, surveys: &Surveys) -> Result<(), ConsulError> {
         let kv = self.ctx.cluster.kv.as_ref();
-        let mut said = Said { published: published(kv).await?, lines: lines(kv).await? };
-        let judged = self.judge.judge(duties, surveys, &mut said.lines).await;
+        let mut said = Said::read(kv, &self.ctx.me).await?;
+        let judged = self.judge.judge(duties, surveys, &mut said).await;
         self.said = Some(said);
         judged
     }
@@ -212,7 +212,7 @@ impl Looker {
         }
         for snapshot in seam.kept().await?.difference(&worth) {
             // Before the agents have been heard, nothing tells whose data is newer.
-            let heard = self.said.is_some();
+            let heard = self.said.as_ref().is_some_and(|said| said.unseen.is_empty());
             if heard && duties.unreadable.is_empty() && !unseen.contains(snapshot.volume()) {
                 told(snapshot, seam.release(snapshot).await);
             }

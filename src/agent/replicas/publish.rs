@@ -13,11 +13,11 @@ use super::looker::Surveys;
 use crate::clock;
 use crate::consul::ConsulError;
 use crate::consul::catalog::Report;
-use crate::consul::kv::{Entry, Kv};
+use crate::consul::kv::Kv;
 use crate::consul::txn::TxnOp;
 use crate::exec::Context;
 use crate::model::{AppName, NodeName, Role, keys};
-use crate::records::{decode, encode, name_of};
+use crate::records::{RecordError, encode, list, name_of};
 use crate::replication::{Lines, ReplicaState, Standing};
 
 /// The service that the checks of all replicas belong to.
@@ -34,19 +34,33 @@ pub(super) type Published = BTreeMap<(AppName, NodeName), Option<ReplicaState>>;
 pub(super) struct Said {
     pub(super) published: Published,
     pub(super) lines: AllLines,
+    /// The apps of which something that counts here can't be read: nothing new is said of them, and nothing let go.
+    pub(super) unseen: BTreeSet<AppName>,
 }
 
 impl Said {
+    /// Reads it, for a node. Its own word that can't be read is said anew, unless a newer agent of it has said it.
+    pub(super) async fn read(kv: &dyn Kv, me: &NodeName) -> Result<Self, ConsulError> {
+        let (told, lines) = (list::<ReplicaState>(kv).await?, list::<Lines>(kv).await?);
+        let mut unseen: BTreeSet<AppName> =
+            lines.unreadable.iter().filter_map(|error| name_of::<Lines>(error.key())).collect();
+        let mut published: Published =
+            told.found.into_iter().map(|told| (told.name, Some(told.value))).collect();
+        for error in told.unreadable {
+            let Some((app, node)) = name_of::<ReplicaState>(error.key()) else { continue };
+            if node == *me && matches!(error, RecordError::Newer { .. }) {
+                unseen.insert(app.clone());
+            }
+            published.insert((app, node), None);
+        }
+        let lines = lines.found.into_iter();
+        let lines = lines.map(|stored| (stored.name, (stored.value, stored.index))).collect();
+        Ok(Self { published, lines, unseen })
+    }
+
     pub(super) fn lines_of(&self, app: &AppName) -> Lines {
         self.lines.get(app).map(|(lines, _)| lines.clone()).unwrap_or_default()
     }
-}
-
-/// Reads what the slaves have published.
-pub(super) async fn published(kv: &dyn Kv) -> Result<Published, ConsulError> {
-    let entries = kv.list(keys::REPLICAS).await?.entries;
-    let read = |entry: &Entry| Some((name_of::<ReplicaState>(&entry.key)?, decode(entry).ok()));
-    Ok(entries.iter().filter_map(read).collect())
 }
 
 pub(super) struct Publisher {
@@ -70,9 +84,11 @@ impl Publisher {
         let me = self.ctx.me.clone();
         let mut own: BTreeMap<_, _> =
             said.published.iter().filter(|((_, node), _)| *node == me).collect();
-        own.retain(|(app, _), _| !duties.unreadable.contains(app));
-        let mut reports: BTreeSet<String> = duties.unreadable.iter().map(report_id).collect();
-        for duty in duties.own.iter().filter(|duty| duty.role == Role::Replica) {
+        let left: BTreeSet<_> = duties.unreadable.iter().chain(&said.unseen).collect();
+        own.retain(|(app, _), _| !left.contains(app));
+        let mut reports: BTreeSet<String> = left.iter().map(|app| report_id(app)).collect();
+        let replicas = duties.own.iter().filter(|duty| duty.role == Role::Replica);
+        for duty in replicas.filter(|duty| !left.contains(&duty.app)) {
             let before = own.remove(&(duty.app.clone(), me.clone())).and_then(Option::as_ref);
             let state = self.state(duty, surveys, &said.lines_of(&duty.app), before);
             if before != Some(&state) {

@@ -79,8 +79,8 @@ impl Bench {
     }
 
     async fn put(&self, key: &str, value: &Value) {
-        let kv: &dyn Kv = &self.consul;
-        kv.put_cas(key, value.to_string().into_bytes(), 0).await.unwrap().unwrap();
+        let set = TxnOp::Set { key: key.to_owned(), value: value.to_string().into_bytes() };
+        self.consul.transact(vec![set]).await.unwrap();
     }
 
     /// Status and text of the replica's check.
@@ -470,4 +470,32 @@ async fn a_slave_gives_up_no_copy_for_one_that_its_master_does_not_know() {
     bench.put(LINES, &vouched("v@2025-01-03")).await;
     bench.look().await;
     assert_eq!(bench.kept(), ["v@2025-01-03"]);
+}
+
+#[tokio::test]
+async fn what_a_newer_agent_has_said_is_left_alone_and_so_is_what_depends_on_it() {
+    let mut bench = Bench::of("node2").await;
+    bench.receive("v@2025-01-01", 20);
+    bench.look().await;
+    let (before, kept) = (bench.published().await.unwrap(), bench.kept());
+    // Whose data the copies are.
+    bench.put("tandem/lines/app_main.44dd7", &json!({"format": 2, "all": "new"})).await;
+    bench.receive("v@2025-01-02", 10);
+    bench.look().await;
+    assert_eq!(bench.published().await.unwrap(), before);
+    assert!(kept.iter().all(|snapshot| bench.kept().contains(snapshot)));
+    assert!(bench.check().is_some());
+    bench.forget("tandem/lines/app_main.44dd7").await;
+    bench.look().await;
+    assert_ne!(bench.published().await.unwrap(), before);
+    // Its own word.
+    let newer = json!({"format": 2, "all": "new"});
+    bench.put(KEY, &newer).await;
+    bench.look().await;
+    let said = bench.consul.get(KEY).await.unwrap().unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&said.value).unwrap(), newer);
+    // What nobody can read it says anew.
+    bench.put(KEY, &json!("x")).await;
+    bench.look().await;
+    assert!(bench.published().await.unwrap().0.late.is_empty());
 }

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::StepContext;
 use crate::consul::txn::TxnOp;
+use crate::error::chain;
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
 use crate::model::{Routing, keys};
@@ -32,9 +33,15 @@ pub(super) async fn wait(step: &StepContext<'_>) -> Result<Done, StepError> {
     let kv = step.ctx.cluster.kv.as_ref();
     let key = keys::routing(&step.app);
     let found = kv.get(&key).await.map_err(|error| StepError::from_error(&error))?;
-    let asked = found.and_then(|entry| decode::<Routing>(&entry).ok());
-    if asked.is_none_or(|asked| asked.deploy_id != step.deployment.id.as_str()) {
-        return Ok(done);
+    let Some(asked) = found.as_ref().map(decode::<Routing>) else { return Ok(done) };
+    match asked {
+        Ok(asked) if asked.deploy_id == step.deployment.id.as_str() => {}
+        Ok(_) => return Ok(done),
+        Err(error) => {
+            let why = chain(&error);
+            done.warnings.push(format!("whether every node serves it can't be told: {why}"));
+            return Ok(done);
+        }
     }
     let deadline = Instant::now() + ROUTED_WITHIN;
     loop {

@@ -1,11 +1,17 @@
 //! Nothing is stopped before the proxies of every node lead nobody to the app any more.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 use super::apps::{V2, deploy, id, node, to};
 use super::lab::Lab;
+use super::seams::{Fault, begins};
 use crate::consul::kv::Kv;
+use crate::consul::memory::MemoryConsul;
+use crate::consul::txn::TxnOp;
 use crate::model::deployment::{Deployment, State, Status, Step};
 use crate::model::{Routing, keys};
 
@@ -188,4 +194,26 @@ async fn proxies_that_say_nothing_hold_nobody_up_for_long_and_are_named() {
         text.contains("did not say") && text.contains("node1, node3") && !text.contains("node2")
     };
     assert!(warnings.iter().any(named), "{warnings:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whether_it_is_served_is_told_as_unknown_where_the_key_can_not_be_read() {
+    let lab = Lab::new().await;
+    for node in &lab.nodes {
+        node.proxies.tell.store(true, Ordering::Relaxed);
+    }
+    lab.accept(&id(1), &deploy(Some(2))).await;
+    let first = id(1);
+    let (key, newer) = (keys::routing(&lab.app), r#"{"format":2}"#);
+    let set = TxnOp::Set { key: key.clone(), value: newer.into() };
+    let replace = move |consul: &MemoryConsul| {
+        consul.transact(vec![set.clone()]).now_or_never().unwrap().unwrap();
+    };
+    let record = lab.record(&first).await;
+    let register = record.steps.iter().find(|step| step.step == Step::Register).unwrap();
+    lab.node(1).kv.inject(1, Fault::Meanwhile(Arc::new(replace)), begins(register));
+    assert_eq!(lab.work(&first).await, State::Completed);
+    let warnings = lab.record(&first).await.warnings;
+    assert!(warnings.iter().any(|told| told.contains("can't be told")), "{warnings:?}");
+    assert_eq!(lab.value(&key).await.as_deref(), Some(newer));
 }

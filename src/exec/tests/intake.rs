@@ -9,6 +9,7 @@ use super::seams::{Fault, changes};
 use crate::agent::Intake;
 use crate::consul::event::UserEvent;
 use crate::consul::kv::Kv;
+use crate::consul::txn::TxnOp;
 use crate::model::deployment::State;
 use crate::model::keys;
 use crate::records::Rejection;
@@ -111,4 +112,48 @@ async fn an_event_that_consul_refuses_holds_up_none_behind_it() {
     assert!(rejection.reason.contains("Consul does not take it"), "{}", rejection.reason);
     assert!(lab.node(1).context().journal.is_handled(&id(1)).await);
     assert_eq!(lab.work(&id(2)).await, State::Completed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_depends_on_a_newer_record_is_left_to_newer_agents_and_then_refused() {
+    let lab = Lab::new().await;
+    let put = async |key: String, value: &str| {
+        let set = TxnOp::Set { key, value: value.as_bytes().to_vec() };
+        lab.consul.transact(vec![set]).await.unwrap();
+    };
+    let queue = r#"{"format":2,"lanes":[]}"#;
+    put(keys::queue(&lab.app), queue).await;
+    lab.node(1).take_in(vec![event(1, DEPLOY)]).await;
+    let text = lab.value(&keys::rejected(&id(1))).await.unwrap();
+    let rejection: Rejection = serde_json::from_str(&text).unwrap();
+    assert!(rejection.reason.contains("has format 2"), "{}", rejection.reason);
+    assert!(lab.node(1).context().journal.is_handled(&id(1)).await);
+    assert_eq!(lab.value(&keys::queue(&lab.app)).await.as_deref(), Some(queue));
+    // Meanwhile a newer agent may have taken it.
+    let takes = async {
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        put(keys::deployment(&lab.app, &id(2)), r#"{"format":9}"#).await;
+    };
+    tokio::join!(lab.node(1).take_in(vec![event(2, DEPLOY)]), takes);
+    assert_eq!(lab.value(&keys::rejected(&id(2))).await, None);
+    assert!(lab.node(1).context().journal.is_handled(&id(2)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_event_waits_for_consul_and_not_for_a_text_that_is_not_there() {
+    let lab = Lab::new().await;
+    let set = TxnOp::Set { key: keys::request(&id(9)), value: DEPLOY.into() };
+    lab.consul.transact(vec![set]).await.unwrap();
+    let short = |number| event(number, &format!(r#"{{"request":"{}"}}"#, id(number + 8)));
+    lab.consul.set_reachable(&node(1), false);
+    let returns = async {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        lab.consul.set_reachable(&node(1), true);
+    };
+    tokio::join!(lab.node(1).take_in(vec![short(1)]), returns);
+    assert_eq!(lab.value(&keys::rejected(&id(1))).await, None);
+    assert_eq!(lab.work(&id(1)).await, State::Completed);
+    lab.node(1).take_in(vec![short(2)]).await;
+    let text = lab.value(&keys::rejected(&id(2))).await.unwrap();
+    assert!(text.contains("does not exist"), "{text}");
 }

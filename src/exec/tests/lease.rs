@@ -231,3 +231,23 @@ async fn a_master_that_died_after_the_commit_goes_on_when_it_is_back() {
         assert_eq!(lab.node(1).world(&lab).checkouts.len(), 1, "{step}");
     }
 }
+
+/// It may be a newer agent's, for just this deployment.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_can_not_be_read_is_not_taken_over_while_it_is_held() {
+    let lab = Lab::new().await;
+    lab.accept(&id(1), &deploy(Some(2))).await;
+    let (key, session) = (keys::lease(&lab.app), lab.node(3).session());
+    let value = br#"{"format":2,"all":"new"}"#.to_vec();
+    let lock = TxnOp::Lock { key: key.clone(), value: value.clone(), session };
+    lab.consul.transact(vec![lock]).await.unwrap();
+    let ends = async {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let held = lab.consul.get(&key).await.unwrap().unwrap();
+        assert_eq!((held.value, held.session), (value, Some(lab.node(3).session())));
+        lab.node(3).end_session();
+    };
+    let deployment = id(1);
+    let (state, ()) = tokio::join!(lab.work(&deployment), ends);
+    assert_eq!(state, State::Completed);
+}

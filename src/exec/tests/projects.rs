@@ -4,7 +4,7 @@ use super::apps::{V1, id, node};
 use super::lab::Lab;
 use crate::consul::kv::Kv;
 use crate::consul::txn::{Txn, TxnOp};
-use crate::exec::{Acceptance, accept, projects};
+use crate::exec::{Acceptance, ExecError, accept, projects};
 use crate::model::deployment::State;
 use crate::model::{AppId, AppName, Branch, Repo, Request, keys};
 
@@ -150,4 +150,26 @@ async fn a_repository_elsewhere_with_the_same_path_does_not_take_an_apps_place()
     assert_eq!(same.name(), own.name());
     let accepted = accept(&lab.node(1).context(), &id(3), &to(&same, 1, None)).await.unwrap();
     assert_eq!(accepted, Acceptance::Accepted(State::Running));
+}
+
+/// Of two agents in the middle of an upgrade the older one leaves to the newer one what it can't read.
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_can_not_be_read_is_nobody_elses_to_take() {
+    let own = app(REPO, "PROD");
+    let lab = lab_of(&own).await;
+    let key = keys::project(&own.name().project());
+    for value in [r#"{"format":2,"holders":[]}"#, "{"] {
+        let op = TxnOp::Set { key: key.clone(), value: value.into() };
+        lab.consul.transact(vec![op]).await.unwrap();
+        let refused = accept(&lab.node(1).context(), &id(1), &to(&own, 1, None)).await;
+        let error = refused.unwrap_err();
+        assert!(
+            matches!(error, ExecError::Record(_)) && error.to_string().contains(&key),
+            "{error}"
+        );
+        assert_eq!(lab.value(&key).await.as_deref(), Some(value));
+    }
+    let op = TxnOp::Delete { key };
+    lab.consul.transact(vec![op]).await.unwrap();
+    assert_eq!(lab.run(&id(1), &to(&own, 1, None)).await, State::Completed);
 }

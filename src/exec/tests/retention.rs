@@ -50,3 +50,22 @@ async fn the_records_of_the_last_apps_that_are_gone_stay() {
         assert_eq!((queue.epoch, queue.recent.len(), queue.tidied), (7, 1, !is_kept), "{name}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_agents_record_of_an_app_that_is_gone_stays_with_what_names_it() {
+    let lab = Lab::new().await;
+    let app = |number: usize| AppName::parse(&format!("a_{number}.12345")).unwrap();
+    let put = async |key: String, value: &str| {
+        let op = TxnOp::Set { key, value: value.as_bytes().to_vec() };
+        lab.consul.transact(vec![op]).await.unwrap();
+    };
+    let newer = keys::deployment(&app(0), &DeployId::parse("1").unwrap());
+    put(newer.clone(), r#"{"format":9}"#).await;
+    for number in 0..KEPT + 2 {
+        put(keys::queue(&app(number)), r#"{"epoch":7,"recent":["1"]}"#).await;
+    }
+    apply(&lab.node(1).context()).await.unwrap();
+    assert!(lab.value(&newer).await.is_some());
+    assert!(!lab.value(&keys::queue(&app(0))).await.unwrap().contains("tidied"));
+    assert!(lab.value(&keys::queue(&app(1))).await.unwrap().contains("tidied"));
+}
