@@ -21,6 +21,7 @@ pub mod policy;
 pub mod render;
 pub mod settings;
 pub mod text;
+pub mod tls;
 pub mod view;
 
 pub use apply::{Applied, Checker, Gathering, Proxies, ProxyError};

@@ -26,7 +26,7 @@ use std::collections::BTreeSet;
 pub use address::{Scheme, SiteUrl};
 pub use dialect::Dialect;
 pub use parts::join;
-pub use site::{Dial, MayDial, Permits, Site, TlsChoice, Translation, translate};
+pub use site::{Dial, MayDial, Permits, Site, TlsWish, Translation, translate};
 pub use write::Line;
 
 /// Why a `CADDYFILE` is not used.
@@ -128,7 +128,7 @@ pub fn dials(text: &str) -> BTreeSet<String> {
 pub fn privately_certified(text: &str) -> BTreeSet<SiteUrl> {
     let all = Permits { may_dial: &|_, _| Dial::May, is_given: &|_| true };
     let sites = translate(text, all).map(|translation| translation.sites).unwrap_or_default();
-    sites.into_iter().filter(|site| site.tls == TlsChoice::Internal).map(|site| site.url).collect()
+    sites.into_iter().filter(|site| site.tls == TlsWish::Internal).map(|site| site.url).collect()
 }
 
 #[cfg(test)]

@@ -31,11 +31,12 @@ pub use host::{CertificateHost, IssuerName, NameError};
 pub use key_file::{KeyFileError, SharedKey};
 pub use pair::{CertificateName, Pair};
 pub use published::{Published, PublishedError};
-pub use shelf::{Given, Shelf};
+pub use shelf::Shelf;
 pub use storage::{Found, Stamp, Storage};
 
-use super::caddyfile::{Scheme, TlsChoice};
+use super::caddyfile::{Scheme, TlsWish};
 use super::render::AppSites;
+use super::tls::TlsSource;
 use super::{Issuer, Problem, ProxySettings};
 
 /// Where a node's Caddy gets certificates from besides issuing them.
@@ -56,11 +57,11 @@ pub trait CertificateSource: Send + Sync {
 }
 
 /// Whether a site's certificate is one that this node's Caddy has from a public authority, or asks it for.
-pub fn is_shared(settings: &ProxySettings, scheme: Scheme, choice: &TlsChoice) -> bool {
-    let is_acme = match choice {
-        TlsChoice::Default => matches!(settings.issuer, Issuer::Acme(_)),
-        TlsChoice::Email(_) => true,
-        TlsChoice::Internal | TlsChoice::Given(_) | TlsChoice::Lent(_) => false,
+pub fn is_shared(settings: &ProxySettings, scheme: Scheme, source: &TlsSource) -> bool {
+    let is_acme = match source {
+        TlsSource::Issued(TlsWish::Default) => matches!(settings.issuer, Issuer::Acme(_)),
+        TlsSource::Issued(TlsWish::Email(_)) => true,
+        TlsSource::Issued(TlsWish::Internal) | TlsSource::Given(_) | TlsSource::Lent(_) => false,
     };
     scheme == Scheme::Https && is_acme
 }
@@ -72,7 +73,7 @@ pub fn shared_hosts<'a>(
 ) -> BTreeSet<CertificateHost> {
     let hosts = sites.into_iter().flat_map(|sites| &sites.hosts);
     hosts
-        .filter(|((scheme, _), choice)| is_shared(settings, *scheme, choice))
+        .filter(|((scheme, _), source)| is_shared(settings, *scheme, source))
         // A name that no authority certifies has nothing to share.
         .filter_map(|((_, host), _)| CertificateHost::parse(host).ok())
         .collect()

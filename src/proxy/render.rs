@@ -23,9 +23,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::caddyfile::{Dialect, Scheme, TlsChoice};
-use super::certificates::{CertificateName, Given};
+use super::caddyfile::{Dialect, Scheme};
+use super::certificates::CertificateName;
 use super::haproxy::maps::{self, HostMap};
+use super::tls::{Given, TlsSource};
 use super::{ClusterView, Problem, ProxySettings};
 use crate::model::claims::Claims;
 use crate::model::{AppName, NodeName};
@@ -40,8 +41,8 @@ pub use template::{RenderError, Templates};
 pub struct AppSites {
     /// A whole Caddyfile for Caddy 2, to be adapted alone.
     pub text: String,
-    /// Hosts by scheme, and who issues the certificate.
-    pub hosts: BTreeMap<(Scheme, String), TlsChoice>,
+    /// Hosts by scheme, and where the certificate comes from.
+    pub hosts: BTreeMap<(Scheme, String), TlsSource>,
     /// The certificates that a policy gives hosts, by TLS.
     pub given: BTreeMap<String, CertificateName>,
     /// What it was written for: the redirect from HTTP to HTTPS is 301 in Caddy 1 and 308 in Caddy 2.
@@ -55,11 +56,9 @@ pub struct AppSites {
 impl AppSites {
     /// The admin's certificates of its hosts.
     pub(in crate::proxy) fn given_files(&self) -> impl Iterator<Item = &Given> {
-        self.hosts.values().filter_map(|choice| match choice {
-            TlsChoice::Given(given) => given.as_deref(),
-            TlsChoice::Default | TlsChoice::Internal | TlsChoice::Email(_) | TlsChoice::Lent(_) => {
-                None
-            }
+        self.hosts.values().filter_map(|source| match source {
+            TlsSource::Given(given) => given.as_deref(),
+            TlsSource::Issued(_) | TlsSource::Lent(_) => None,
         })
     }
 }

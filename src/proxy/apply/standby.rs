@@ -15,9 +15,10 @@ use super::beside::Beside;
 use super::{Applied, Proxies};
 use crate::model::AppName;
 use crate::proxy::caddy::Apps;
-use crate::proxy::caddyfile::TlsChoice;
+use crate::proxy::caddyfile::TlsWish;
 use crate::proxy::certificates::{CertificateHost, is_shared, shared_hosts};
 use crate::proxy::render::{AppSites, Rendered};
+use crate::proxy::tls::TlsSource;
 use crate::proxy::{ClusterView, ProxySettings};
 
 /// What a deployment has asked about is expected for so long; it is committed by then, or was undone.
@@ -237,16 +238,15 @@ impl Proxies {
 
 fn lent(settings: &ProxySettings, sites: &AppSites) -> AppSites {
     let mut sites = sites.clone();
-    for ((scheme, _), choice) in &mut sites.hosts {
-        if is_shared(settings, *scheme, choice) {
-            let account = match &choice {
-                TlsChoice::Email(email) => Some(email.clone()),
-                TlsChoice::Default
-                | TlsChoice::Internal
-                | TlsChoice::Given(_)
-                | TlsChoice::Lent(_) => None,
+    for ((scheme, _), source) in &mut sites.hosts {
+        if is_shared(settings, *scheme, source) {
+            let account = match &source {
+                TlsSource::Issued(TlsWish::Email(email)) => Some(email.clone()),
+                TlsSource::Issued(TlsWish::Default | TlsWish::Internal)
+                | TlsSource::Given(_)
+                | TlsSource::Lent(_) => None,
             };
-            *choice = TlsChoice::Lent(account);
+            *source = TlsSource::Lent(account);
         }
     }
     sites

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use super::front_door::{self, Doors};
 use super::{AppRoutes, CaddyConfig, given, maintenance};
 use crate::model::AppName;
-use crate::proxy::caddyfile::{Dialect, Scheme, TlsChoice};
+use crate::proxy::caddyfile::{Dialect, Scheme, TlsWish};
 use crate::proxy::render::{AppSites, Pages};
+use crate::proxy::tls::TlsSource;
 use crate::proxy::{Issuer, ProxySettings};
 
 /// Five minutes in nanoseconds, for slow clients; answers may take longer.
@@ -241,13 +242,15 @@ fn policies(settings: &ProxySettings, apps: &Apps) -> Vec<Value> {
     let mut lent: BTreeMap<Option<&str>, Vec<&str>> = BTreeMap::new();
     let hosts = apps.values().flat_map(|(sites, _)| &sites.hosts);
     let mut named = BTreeSet::new();
-    for ((scheme, host), choice) in hosts {
-        match (scheme, choice) {
-            (Scheme::Http, _) | (_, TlsChoice::Default | TlsChoice::Given(_)) => {}
+    for ((scheme, host), source) in hosts {
+        match (scheme, source) {
+            (Scheme::Http, _) | (_, TlsSource::Issued(TlsWish::Default) | TlsSource::Given(_)) => {}
             _ if !named.insert(host.as_str()) => {}
-            (_, TlsChoice::Internal) => internal.push(host.as_str()),
-            (_, TlsChoice::Email(email)) => emails.entry(email).or_default().push(host),
-            (_, TlsChoice::Lent(email)) => lent.entry(email.as_deref()).or_default().push(host),
+            (_, TlsSource::Issued(TlsWish::Internal)) => internal.push(host.as_str()),
+            (_, TlsSource::Issued(TlsWish::Email(email))) => {
+                emails.entry(email).or_default().push(host)
+            }
+            (_, TlsSource::Lent(email)) => lent.entry(email.as_deref()).or_default().push(host),
         }
     }
     let mut policies = Vec::new();
@@ -284,10 +287,10 @@ fn policies(settings: &ProxySettings, apps: &Apps) -> Vec<Value> {
 mod tests {
     use super::*;
 
-    fn app(name: &str, hosts: &[(&str, TlsChoice)]) -> (AppName, (Arc<AppSites>, Arc<AppRoutes>)) {
+    fn app(name: &str, hosts: &[(&str, TlsWish)]) -> (AppName, (Arc<AppSites>, Arc<AppRoutes>)) {
         let hosts = hosts
             .iter()
-            .map(|(host, choice)| ((Scheme::Https, (*host).to_owned()), choice.clone()));
+            .map(|(host, wish)| ((Scheme::Https, (*host).to_owned()), wish.clone().into()));
         let sites = AppSites {
             text: String::new(),
             hosts: hosts.collect(),
@@ -301,16 +304,10 @@ mod tests {
 
     #[test]
     fn a_host_of_an_app_that_leaves_and_of_one_that_comes_has_one_policy() {
-        let email = |text: &str| TlsChoice::Email(text.to_owned());
+        let email = |text: &str| TlsWish::Email(text.to_owned());
         let apps = Apps::from([
-            app(
-                "gone_main.12345",
-                &[("a.test", TlsChoice::Internal), ("b.test", email("x@y.test"))],
-            ),
-            app(
-                "here_main.12345",
-                &[("a.test", TlsChoice::Internal), ("b.test", TlsChoice::Internal)],
-            ),
+            app("gone_main.12345", &[("a.test", TlsWish::Internal), ("b.test", email("x@y.test"))]),
+            app("here_main.12345", &[("a.test", TlsWish::Internal), ("b.test", TlsWish::Internal)]),
         ]);
         let policies = policies(&ProxySettings::default(), &apps);
         let subjects = policies.iter().filter_map(|policy| policy["subjects"].as_array());

@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use super::Apps;
 use super::routes::STREAM_CLOSE_DELAY;
 use crate::model::AppName;
-use crate::proxy::caddyfile::{Scheme, TlsChoice};
+use crate::proxy::caddyfile::{Scheme, TlsWish};
 use crate::proxy::render::AppSites;
+use crate::proxy::tls::TlsSource;
 use crate::proxy::{Issuer, ProxySettings};
 
 /// Says that a request came this way already: it takes no second turn.
@@ -53,7 +54,7 @@ impl<'a> Doors<'a> {
         route: &str,
     ) -> String {
         let choice = sites.hosts.get(&(Scheme::Https, host.to_owned()));
-        let trust = Trust::of(self.settings, choice.unwrap_or(&TlsChoice::Default));
+        let trust = Trust::of(self.settings, choice.unwrap_or(&TlsSource::DEFAULT));
         let says = json!({"handler": "vars", APP: app.file_name(), TRUST: trust.label()});
         let (host, door) = (json!([{"host": [host]}]), &self.door);
         format!(
@@ -91,12 +92,14 @@ impl<'a> Trust<'a> {
         }
     }
 
-    fn of(settings: &ProxySettings, choice: &'a TlsChoice) -> Self {
-        let is_internal = match choice {
-            TlsChoice::Given(Some(given)) => return Self::Given(&given.certificate),
-            TlsChoice::Internal => true,
-            TlsChoice::Email(_) | TlsChoice::Lent(_) | TlsChoice::Given(None) => false,
-            TlsChoice::Default => settings.issuer == Issuer::Internal,
+    fn of(settings: &ProxySettings, source: &'a TlsSource) -> Self {
+        let is_internal = match source {
+            TlsSource::Given(Some(given)) => return Self::Given(&given.certificate),
+            TlsSource::Issued(TlsWish::Internal) => true,
+            TlsSource::Issued(TlsWish::Email(_)) | TlsSource::Lent(_) | TlsSource::Given(None) => {
+                false
+            }
+            TlsSource::Issued(TlsWish::Default) => settings.issuer == Issuer::Internal,
         };
         if is_internal { Self::Nobody } else { Self::Public }
     }
@@ -164,7 +167,10 @@ mod tests {
         let hosts = [Scheme::Http, Scheme::Https].map(|scheme| (scheme, host.to_owned()));
         let sites = AppSites {
             text: String::new(),
-            hosts: hosts.into_iter().zip([TlsChoice::Default, TlsChoice::Internal]).collect(),
+            hosts: hosts
+                .into_iter()
+                .zip([TlsWish::Default, TlsWish::Internal].map(TlsSource::from))
+                .collect(),
             given: BTreeMap::new(),
             dialect: Dialect::V2,
             containers: vec!["web".to_owned()],

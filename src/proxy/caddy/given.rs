@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::Apps;
-use crate::proxy::caddyfile::{Scheme, TlsChoice};
-use crate::proxy::certificates::Given;
+use crate::proxy::caddyfile::Scheme;
+use crate::proxy::tls::{Given, TlsSource};
 
 /// No certificate has it: tags are hexadecimal digits.
 const NO_TAG: &str = "none";
 
 /// The hosts by TLS, and where their certificates come from.
-fn hosts(apps: &Apps) -> impl Iterator<Item = (&str, &TlsChoice)> {
+fn hosts(apps: &Apps) -> impl Iterator<Item = (&str, &TlsSource)> {
     let all = apps.values().flat_map(|(sites, _)| &sites.hosts);
     all.filter(|((scheme, _), _)| *scheme == Scheme::Https)
         .map(|((_, host), choice)| (host.as_str(), choice))
@@ -22,10 +22,10 @@ fn hosts(apps: &Apps) -> impl Iterator<Item = (&str, &TlsChoice)> {
 /// The given hosts, each with the tag of its certificate.
 fn given(apps: &Apps) -> impl Iterator<Item = (&str, &str)> {
     hosts(apps).filter_map(|(host, choice)| match choice {
-        TlsChoice::Given(given) => {
+        TlsSource::Given(given) => {
             Some((host, given.as_ref().map_or(NO_TAG, |given| given.tag.as_str())))
         }
-        TlsChoice::Default | TlsChoice::Internal | TlsChoice::Email(_) | TlsChoice::Lent(_) => None,
+        TlsSource::Issued(_) | TlsSource::Lent(_) => None,
     })
 }
 
@@ -67,7 +67,7 @@ pub(super) fn connection_policies(apps: &Apps) -> Value {
         host.find('.').and_then(|at| host.get(at..)).is_some_and(|above| suffixes.contains(above))
     };
     let others: BTreeSet<_> = hosts(apps)
-        .filter(|(host, choice)| !matches!(choice, TlsChoice::Given(_)) && is_below(host))
+        .filter(|(host, choice)| !matches!(choice, TlsSource::Given(_)) && is_below(host))
         .map(|(host, _)| host)
         .collect();
     let only = |(tag, hosts): (&str, BTreeSet<&str>)| {
@@ -88,16 +88,16 @@ mod tests {
     use super::*;
     use crate::model::AppName;
     use crate::proxy::caddy::AppRoutes;
-    use crate::proxy::caddyfile::Dialect;
+    use crate::proxy::caddyfile::{Dialect, TlsWish};
     use crate::proxy::render::AppSites;
 
     type Served = (Arc<AppSites>, Arc<AppRoutes>);
 
     fn app(name: &str, hosts: &[(&str, Option<&str>)]) -> (AppName, Served) {
         let choice = |tag: &Option<&str>| match tag {
-            None => TlsChoice::Internal,
-            Some("") => TlsChoice::Given(None),
-            Some(tag) => TlsChoice::Given(Some(Box::new(Given {
+            None => TlsSource::Issued(TlsWish::Internal),
+            Some("") => TlsSource::Given(None),
+            Some(tag) => TlsSource::Given(Some(Box::new(Given {
                 tag: (*tag).to_owned(),
                 certificate: format!("/given/{tag}.crt").into(),
                 key: format!("/given/{tag}.key").into(),

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::AppRoutes;
-use crate::proxy::caddyfile::{Dialect, Scheme, TlsChoice};
+use crate::proxy::caddyfile::{Dialect, Scheme};
 use crate::proxy::render::AppSites;
+use crate::proxy::tls::TlsSource;
 
 fn sites() -> AppSites {
     AppSites {
         text: String::new(),
-        hosts: BTreeMap::from([((Scheme::Http, "a.test".to_owned()), TlsChoice::Default)]),
+        hosts: BTreeMap::from([((Scheme::Http, "a.test".to_owned()), TlsSource::DEFAULT)]),
         given: BTreeMap::new(),
         dialect: Dialect::V2,
         containers: vec!["named".to_owned(), "appmain12345_".to_owned()],

@@ -7,34 +7,17 @@ use super::parser::{Block, Directive};
 use super::placeholder::{Speaks, from_v1};
 use super::write::{self, Line};
 use super::{CaddyfileError, Dialect, dialect, parts, v1, v2};
-use crate::proxy::certificates::Given;
 
-/// Where a site's certificate comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TlsChoice {
-    /// As the node's settings say.
+/// What a text wishes of a site's certificate. Where it comes from in the end is the node's to settle.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum TlsWish {
+    /// Nothing: as the node's settings say.
+    #[default]
     Default,
-    /// Caddy's own authority.
+    /// One of Caddy's own authority.
     Internal,
-    /// A public authority, with this account.
+    /// One of a public authority, with this account.
     Email(String),
-    /// An admin, by a policy; none: there is none that can be used, and nobody else is asked for one. No text says so.
-    Given(Option<Box<Given>>),
-    /// A public authority, with this account or as the settings say; but another node sees to it, and this one only has a
-    /// copy. No text says so.
-    Lent(Option<String>),
-}
-
-impl TlsChoice {
-    /// Whether a certificate by this choice is one by the other, whoever renews it.
-    pub fn is_as_good_as(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Lent(None), Self::Default) | (Self::Default, Self::Lent(None)) => true,
-            (Self::Lent(Some(one)), Self::Email(two))
-            | (Self::Email(two), Self::Lent(Some(one))) => one == two,
-            _ => self == other,
-        }
-    }
 }
 
 /// A site, ready to be written.
@@ -42,8 +25,8 @@ impl TlsChoice {
 pub struct Site {
     /// Its address.
     pub url: SiteUrl,
-    /// Its certificate, where it has one.
-    pub tls: TlsChoice,
+    /// What it wishes of its certificate, where it has one.
+    pub tls: TlsWish,
     /// Its directives.
     pub lines: Vec<Line>,
     /// What it was written for.
@@ -75,7 +58,7 @@ pub(super) struct Scope<'a> {
     pub(super) url: &'a SiteUrl,
     pub(super) may_dial: MayDial<'a>,
     is_given: &'a dyn Fn(&str) -> bool,
-    pub(super) tls: TlsChoice,
+    pub(super) tls: TlsWish,
     /// Lines with their rank: Caddy 1 has an order of its own, whatever the order in the file.
     pub(super) lines: Vec<(u8, Line)>,
     pub(super) notes: BTreeSet<String>,
@@ -108,7 +91,7 @@ impl Scope<'_> {
     pub(super) fn choose_email(&mut self, directive: &Directive) -> Result<(), CaddyfileError> {
         match directive.args().as_slice() {
             [email] if is_email(email) && directive.block.is_none() => {
-                self.tls = TlsChoice::Email((*email).to_owned());
+                self.tls = TlsWish::Email((*email).to_owned());
                 Ok(())
             }
             // Whatever it names are files of another place, of which nothing is read.
@@ -276,7 +259,7 @@ fn sites(
                 url: &url,
                 may_dial: permits.may_dial,
                 is_given: permits.is_given,
-                tls: TlsChoice::Default,
+                tls: TlsWish::Default,
                 lines: Vec::new(),
                 notes: BTreeSet::new(),
             };

@@ -12,7 +12,7 @@ mod upstream;
 use super::CaddyfileError;
 use super::parser::Directive;
 use super::placeholder::repetition;
-use super::site::{Scope, TlsChoice};
+use super::site::{Scope, TlsWish};
 use super::write::Line;
 
 pub(super) use upstream::{forwarded, own_upstream, says_real_ip};
@@ -151,7 +151,7 @@ fn tls(directive: &Directive, scope: &mut Scope<'_>, _: u8) -> Result<(), Caddyf
         ["off"] => Ok(()),
         [] if directive.block.is_some() => Ok(()),
         ["self_signed"] => {
-            scope.tls = TlsChoice::Internal;
+            scope.tls = TlsWish::Internal;
             Ok(())
         }
         _ => scope.choose_email(&Directive { block: None, ..directive.clone() }),

@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD as BASE64;
 use super::CaddyfileError;
 use super::parser::Directive;
 use super::placeholder::check_v2;
-use super::site::{Scope, TlsChoice};
+use super::site::{Scope, TlsWish};
 use super::write::Line;
 
 type Pass = fn(&Directive, &mut Scope<'_>) -> Result<Vec<Line>, CaddyfileError>;
@@ -222,7 +222,7 @@ fn has_bounded_cost(hash: &str) -> bool {
 
 fn tls(directive: &Directive, scope: &mut Scope<'_>) -> Result<Vec<Line>, CaddyfileError> {
     match directive.args().as_slice() {
-        ["internal"] if directive.block.is_none() => scope.tls = TlsChoice::Internal,
+        ["internal"] if directive.block.is_none() => scope.tls = TlsWish::Internal,
         _ => scope.choose_email(directive)?,
     }
     Ok(Vec::new())

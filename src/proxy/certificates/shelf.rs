@@ -19,24 +19,14 @@ use super::{CertificateHost, Storage};
 use crate::error::chain;
 use crate::host::files::{FileError, make_private_dirs, off_thread, read_plain, replace};
 use crate::proxy::ProxySettings;
-use crate::proxy::caddyfile::{Scheme, TlsChoice};
+use crate::proxy::caddyfile::Scheme;
 use crate::proxy::render::AppSites;
+use crate::proxy::tls::{Given, TlsSource};
 
 /// Below `data-dir`.
 const COPIES: &str = "caddy/given";
 /// The key first: a copy is one when both are there.
 const ENDINGS: [&str; 2] = ["key", "crt"];
-
-/// A copy that Caddy reads.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Given {
-    /// Another one for each pair of files.
-    pub tag: String,
-    /// The certificate and its chain.
-    pub certificate: PathBuf,
-    /// The key.
-    pub key: PathBuf,
-}
 
 /// Why an admin's files are not used.
 #[derive(Debug, thiserror::Error)]
@@ -114,7 +104,7 @@ impl Shelf {
             }
             problems.extend(told.map(|what| format!("the certificate {name} of {host}: {what}")));
             if !is_kept {
-                sites.hosts.insert((Scheme::Https, host), TlsChoice::Given(given.map(Box::new)));
+                sites.hosts.insert((Scheme::Https, host), TlsSource::Given(given.map(Box::new)));
             }
         }
         problems

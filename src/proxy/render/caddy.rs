@@ -13,9 +13,10 @@ use super::template::{RenderError, Templates};
 use crate::model::claims::Claims;
 use crate::model::{AppName, AppRecord, Role};
 use crate::proxy::caddyfile::{
-    CaddyfileError, Dial, Dialect, Permits, Scheme, Site, TlsChoice, Translation, translate,
+    CaddyfileError, Dial, Dialect, Permits, Scheme, Site, TlsWish, Translation, translate,
 };
 use crate::proxy::certificates::CertificateName;
+use crate::proxy::tls::TlsSource;
 use crate::proxy::{Policy, Problem};
 
 /// A text of 64 KiB with many addresses, each with all of it, would be many MiB.
@@ -45,6 +46,9 @@ pub(super) enum Own {
     Sites(Arc<AppSites>),
 }
 
+/// An app's hosts by scheme, and where their certificates come from.
+type Hosts = BTreeMap<(Scheme, String), TlsSource>;
+
 /// What a text becomes, without the sites of the hosts that are left out: reported is that where hosts are routed.
 pub(super) fn own(
     name: &AppName,
@@ -73,7 +77,10 @@ pub(super) fn own(
     if translation.sites.is_empty() {
         return Ok(Own::None);
     }
-    let mut hosts = hosts(&translation);
+    let mut hosts: Hosts = wishes(&translation)
+        .into_iter()
+        .map(|(host, wish)| (host, TlsSource::from(wish)))
+        .collect();
     let given = given(policy, &hosts);
     let mut bodies = match bodies(&translation) {
         Ok(bodies) => bodies,
@@ -81,7 +88,7 @@ pub(super) fn own(
     };
     let (dialect, redirects) = redirects(&translation);
     hosts.extend(
-        redirects.iter().map(|(host, _)| ((Scheme::Http, host.clone()), TlsChoice::Default)),
+        redirects.iter().map(|(host, _)| ((Scheme::Http, host.clone()), TlsSource::DEFAULT)),
     );
     bodies.extend(redirects.into_iter().map(|(_, site)| site));
     if bodies.iter().map(|site| site.body.len()).sum::<usize>() > MAX_TEXT {
@@ -159,23 +166,21 @@ fn redirects(translation: &Translation) -> (Dialect, Vec<(String, SiteContext)>)
     (usual, others.map(site).collect())
 }
 
-fn hosts(translation: &Translation) -> BTreeMap<(Scheme, String), TlsChoice> {
-    let mut hosts = BTreeMap::new();
+/// What the sites of each host wish: the first that wishes something has the say.
+fn wishes(translation: &Translation) -> BTreeMap<(Scheme, String), TlsWish> {
+    let mut wishes = BTreeMap::new();
     for site in &translation.sites {
         let key = (site.url.scheme, site.url.host.clone());
-        let choice = hosts.entry(key).or_insert(TlsChoice::Default);
-        if *choice == TlsChoice::Default {
-            *choice = site.tls.clone();
+        let wish = wishes.entry(key).or_insert(TlsWish::Default);
+        if *wish == TlsWish::Default {
+            *wish = site.tls.clone();
         }
     }
-    hosts
+    wishes
 }
 
 /// The certificates that an admin gives hosts, whatever their sites say.
-fn given(
-    policy: &Policy,
-    hosts: &BTreeMap<(Scheme, String), TlsChoice>,
-) -> BTreeMap<String, CertificateName> {
+fn given(policy: &Policy, hosts: &Hosts) -> BTreeMap<String, CertificateName> {
     let by_tls = hosts.keys().filter(|(scheme, _)| *scheme == Scheme::Https);
     by_tls.filter_map(|(_, host)| Some((host.clone(), policy.certificate(host)?.clone()))).collect()
 }
@@ -187,13 +192,13 @@ fn bodies(translation: &Translation) -> Result<Vec<SiteContext>, CaddyfileError>
         let key = (site.url.scheme, site.url.host.as_str());
         groups.entry(key).or_default().push(site);
     }
-    let hosts = hosts(translation);
+    let wishes = wishes(translation);
     let mut bodies = Vec::new();
     for ((scheme, host), mut sites) in groups {
         sites.sort_by_key(|site| usize::MAX - site.url.path.len());
-        let tls = match hosts.get(&(scheme, host.to_owned())) {
-            Some(TlsChoice::Internal) if scheme == Scheme::Https => Some("internal".to_owned()),
-            Some(TlsChoice::Email(email)) if scheme == Scheme::Https => Some(email.clone()),
+        let tls = match wishes.get(&(scheme, host.to_owned())) {
+            Some(TlsWish::Internal) if scheme == Scheme::Https => Some("internal".to_owned()),
+            Some(TlsWish::Email(email)) if scheme == Scheme::Https => Some(email.clone()),
             _ => None,
         };
         bodies.push(SiteContext {

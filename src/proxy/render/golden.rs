@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use super::{AppSites, Pages, Rendered, Templates, render};
 use crate::model::NodeName;
 use crate::proxy::caddy::{AppRoutes, config};
-use crate::proxy::caddyfile::{Scheme, TlsChoice};
-use crate::proxy::certificates::Given;
+use crate::proxy::caddyfile::Scheme;
+use crate::proxy::tls::{Given, TlsSource};
 use crate::proxy::{ClusterView, ProxySettings};
 
 fn fixtures(dir: &str, extension: &str) -> Vec<PathBuf> {
@@ -119,7 +119,7 @@ fn given_certificates(rendered: Rendered) -> String {
             let [certificate, key] = ["crt", "key"]
                 .map(|end| format!("/var/lib/tandem/caddy/given/{name}-TAG.{end}").into());
             let given = Given { tag: format!("{name}-TAG"), certificate, key };
-            sites.hosts.insert((Scheme::Https, host), TlsChoice::Given(Some(Box::new(given))));
+            sites.hosts.insert((Scheme::Https, host), TlsSource::Given(Some(Box::new(given))));
         }
         (app, (Arc::new(sites), Arc::default()))
     };

@@ -26,7 +26,7 @@ fn node() -> Node {
 }
 
 fn sites(given: &[(&str, &str)]) -> AppSites {
-    let host = |(host, _): &(&str, &str)| ((Scheme::Https, (*host).to_owned()), TlsChoice::Default);
+    let host = |(host, _): &(&str, &str)| ((Scheme::Https, (*host).to_owned()), TlsSource::DEFAULT);
     let name =
         |(host, name): &(&str, &str)| ((*host).to_owned(), CertificateName::parse(name).unwrap());
     AppSites {
@@ -69,7 +69,7 @@ impl Node {
     }
 }
 
-fn choice<'a>(sites: &'a AppSites, host: &str) -> &'a TlsChoice {
+fn choice<'a>(sites: &'a AppSites, host: &str) -> &'a TlsSource {
     &sites.hosts[&(Scheme::Https, host.to_owned())]
 }
 
@@ -80,7 +80,7 @@ async fn what_an_admin_puts_there_is_copied_for_caddy_alone_to_read() {
     node.admin_puts("shop", &texts);
     let (sites, problem) = node.settle(&[("app.test", "shop")], NOW).await;
     assert_eq!(problem, "");
-    let TlsChoice::Given(Some(given)) = choice(&sites, "app.test") else { panic!("{sites:?}") };
+    let TlsSource::Given(Some(given)) = choice(&sites, "app.test") else { panic!("{sites:?}") };
     for (path, text) in [(&given.certificate, &texts.certificate), (&given.key, &texts.key)] {
         assert_eq!(&fs::read_to_string(path).unwrap(), text);
         assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -180,8 +180,8 @@ async fn without_any_a_host_keeps_what_caddy_was_issued_and_else_has_none() {
     let issued = bundle("app.test", "2026-01-01", "2026-04-01");
     Storage::new(&node.dir.path().join("data")).put(&issued).await.unwrap();
     let (sites, problem) = node.settle(&given, NOW).await;
-    assert_eq!(choice(&sites, "app.test"), &TlsChoice::Default);
-    assert_eq!(choice(&sites, "b.test"), &TlsChoice::Given(None));
+    assert_eq!(choice(&sites, "app.test"), &TlsSource::DEFAULT);
+    assert_eq!(choice(&sites, "b.test"), &TlsSource::Given(None));
     let told: Vec<_> = problem.lines().collect();
     assert!(told[0].contains("shop.crt does not exist; it keeps the one that Caddy"), "{problem}");
     assert!(told[1].contains("shop.crt does not exist; it has none"), "{problem}");
@@ -189,8 +189,8 @@ async fn without_any_a_host_keeps_what_caddy_was_issued_and_else_has_none() {
     assert_eq!(lacks.len(), 2, "a deployment is told of both: {lacks:?}");
     node.admin_puts("shop", &made("app.test", "2026-01-01", "2026-04-01"));
     let (sites, problem) = node.settle(&given, NOW).await;
-    assert!(matches!(choice(&sites, "app.test"), TlsChoice::Given(Some(_))));
-    assert_eq!(choice(&sites, "b.test"), &TlsChoice::Given(None));
+    assert!(matches!(choice(&sites, "app.test"), TlsSource::Given(Some(_))));
+    assert_eq!(choice(&sites, "b.test"), &TlsSource::Given(None));
     assert!(
         problem.contains("of b.test: the certificate is not for this host; it has none"),
         "{problem}"
