@@ -8,10 +8,12 @@
 //!                                             └──▶ consul (records, leases, app/ keys) ─ proxy ─▶ HAProxy, Caddy
 //! ```
 //!
-//! `model`, `event` and `plan` are pure; `exec` carries plans out through the seams in `host` and `consul`;
-//! `proxy` renders every node's proxies from KV; `agent` wires all of it and `cli` reads the records.
+//! `model`, `event`, `plan` and `check` are pure; `exec` carries plans out through the seams in `host` and `consul`;
+//! `proxy` renders every node's proxies from KV; `records` is what is in KV; `agent` wires all of it and `cli` reads the
+//! records.
 
 pub mod agent;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;

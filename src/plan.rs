@@ -1,7 +1,5 @@
 //! What to do, as a pure function of a request and a snapshot of facts. Nothing here has an effect.
 
-pub mod candidate;
-pub mod check;
 mod deploy;
 mod destroy;
 mod facts;

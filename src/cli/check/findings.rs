@@ -4,6 +4,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::check::candidate::Candidate;
+use crate::check::{self, Asking};
 use crate::cli::check::files::{self, Named};
 use crate::cli::printer::Printer;
 use crate::error::{CommandFailure, ErrorKind, chain};
@@ -11,8 +13,6 @@ use crate::host::files::FileError;
 use crate::host::repository::{in_work_tree, lfs_warning};
 use crate::model::manifest::{Ends, Manifest, Service, Unset, Volume};
 use crate::model::{AppId, AppRecord, MaintenancePage, page};
-use crate::plan::candidate::Candidate;
-use crate::plan::check::{self, Asking};
 use crate::proxy::caddyfile::{self, CaddyfileError, Dial, Permits};
 use crate::proxy::render::{Templates, render};
 use crate::proxy::{ClusterView, Policies, Policy, ProxySettings, haproxy};

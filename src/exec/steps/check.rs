@@ -7,6 +7,8 @@ use serde_json::Value;
 use tracing::info;
 
 use super::{StepContext, data, limits, mounts, place, volumes};
+use crate::check::candidate::Candidate;
+use crate::check::{self, Asking, Findings};
 use crate::clock;
 use crate::error::chain;
 use crate::exec::apply::Done;
@@ -18,8 +20,6 @@ use crate::host::repository::lfs_warning;
 use crate::model::deployment::{Deployment, Step};
 use crate::model::manifest::{Manifest, Unset};
 use crate::model::{AppName, AppRecord, Held, MaintenancePage, keys, page};
-use crate::plan::candidate::Candidate;
-use crate::plan::check::{self, Asking, Findings};
 use crate::proxy::Policies;
 use crate::records;
 

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::StepContext;
+use crate::check::Findings;
+use crate::check::mounts::{anonymous, mounts};
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
 use crate::host::copy;
@@ -11,8 +13,6 @@ use crate::host::docker::Container;
 use crate::host::repository::in_checkout;
 use crate::model::deployment::Step;
 use crate::model::manifest::{Manifest, Service};
-use crate::plan::check::Findings;
-use crate::plan::check::mounts::{anonymous, mounts};
 
 /// Before the path of what a deployment carries from the former checkout to its own.
 const CARRIED: &str = "data ";

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::StepContext;
+use crate::check::{Findings, new_binds};
 use crate::exec::error::StepError;
 use crate::model::deployment::Step;
 use crate::model::manifest::Manifest;
 use crate::model::{AppRecord, NodeName, Port, keys};
-use crate::plan::check::{Findings, new_binds};
 use crate::records::{NodeInfo, decode};
 
 /// Looks for what `up` would stumble over when the former version does not run any more.

@@ -2,6 +2,7 @@
 //!
 //! Who has what is asked of [`Claims`], of which the proxies ask it, too.
 
+pub mod candidate;
 pub mod mounts;
 mod names;
 mod ports;

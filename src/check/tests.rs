@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::plan::candidate::Candidate;
+use crate::check::candidate::Candidate;
 
 fn record(master: &str, urls: &str, haproxy: Value, container: &str) -> AppRecord {
     let record = json!({
