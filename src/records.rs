@@ -8,6 +8,7 @@
 mod app;
 mod deployment;
 mod lease;
+mod named;
 mod node;
 mod project;
 mod queue;
@@ -15,6 +16,7 @@ mod rejection;
 mod replica;
 #[cfg(test)]
 mod tests;
+mod update;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -25,10 +27,12 @@ use crate::consul::kv::{Entry, Kv};
 pub use app::Asked;
 pub use deployment::{Debt, Owed};
 pub use lease::LeaseInfo;
+pub use named::Named;
 pub use node::{Failing, NodeInfo, Room};
 pub use project::Claim;
 pub use queue::Queue;
 pub use rejection::Rejection;
+pub use update::{Contended, contend, update};
 
 /// A type whose values are in KV.
 pub trait Record: Serialize + DeserializeOwned {
@@ -37,10 +41,7 @@ pub trait Record: Serialize + DeserializeOwned {
     /// The newest format that this build knows; none: the shape is shared with other writers.
     const FORMAT: Option<u32> = Some(1);
     /// What the rest of a key names.
-    type Name;
-
-    /// Reads the rest of a key; none: the key is no record's.
-    fn name(rest: &str) -> Option<Self::Name>;
+    type Name: Named;
 }
 
 /// Why a value in KV is no record.
@@ -145,7 +146,7 @@ pub fn encode<T: Record>(value: &T) -> Vec<u8> {
 
 /// What a key below the type's prefix names.
 pub fn name_of<T: Record>(key: &str) -> Option<T::Name> {
-    T::name(key.strip_prefix(T::PREFIX)?)
+    T::Name::parse(key.strip_prefix(T::PREFIX)?)
 }
 
 /// An entry's name and value; none if it is no record, or can't be read.

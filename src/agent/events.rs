@@ -232,7 +232,7 @@ impl Intake {
                 // Does not go away by trying: told, and left for the next start of the agent.
                 ExecError::Journal(_)
                 | ExecError::Gone(_)
-                | ExecError::Contended(..)
+                | ExecError::Contended(_)
                 | ExecError::Illegal(_) => return Ok(()),
             };
             if error.is_transient() {

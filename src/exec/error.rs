@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::consul::ConsulError;
 use crate::model::deployment::Illegal;
-use crate::records::{ReadError, RecordError};
+use crate::records::{Contended, ReadError, RecordError};
 
 use super::journal::JournalError;
 
@@ -25,8 +25,8 @@ pub enum ExecError {
     #[error("{0} is gone")]
     Gone(String),
     /// Too many others wrote the same key at the same time.
-    #[error("{0} is written by others all the time; gave up after {1} tries")]
-    Contended(String, u32),
+    #[error(transparent)]
+    Contended(#[from] Contended),
     /// A change that the protocol does not allow.
     #[error("the record does not allow it")]
     Illegal(#[from] Illegal),

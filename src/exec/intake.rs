@@ -10,7 +10,7 @@ use crate::consul::txn::TxnOp;
 use crate::event::RawEvent;
 use crate::model::{AppName, AppRecord, NodeName, Request, keys};
 use crate::plan::Facts;
-use crate::records::{self, Failing, RecordError, Rejection, Stored, encode, name_of};
+use crate::records::{self, Failing, ReadError, RecordError, Rejection, Stored, encode, name_of};
 use crate::replication::ReplicaState;
 
 /// Rejections kept, all events together.
@@ -47,7 +47,7 @@ pub async fn gather(ctx: &Context, request: &Request) -> Result<Facts, ExecError
     };
     match (entry_of(kv, &app).await?, source) {
         (Ok(app), Ok(source)) => (facts.app, facts.source) = (app, source),
-        (Err(error), _) | (_, Err(error)) => facts.unreadable = Some(error.to_string()),
+        (Err(error), _) | (_, Err(error)) => facts.unreadable = Some(error),
     }
     if request.is_from_replica() {
         let told = records::list::<ReplicaState>(kv).await?;
@@ -80,12 +80,18 @@ fn holders(
     told.into_iter().filter_map(holder).collect()
 }
 
+/// An app's entry, or why it can't be read.
 async fn entry_of(
     kv: &dyn Kv,
     app: &AppName,
-) -> Result<Result<Option<AppRecord>, serde_json::Error>, ExecError> {
-    let entry = kv.get(&keys::app(app)).await?;
-    Ok(entry.map(|entry| serde_json::from_slice(&entry.value)).transpose())
+) -> Result<Result<Option<AppRecord>, String>, ExecError> {
+    match records::read::<AppRecord>(kv, &keys::app(app)).await {
+        Ok(found) => Ok(Ok(found.map(|found| found.value))),
+        Err(ReadError::Record(RecordError::Unreadable { source, .. })) => {
+            Ok(Err(source.to_string()))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Writes a rejection down where the sender can see it; the first node that does so wins.

@@ -5,15 +5,11 @@ use tracing::warn;
 use super::copies;
 use super::error::{ExecError, StepError};
 use super::steps::StepContext;
-use crate::consul::txn::{Txn, TxnOp};
 use crate::error::chain;
 use crate::host::volume::VolumeError;
 use crate::model::keys;
-use crate::records::{encode, read};
+use crate::records::{read, update};
 use crate::replication::{Held, Line, Lines, Survey};
-
-/// How often a contended check-and-set is tried.
-const TRIES: u32 = 5;
 
 /// Notes the volume that this node has just restored. Where that can't be done, its agent sees what it was made of.
 pub(super) async fn note_restored(step: &StepContext<'_>, volume: &str) {
@@ -26,22 +22,17 @@ pub(super) async fn note_restored(step: &StepContext<'_>, volume: &str) {
 
 async fn note(step: &StepContext<'_>, volume: &str, uuid: &str) -> Result<(), ExecError> {
     let (kv, key) = (step.ctx.cluster.kv.as_ref(), keys::lines(&step.app));
-    for _ in 0..TRIES {
-        let Some(mut found) = read::<Lines>(kv, &key).await? else { return Ok(()) };
+    let noted = |lines: Option<Lines>| {
+        let mut lines = lines?;
         // Of what nobody has noted the first yet, the master's agent will.
-        let line = found.value.get_mut(volume).filter(|line| !line.made.is_empty());
-        let Some(line) = line.filter(|line| line.made.last().is_none_or(|last| last != uuid))
-        else {
-            return Ok(());
-        };
-        line.note(uuid);
-        let value = encode(&found.value);
-        let cas = TxnOp::Cas { key: key.clone(), value, index: found.index };
-        if let Txn::Committed(_) = kv.transact(vec![cas]).await? {
-            return Ok(());
+        let line = lines.get_mut(volume).filter(|line| !line.made.is_empty())?;
+        if line.made.last().is_some_and(|last| last == uuid) {
+            return None;
         }
-    }
-    Err(ExecError::Contended(key, TRIES))
+        line.note(uuid);
+        Some(lines)
+    };
+    update::<Lines, ExecError>(kv, &key, noted).await
 }
 
 /// The volumes of the app's entry that are on this node are its own.

@@ -14,9 +14,7 @@ use crate::error::chain;
 use crate::model::deployment::{Deployment, FORMAT, State};
 use crate::model::{AppName, DeployId, Request, keys};
 use crate::plan;
-use crate::records::{self, Queue, Versioned, decode, encode};
-
-const TRIES: u32 = 20;
+use crate::records::{self, Queue, Versioned, contend, decode, encode, update};
 
 /// How many requests an app remembers beyond its records: an event that reaches a node late is not taken for new.
 const REMEMBERED: usize = 64;
@@ -39,41 +37,49 @@ pub async fn accept(
     request: &Request,
 ) -> Result<Acceptance, ExecError> {
     let app = request.app().name();
-    for _ in 0..TRIES {
-        // Whatever it says: an agent that knows its format has written it.
-        if ctx.cluster.kv.get(&keys::deployment(&app, id)).await?.is_some() {
-            return Ok(Acceptance::Known);
-        }
-        let queue = read_queue(ctx, &app).await?;
-        if queue.value.recent.contains(id) {
-            return Ok(Acceptance::Known);
-        }
-        let before = Queue { waiting: None, ..queue.value.clone() };
-        let (deployment, mut after, claim) = if before.running.is_none() {
-            begin(ctx, id, request, &before).await?
-        } else {
-            let waiting = blank(ctx, id, request, before.epoch, State::Waiting);
-            (waiting, Queue { waiting: Some(id.clone()), ..before }, None)
-        };
-        remember(&mut after, id);
-        let state = deployment.state;
-        let mut ops = vec![record_op(&app, &deployment, 0)];
-        ops.extend(claim);
-        match &queue.value.waiting {
-            // A request that comes to nothing takes nobody's place.
-            Some(old) if state.is_final() => after.waiting = Some(old.clone()),
-            Some(old) => ops.extend(supersede(ctx, &app, old, id).await?),
-            None => {}
-        }
-        if write(ctx, &app, ops, &after, queue.index).await? {
-            info!(app = %app, deployment = %id, %state, "accepted");
-            if state.is_final() {
-                tidy(ctx, &app).await;
-            }
-            return Ok(Acceptance::Accepted(state));
-        }
+    contend(&keys::queue(&app), |_| try_to_accept(ctx, id, request)).await
+}
+
+/// None if the queue or a record changed meanwhile.
+async fn try_to_accept(
+    ctx: &Context,
+    id: &DeployId,
+    request: &Request,
+) -> Result<Option<Acceptance>, ExecError> {
+    let app = request.app().name();
+    // Whatever it says: an agent that knows its format has written it.
+    if ctx.cluster.kv.get(&keys::deployment(&app, id)).await?.is_some() {
+        return Ok(Some(Acceptance::Known));
     }
-    Err(ExecError::Contended(keys::queue(&app), TRIES))
+    let queue = read_queue(ctx, &app).await?;
+    if queue.value.recent.contains(id) {
+        return Ok(Some(Acceptance::Known));
+    }
+    let before = Queue { waiting: None, ..queue.value.clone() };
+    let (deployment, mut after, claim) = if before.running.is_none() {
+        begin(ctx, id, request, &before).await?
+    } else {
+        let waiting = blank(ctx, id, request, before.epoch, State::Waiting);
+        (waiting, Queue { waiting: Some(id.clone()), ..before }, None)
+    };
+    remember(&mut after, id);
+    let state = deployment.state;
+    let mut ops = vec![record_op(&app, &deployment, 0)];
+    ops.extend(claim);
+    match &queue.value.waiting {
+        // A request that comes to nothing takes nobody's place.
+        Some(old) if state.is_final() => after.waiting = Some(old.clone()),
+        Some(old) => ops.extend(supersede(ctx, &app, old, id).await?),
+        None => {}
+    }
+    if write(ctx, &app, ops, &after, queue.index).await? {
+        info!(app = %app, deployment = %id, %state, "accepted");
+        if state.is_final() {
+            tidy(ctx, &app).await;
+        }
+        return Ok(Some(Acceptance::Accepted(state)));
+    }
+    Ok(None)
 }
 
 fn remember(queue: &mut Queue, id: &DeployId) {
@@ -86,34 +92,37 @@ fn remember(queue: &mut Queue, id: &DeployId) {
 /// Begins the waiting deployment of an app if nothing runs. A running one whose record somebody deleted is given up:
 /// that is how an operator ends one that waits for a node that will not come back.
 pub async fn promote(ctx: &Context, app: &AppName) -> Result<(), ExecError> {
-    for _ in 0..TRIES {
-        let mut queue = read_queue(ctx, app).await?;
-        let mut given_up = None;
-        if let Some(running) = &queue.value.running
-            && ctx.cluster.kv.get(&keys::deployment(app, running)).await?.is_none()
-        {
-            warn!(app = %app, deployment = %running, "its record is gone: given up");
-            queue.value.running = None;
-            given_up = Some(TxnOp::Delete { key: keys::lease(app) });
-        }
-        let (None, Some(id)) = (&queue.value.running, &queue.value.waiting) else {
-            return Ok(());
-        };
-        let record = store::load(ctx, app, id).await?;
-        let (mut deployment, mut after, claim) =
-            begin(ctx, id, &record.value.request, &queue.value).await?;
-        deployment.accepted_at = record.value.accepted_at.clone();
-        deployment.accepted_by = record.value.accepted_by.clone();
-        after.waiting = None;
-        let mut ops = vec![record_op(app, &deployment, record.index)];
-        ops.extend(given_up);
-        ops.extend(claim);
-        if write(ctx, app, ops, &after, queue.index).await? {
-            info!(app = %app, deployment = %id, "its turn has come");
-            return Ok(());
-        }
+    contend(&keys::queue(app), |_| try_to_promote(ctx, app)).await
+}
+
+/// None if the queue or a record changed meanwhile.
+async fn try_to_promote(ctx: &Context, app: &AppName) -> Result<Option<()>, ExecError> {
+    let mut queue = read_queue(ctx, app).await?;
+    let mut given_up = None;
+    if let Some(running) = &queue.value.running
+        && ctx.cluster.kv.get(&keys::deployment(app, running)).await?.is_none()
+    {
+        warn!(app = %app, deployment = %running, "its record is gone: given up");
+        queue.value.running = None;
+        given_up = Some(TxnOp::Delete { key: keys::lease(app) });
     }
-    Err(ExecError::Contended(keys::queue(app), TRIES))
+    let (None, Some(id)) = (&queue.value.running, &queue.value.waiting) else {
+        return Ok(Some(()));
+    };
+    let record = store::load(ctx, app, id).await?;
+    let (mut deployment, mut after, claim) =
+        begin(ctx, id, &record.value.request, &queue.value).await?;
+    deployment.accepted_at = record.value.accepted_at.clone();
+    deployment.accepted_by = record.value.accepted_by.clone();
+    after.waiting = None;
+    let mut ops = vec![record_op(app, &deployment, record.index)];
+    ops.extend(given_up);
+    ops.extend(claim);
+    if write(ctx, app, ops, &after, queue.index).await? {
+        info!(app = %app, deployment = %id, "its turn has come");
+        return Ok(Some(()));
+    }
+    Ok(None)
 }
 
 /// Writes the outcome, frees the queue and the lease in one transaction, and begins what waits.
@@ -123,29 +132,40 @@ pub(super) async fn finish(
     id: &DeployId,
     outcome: State,
 ) -> Result<(), ExecError> {
-    for _ in 0..TRIES {
-        let Versioned { value, index } = store::load(ctx, app, id).await?;
-        let mut value = Deployment::clone(&value);
-        if value.state.is_final() {
-            return Ok(());
-        }
-        let queue = read_queue(ctx, app).await?;
-        value.state = outcome;
-        value.finished_at = Some(now());
-        let after = Queue {
-            running: queue.value.running.clone().filter(|running| running != id),
-            ..queue.value.clone()
-        };
-        let lease = TxnOp::Delete { key: keys::lease(app) };
-        let mut ops = vec![record_op(app, &value, index), lease, claims::withdraw(app)];
-        ops.extend(projects::release(ctx, app, &value).await?);
-        if write(ctx, app, ops, &after, queue.index).await? {
-            report(app, &value);
-            tidy(ctx, app).await;
-            return promote(ctx, app).await;
-        }
+    if contend(&keys::queue(app), |_| try_to_finish(ctx, app, id, outcome)).await? {
+        tidy(ctx, app).await;
+        promote(ctx, app).await?;
     }
-    Err(ExecError::Contended(keys::queue(app), TRIES))
+    Ok(())
+}
+
+/// Whether it was this call that ended it; none if the queue or the record changed meanwhile.
+async fn try_to_finish(
+    ctx: &Context,
+    app: &AppName,
+    id: &DeployId,
+    outcome: State,
+) -> Result<Option<bool>, ExecError> {
+    let Versioned { value, index } = store::load(ctx, app, id).await?;
+    let mut value = Deployment::clone(&value);
+    if value.state.is_final() {
+        return Ok(Some(false));
+    }
+    let queue = read_queue(ctx, app).await?;
+    value.state = outcome;
+    value.finished_at = Some(now());
+    let after = Queue {
+        running: queue.value.running.clone().filter(|running| running != id),
+        ..queue.value.clone()
+    };
+    let lease = TxnOp::Delete { key: keys::lease(app) };
+    let mut ops = vec![record_op(app, &value, index), lease, claims::withdraw(app)];
+    ops.extend(projects::release(ctx, app, &value).await?);
+    if write(ctx, app, ops, &after, queue.index).await? {
+        report(app, &value);
+        return Ok(Some(true));
+    }
+    Ok(None)
 }
 
 /// The one place where an outcome is logged.
@@ -233,14 +253,11 @@ pub(super) async fn index_if_running(
 
 /// Makes sure that what is accepted from here on has a higher epoch than that.
 pub(super) async fn raise_epoch(ctx: &Context, app: &AppName, seen: u64) -> Result<(), ExecError> {
-    for _ in 0..TRIES {
-        let queue = read_queue(ctx, app).await?;
-        let after = Queue { epoch: queue.value.epoch.max(seen), ..queue.value.clone() };
-        if after == queue.value || write(ctx, app, Vec::new(), &after, queue.index).await? {
-            return Ok(());
-        }
-    }
-    Err(ExecError::Contended(keys::queue(app), TRIES))
+    let raised = |queue: Option<Queue>| {
+        let queue = queue.unwrap_or_default();
+        (queue.epoch < seen).then_some(Queue { epoch: seen, ..queue })
+    };
+    update::<Queue, ExecError>(ctx.cluster.kv.as_ref(), &keys::queue(app), raised).await
 }
 
 async fn read_queue(ctx: &Context, app: &AppName) -> Result<Versioned<Queue>, ExecError> {

@@ -9,7 +9,7 @@ use crate::consul::kv::Entry;
 use crate::consul::txn::{MAX_OPS, TxnOp};
 use crate::model::deployment::Deployment;
 use crate::model::{AppName, keys};
-use crate::records::{Queue, RecordError, decode, encode};
+use crate::records::{Queue, RecordError, decode, encode, name_of};
 
 /// Of so many apps that are gone the records stay.
 pub(super) const KEPT: usize = 50;
@@ -38,7 +38,7 @@ pub(super) async fn apply(ctx: &Context) -> Result<(), ExecError> {
         .entries
         .into_iter()
         .filter_map(|entry| {
-            let app = AppName::parse(entry.key.strip_prefix(keys::QUEUES)?).ok()?;
+            let app = name_of::<Queue>(&entry.key)?;
             let queue = decode::<Queue>(&entry).ok()?;
             Some(Gone { app, queue, entry })
         })

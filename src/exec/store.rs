@@ -5,13 +5,11 @@ use std::sync::Arc;
 use super::context::Context;
 use super::error::ExecError;
 use super::mend;
+use super::records::Seen;
 use crate::consul::txn::{Txn, TxnOp};
 use crate::model::deployment::{Deployment, Illegal};
 use crate::model::{AppName, DeployId, keys};
-use crate::records::{RecordError, Versioned, decode, encode};
-
-/// How often a contended check-and-set is tried: a record has at most a handful of writers.
-const TRIES: u32 = 20;
+use crate::records::{RecordError, Versioned, contend, decode, encode};
 
 /// Reads a deployment's record.
 pub(super) async fn load(
@@ -70,35 +68,47 @@ pub(super) async fn update(
     id: &DeployId,
     change: impl Fn(&mut Deployment) -> Result<(), Illegal>,
 ) -> Result<Arc<Deployment>, ExecError> {
+    contend(&keys::deployment(app, id), |before| {
+        // What was seen last is tried once.
+        let known = if before == 0 { ctx.records.of(id) } else { None };
+        try_to_update(ctx, app, id, known, &change)
+    })
+    .await
+}
+
+/// None if others were faster.
+async fn try_to_update(
+    ctx: &Context,
+    app: &AppName,
+    id: &DeployId,
+    known: Option<Seen>,
+    change: impl Fn(&mut Deployment) -> Result<(), Illegal>,
+) -> Result<Option<Arc<Deployment>>, ExecError> {
     let key = keys::deployment(app, id);
-    let mut seen = ctx.records.of(id);
-    for _ in 0..TRIES {
-        let known = seen.take();
-        let is_old = known.is_some();
-        let Versioned { value, index } = match known {
-            Some(seen) => Versioned { value: seen.record, index: seen.index },
-            None => load(ctx, app, id).await?,
-        };
-        let before = value.debts();
-        let mut changed = Deployment::clone(&value);
-        match change(&mut changed) {
-            Err(_) if is_old => continue,
-            result => result?,
-        }
-        let mut ops = vec![TxnOp::Cas { key: key.clone(), value: encode(&changed), index }];
-        ops.extend(
-            changed
-                .new_debtors(&before)
-                .into_iter()
-                .map(|node| TxnOp::Set { key: keys::owed(node, app, id), value: encode(&changed) }),
-        );
-        if let Txn::Committed(entries) = ctx.cluster.kv.transact(ops).await? {
-            let changed = Arc::new(changed);
-            if let Some(entry) = entries.iter().find(|entry| entry.key == key) {
-                ctx.records.note(&changed, entry.modify_index);
-            }
-            return Ok(changed);
-        }
+    let is_old = known.is_some();
+    let Versioned { value, index } = match known {
+        Some(seen) => Versioned { value: seen.record, index: seen.index },
+        None => load(ctx, app, id).await?,
+    };
+    let before = value.debts();
+    let mut changed = Deployment::clone(&value);
+    match change(&mut changed) {
+        Err(_) if is_old => return Ok(None),
+        result => result?,
     }
-    Err(ExecError::Contended(key, TRIES))
+    let mut ops = vec![TxnOp::Cas { key: key.clone(), value: encode(&changed), index }];
+    ops.extend(
+        changed
+            .new_debtors(&before)
+            .into_iter()
+            .map(|node| TxnOp::Set { key: keys::owed(node, app, id), value: encode(&changed) }),
+    );
+    if let Txn::Committed(entries) = ctx.cluster.kv.transact(ops).await? {
+        let changed = Arc::new(changed);
+        if let Some(entry) = entries.iter().find(|entry| entry.key == key) {
+            ctx.records.note(&changed, entry.modify_index);
+        }
+        return Ok(Some(changed));
+    }
+    Ok(None)
 }

@@ -9,10 +9,6 @@ impl Record for AppRecord {
     const PREFIX: &'static str = keys::APPS;
     const FORMAT: Option<u32> = None;
     type Name = AppName;
-
-    fn name(rest: &str) -> Option<AppName> {
-        AppName::parse(rest).ok()
-    }
 }
 
 /// `tandem/claims/{app}`: what the new version of a running deployment asks for.
@@ -24,27 +20,15 @@ impl Record for Asked {
     const PREFIX: &'static str = keys::CLAIMS;
     const FORMAT: Option<u32> = None;
     type Name = AppName;
-
-    fn name(rest: &str) -> Option<AppName> {
-        AppName::parse(rest).ok()
-    }
 }
 
 impl Record for HandOver {
     const PREFIX: &'static str = keys::MAINTENANCE;
     const FORMAT: Option<u32> = None;
     type Name = AppName;
-
-    fn name(rest: &str) -> Option<AppName> {
-        AppName::parse(rest).ok()
-    }
 }
 
 impl Record for Routing {
     const PREFIX: &'static str = keys::ROUTING;
     type Name = AppName;
-
-    fn name(rest: &str) -> Option<AppName> {
-        AppName::parse(rest).ok()
-    }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Record;
+use super::{Named, Record};
 use crate::model::deployment::{Deployment, FORMAT};
 use crate::model::{AppName, DeployId, NodeName, keys};
 
@@ -10,12 +10,6 @@ impl Record for Deployment {
     const PREFIX: &'static str = keys::DEPLOYMENTS;
     const FORMAT: Option<u32> = Some(FORMAT);
     type Name = (AppName, DeployId);
-
-    fn name(rest: &str) -> Option<(AppName, DeployId)> {
-        // An app's name may hold a slash.
-        let (app, id) = rest.rsplit_once('/')?;
-        Some((AppName::parse(app).ok()?, DeployId::parse(id).ok()?))
-    }
 }
 
 /// `tandem/owed/{node}/{app}/{deployment}`: a copy of the record, for a node that was away.
@@ -38,10 +32,12 @@ impl Record for Owed {
     const PREFIX: &'static str = keys::OWED;
     const FORMAT: Option<u32> = Some(FORMAT);
     type Name = Debt;
+}
 
-    fn name(rest: &str) -> Option<Debt> {
+impl Named for Debt {
+    fn parse(rest: &str) -> Option<Self> {
         let (node, rest) = rest.split_once('/')?;
-        let (app, deployment) = Deployment::name(rest)?;
-        Some(Debt { node: NodeName::parse(node).ok()?, app, deployment })
+        let (app, deployment) = Named::parse(rest)?;
+        Some(Self { node: NodeName::parse(node).ok()?, app, deployment })
     }
 }

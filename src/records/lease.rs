@@ -17,8 +17,4 @@ pub struct LeaseInfo {
 impl Record for LeaseInfo {
     const PREFIX: &'static str = keys::LEASES;
     type Name = AppName;
-
-    fn name(rest: &str) -> Option<AppName> {
-        AppName::parse(rest).ok()
-    }
 }

@@ -61,8 +61,4 @@ pub struct Room {
 impl Record for NodeInfo {
     const PREFIX: &'static str = keys::NODES;
     type Name = NodeName;
-
-    fn name(rest: &str) -> Option<NodeName> {
-        NodeName::parse(rest).ok()
-    }
 }

@@ -18,8 +18,4 @@ impl Record for Claim {
     const PREFIX: &'static str = keys::PROJECTS;
     /// The project; only ever looked for by its app.
     type Name = String;
-
-    fn name(rest: &str) -> Option<String> {
-        Some(rest.to_owned())
-    }
 }

@@ -25,8 +25,4 @@ pub struct Queue {
 impl Record for Queue {
     const PREFIX: &'static str = keys::QUEUES;
     type Name = AppName;
-
-    fn name(rest: &str) -> Option<AppName> {
-        AppName::parse(rest).ok()
-    }
 }

@@ -23,8 +23,4 @@ pub struct Rejection {
 impl Record for Rejection {
     const PREFIX: &'static str = keys::REJECTED;
     type Name = DeployId;
-
-    fn name(rest: &str) -> Option<DeployId> {
-        DeployId::parse(rest).ok()
-    }
 }

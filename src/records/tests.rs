@@ -2,6 +2,7 @@ use super::*;
 use crate::consul::memory::MemoryConsul;
 use crate::model::deployment::Deployment;
 use crate::model::{AppName, AppRecord, HandOver, NodeName, Routing, keys};
+use crate::proxy::certificates::Published;
 use crate::replication::{ReplicaState, Stalled};
 
 fn entry(key: &str, value: &str) -> Entry {
@@ -58,6 +59,9 @@ fn what_an_earlier_build_wrote_is_read() {
     sample::<Claim>("tandem/projects/shopfeaturex12345", text);
     let text = include_str!("samples/rejection.json");
     sample::<Rejection>("tandem/rejected/5b5d0a2c-3f2e-4a4f-9f3e-0d5f7a1b2c3d", text);
+    let text = include_str!("samples/certificate.json");
+    let host = sample::<Published>("tandem/certificates/wildcard_.shop.test", text);
+    assert_eq!(host.as_str(), "*.shop.test");
     let text = r#"{"deploy_id": "5b5d0a2c-3f2e-4a4f-9f3e-0d5f7a1b2c3d"}"#;
     assert_eq!(sample::<HandOver>("maintenance/shop_feature/x.12345", text), app);
     let text = r#"{"deploy_id": "5b5d0a2c-3f2e-4a4f-9f3e-0d5f7a1b2c3d", "is_gone": false}"#;
@@ -100,4 +104,49 @@ async fn what_can_not_be_read_is_told_apart_and_hides_nothing() {
     assert!(listed.unreadable[0].to_string().starts_with(&key));
     assert!(read::<Queue>(&consul, &key).await.is_err());
     assert!(read::<Queue>(&consul, "tandem/apps/gone_main.12345").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_change_is_tried_again_while_others_are_faster_and_not_for_ever() {
+    let consul = MemoryConsul::new();
+    let kv: &dyn Kv = &consul;
+    let key = "tandem/apps/shop_main.12345";
+    let raise = |queue: Option<Queue>| {
+        let queue = queue.unwrap_or_default();
+        (queue.epoch < 3).then(|| Queue { epoch: queue.epoch + 1, ..queue })
+    };
+    for epoch in [1, 2, 3, 3] {
+        update::<Queue, Failed>(kv, key, raise).await.unwrap();
+        assert_eq!(read::<Queue>(kv, key).await.unwrap().unwrap().value.epoch, epoch);
+    }
+    // What can't be read is not written over.
+    let newer = br#"{"format":2}"#.to_vec();
+    let index = kv.get(key).await.unwrap().unwrap().modify_index;
+    kv.put_cas(key, newer.clone(), index).await.unwrap().unwrap();
+    let told = update::<Queue, Failed>(kv, key, raise).await.unwrap_err();
+    assert!(told.0.contains("has format 2"), "{}", told.0);
+    assert_eq!(kv.get(key).await.unwrap().unwrap().value, newer);
+    // Somebody is always faster.
+    let tries = std::cell::Cell::new(0);
+    let never: Result<(), Failed> = contend(key, |before| {
+        assert_eq!(before, tries.replace(before + 1));
+        async { Ok(None) }
+    })
+    .await;
+    assert!(never.unwrap_err().0.contains("gave up after 20 tries") && tries.get() == 20);
+}
+
+#[derive(Debug)]
+struct Failed(String);
+
+impl From<ReadError> for Failed {
+    fn from(error: ReadError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<Contended> for Failed {
+    fn from(error: Contended) -> Self {
+        Self(error.to_string())
+    }
 }

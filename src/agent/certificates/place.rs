@@ -8,9 +8,11 @@ use tracing::{info, warn};
 
 use super::Certificates;
 use crate::consul::ConsulError;
+use crate::consul::kv::Entry;
 use crate::error::chain;
 use crate::model::keys;
 use crate::proxy::certificates::{CertificateHost, Published, is_placed};
+use crate::records::decode;
 
 /// Requests for the app wait meanwhile. When it is over Caddy issues what it lacks.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -24,10 +26,10 @@ pub(super) async fn place(
     now: DateTime<Utc>,
 ) -> bool {
     let work = async {
-        let values = values(certificates, hosts).await?;
+        let entries = entries(certificates, hosts).await?;
         for host in hosts {
-            let placed = match values.get(&host.key()) {
-                Some(value) => one(certificates, host, value, now).await,
+            let placed = match entries.get(&host.key()) {
+                Some(entry) => one(certificates, host, entry, now).await,
                 None => Ok(()),
             };
             certificates.note(host, placed.err());
@@ -48,31 +50,30 @@ pub(super) async fn place(
 }
 
 /// What is published, by key.
-async fn values(
+async fn entries(
     certificates: &Certificates,
     hosts: &BTreeSet<CertificateHost>,
-) -> Result<BTreeMap<String, Vec<u8>>, ConsulError> {
+) -> Result<BTreeMap<String, Entry>, ConsulError> {
     let kv = &certificates.kv;
+    let mut entries = Vec::new();
     if hosts.len() > SINGLY {
-        let entries = kv.list(keys::CERTIFICATES).await?.entries;
-        return Ok(entries.into_iter().map(|entry| (entry.key, entry.value)).collect());
+        entries = kv.list(keys::CERTIFICATES).await?.entries;
+    } else {
+        for host in hosts {
+            entries.extend(kv.get(&host.key()).await?);
+        }
     }
-    let mut values = BTreeMap::new();
-    for host in hosts {
-        let entry = kv.get(&host.key()).await?;
-        values.extend(entry.map(|entry| (entry.key, entry.value)));
-    }
-    Ok(values)
+    Ok(entries.into_iter().map(|entry| (entry.key.clone(), entry)).collect())
 }
 
 async fn one(
     certificates: &Certificates,
     host: &CertificateHost,
-    value: &[u8],
+    entry: &Entry,
     now: DateTime<Utc>,
 ) -> Result<(), String> {
-    let there = Published::read(value).and_then(|there| there.open(&certificates.key, host));
-    let there = there.map_err(|error| chain(&error))?;
+    let there = decode::<Published>(entry).map_err(|error| chain(&error))?;
+    let there = there.open(&certificates.key, host).map_err(|error| chain(&error))?;
     // What Caddy could not use anyway gives way.
     let own = certificates.storage.find(host).await;
     let own = own.map_err(|error| chain(&error))?.newest;

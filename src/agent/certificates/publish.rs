@@ -13,10 +13,11 @@ use crate::clock;
 use crate::consul::ConsulError;
 use crate::error::chain;
 use crate::host::files::FileError;
-use crate::model::{NodeName, keys};
+use crate::model::NodeName;
 use crate::proxy::certificates::{
     Bundle, CertificateHost, Published, PublishedError, Stamp, is_published,
 };
+use crate::records::{Contended, Stored, contend, decode, encode, list};
 
 /// How often Caddy's files are looked at.
 const PERIOD: Duration = Duration::from_secs(30);
@@ -28,8 +29,6 @@ const SETTLE: Duration = Duration::from_secs(1);
 const ANEW: Duration = Duration::from_secs(3600);
 /// What has ended stays for so long, for clocks that differ.
 const GRACE: TimeDelta = TimeDelta::days(1);
-/// Another agent may have been faster; three times in a row it was not that.
-const TRIES: u32 = 3;
 /// Keys removed in one round.
 const REMOVED: usize = 64;
 
@@ -44,8 +43,8 @@ enum PublishError {
     Consul(#[from] ConsulError),
     #[error("the certificate can't be published")]
     Published(#[from] PublishedError),
-    #[error("the key in KV changes all the time")]
-    Busy,
+    #[error(transparent)]
+    Busy(#[from] Contended),
 }
 
 /// Looks at Caddy's files, and publishes what they hold.
@@ -131,29 +130,35 @@ impl Publisher {
 
     /// Writes it to KV, unless a newer one is there.
     async fn publish(&self, own: &Bundle, now: DateTime<Utc>) -> Result<(), PublishError> {
+        contend(&own.host().key(), |_| self.try_to_publish(own, now)).await
+    }
+
+    /// None if another agent was faster.
+    async fn try_to_publish(
+        &self,
+        own: &Bundle,
+        now: DateTime<Utc>,
+    ) -> Result<Option<()>, PublishError> {
         let Certificates { kv, key, .. } = self.certificates.as_ref();
         let (host, facts) = (own.host(), own.facts());
-        let at = host.key();
-        for _ in 0..TRIES {
-            let entry = kv.get(&at).await?;
-            let index = entry.as_ref().map_or(0, |entry| entry.modify_index);
-            let there = entry.map(|entry| Published::read(&entry.value)?.open(key, host));
-            if !is_published(own, there.as_ref(), now) {
-                return match there {
-                    Some(Err(error)) => Err(error.into()),
-                    Some(Ok(_)) | None => Ok(()),
-                };
-            }
-            if let Some(Err(error)) = there {
-                warn!(%host, error = %chain(&error), "a published certificate of no use is replaced");
-            }
-            let value = Published::seal(key, &self.me, own)?;
-            if kv.put_cas(&at, value, index).await?.is_some() {
-                info!(%host, serial = facts.serial, until = %facts.not_after, "published a certificate");
-                return Ok(());
-            }
+        let entry = kv.get(&host.key()).await?;
+        let index = entry.as_ref().map_or(0, |entry| entry.modify_index);
+        let there = entry.map(|entry| decode::<Published>(&entry)?.open(key, host));
+        if !is_published(own, there.as_ref(), now) {
+            return match there {
+                Some(Err(error)) => Err(error.into()),
+                Some(Ok(_)) | None => Ok(Some(())),
+            };
         }
-        Err(PublishError::Busy)
+        if let Some(Err(error)) = there {
+            warn!(%host, error = %chain(&error), "a published certificate of no use is replaced");
+        }
+        let value = encode(&Published::seal(key, &self.me, own)?);
+        let written = kv.put_cas(&host.key(), value, index).await?;
+        if written.is_some() {
+            info!(%host, serial = facts.serial, until = %facts.not_after, "published a certificate");
+        }
+        Ok(written.map(|_| ()))
     }
 
     /// Removes what has ended, whoever published it and whether or not an app still has the host: until then an app
@@ -166,13 +171,11 @@ impl Publisher {
 
     async fn try_remove_ended(&self, now: DateTime<Utc>) -> Result<(), ConsulError> {
         let kv = &self.certificates.kv;
-        let entries = kv.list(keys::CERTIFICATES).await?.entries;
-        let ended = entries.into_iter().filter(|entry| {
-            Published::read(&entry.value).is_ok_and(|published| published.not_after() + GRACE < now)
-        });
-        for entry in ended.take(REMOVED) {
-            if kv.delete_cas(&entry.key, entry.modify_index).await? {
-                info!(key = entry.key, "removed a certificate that has ended");
+        let published = list::<Published>(kv.as_ref()).await?.found.into_iter();
+        let ended = published.filter(|published| published.value.not_after() + GRACE < now);
+        for Stored { name: host, index, .. } in ended.take(REMOVED) {
+            if kv.delete_cas(&host.key(), index).await? {
+                info!(%host, "removed a certificate that has ended");
             }
         }
         Ok(())

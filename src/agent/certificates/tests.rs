@@ -10,6 +10,7 @@ use crate::consul::memory::MemoryConsul;
 use crate::consul::txn::TxnOp;
 use crate::proxy::certificates::testing::{bundle, day};
 use crate::proxy::certificates::{Bundle, Published};
+use crate::records::decode;
 
 struct Node {
     dir: tempfile::TempDir,
@@ -108,7 +109,7 @@ async fn an_older_one_never_takes_the_place_of_a_newer_one() {
     one.publisher = Publisher::new(one.certificates.clone(), one.name.clone());
     one.look("2026-03-02").await;
     let key = SharedKey::parse(&"a".repeat(64)).unwrap();
-    let there = Published::read(&one.published().await.unwrap().value).unwrap();
+    let there = decode::<Published>(&one.published().await.unwrap()).unwrap();
     assert_eq!(there.open(&key, new.host()).unwrap(), new);
     assert!(two.place("2026-03-02").await);
     assert_eq!(two.has().await, Some(new));
@@ -149,7 +150,7 @@ async fn under_another_key_it_is_named_and_the_masters_own_takes_its_place() {
     two.issued(&own).await;
     two.look("2026-01-02").await;
     assert_eq!(two.problem(), "");
-    let there = Published::read(&two.published().await.unwrap().value).unwrap();
+    let there = decode::<Published>(&two.published().await.unwrap()).unwrap();
     assert_eq!(there.open(&two.certificates.key, own.host()).unwrap(), own);
 }
 
@@ -165,7 +166,7 @@ async fn what_is_wrong_or_newer_is_named_and_changes_no_file() {
     }
     one.issued(&bundle("app.test", "2026-01-01", "2026-04-01")).await;
     one.look("2026-01-02").await;
-    assert!(one.problem().contains("too old"), "{}", one.problem());
+    assert!(one.problem().contains("has format 2"), "{}", one.problem());
     assert_eq!(one.published().await.unwrap().value, br#"{"format":2}"#);
 }
 

@@ -11,8 +11,8 @@ use crate::exec::context::now;
 use crate::exec::error::StepError;
 use crate::exec::store;
 use crate::model::deployment::{Deployment, Mark, State};
-use crate::model::{HandOver, keys};
-use crate::records::{decode, encode};
+use crate::model::{HandOver, NodeName, keys};
+use crate::records::{NodeInfo, decode, encode, name_of};
 
 /// The proxies follow within 0.2 s; more is trouble.
 const HEARD_WITHIN: Duration = Duration::from_secs(3);
@@ -71,13 +71,13 @@ async fn silent(step: &StepContext<'_>, index: u64) -> Result<Vec<String>, StepE
     };
     let heard = list(&keys::heard_prefix(&step.app)).await?;
     let nodes = list(keys::NODES).await?;
-    let names = nodes.iter().filter_map(|entry| entry.key.strip_prefix(keys::NODES));
+    let names = nodes.iter().filter_map(|entry| name_of::<NodeInfo>(&entry.key));
     let index = index.to_string();
-    let has_heard = |name: &&str| {
+    let has_heard = |name: &NodeName| {
         let key = format!("{}{name}", keys::heard_prefix(&step.app));
         heard.iter().any(|entry| entry.key == key && entry.value == index.as_bytes())
     };
-    Ok(names.filter(|name| !has_heard(name)).map(str::to_owned).collect())
+    Ok(names.filter(|name| !has_heard(name)).map(|name| name.to_string()).collect())
 }
 
 /// Ends the maintenance that this deployment began; an operator's stays, unless the app is gone, and has not come anew

@@ -9,8 +9,8 @@ use crate::consul::txn::TxnOp;
 use crate::error::chain;
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
-use crate::model::{Routing, keys};
-use crate::records::{decode, encode};
+use crate::model::{NodeName, Routing, keys};
+use crate::records::{NodeInfo, decode, encode, name_of};
 
 /// The proxies follow within a second; a reload that waits for others takes a few. More is trouble.
 const ROUTED_WITHIN: Duration = Duration::from_secs(10);
@@ -71,10 +71,10 @@ async fn silent(step: &StepContext<'_>) -> Result<Vec<String>, StepError> {
     let said = kv.list(&prefix).await.map_err(|error| StepError::from_error(&error))?.entries;
     let nodes = kv.list(keys::NODES).await.map_err(|error| StepError::from_error(&error))?.entries;
     let id = step.deployment.id.as_str().as_bytes();
-    let is_silent = |name: &&str| {
+    let is_silent = |name: &NodeName| {
         let key = format!("{prefix}{name}");
         !said.iter().any(|entry| entry.key == key && entry.value == id)
     };
-    let names = nodes.iter().filter_map(|entry| entry.key.strip_prefix(keys::NODES));
-    Ok(names.filter(is_silent).map(str::to_owned).collect())
+    let names = nodes.iter().filter_map(|entry| name_of::<NodeInfo>(&entry.key));
+    Ok(names.filter(is_silent).map(|name| name.to_string()).collect())
 }

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::bundle::Bundle;
 use super::published::PublishedError;
+use crate::records::RecordError;
 
 /// Whether the certificate that this node's Caddy has is written to KV, over what is there.
 ///
@@ -18,9 +19,10 @@ pub fn is_published(
         && match there {
             None => true,
             Some(Ok(there)) => own.is_newer_than(there),
-            Some(Err(PublishedError::Newer(_))) => false,
+            Some(Err(PublishedError::Record(RecordError::Newer { .. }))) => false,
             Some(Err(
-                PublishedError::Json(_)
+                PublishedError::Record(RecordError::Unreadable { .. })
+                | PublishedError::Json(_)
                 | PublishedError::Sealed(_)
                 | PublishedError::Bundle(_)
                 | PublishedError::Issuer(_)
@@ -60,6 +62,7 @@ mod tests {
         let node = crate::model::NodeName::parse("node1").unwrap();
         let over = |there| is_published(&own, Some(&Err(there)), day("2026-01-02"));
         assert!(over(PublishedError::Sealed(node)));
-        assert!(!over(PublishedError::Newer(2)));
+        let newer = RecordError::Newer { key: String::new(), format: 2 };
+        assert!(!over(newer.into()));
     }
 }

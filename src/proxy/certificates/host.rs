@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::model::keys;
 use crate::proxy::text;
+use crate::records::Named;
 
 /// The longest name of a file is 255 bytes; `wildcard_` and endings come on top.
 const MAX_HOST: usize = 230;
@@ -51,6 +52,16 @@ impl CertificateHost {
     /// `tandem/certificates/{file name}`: without `*`, which not every release of Consul reads alike.
     pub fn key(&self) -> String {
         format!("{}{}", keys::CERTIFICATES, self.file_name())
+    }
+}
+
+impl Named for CertificateHost {
+    fn parse(rest: &str) -> Option<Self> {
+        let host = match rest.strip_prefix(WILDCARD) {
+            Some(above) => format!("*{above}"),
+            None => rest.to_owned(),
+        };
+        Self::parse(&host).ok()
     }
 }
 

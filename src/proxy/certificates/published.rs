@@ -9,7 +9,8 @@ use super::bundle::{Bundle, BundleError, Texts};
 use super::host::{CertificateHost, IssuerName, NameError};
 use super::key_file::SharedKey;
 use crate::consul::txn::MAX_BODY;
-use crate::model::NodeName;
+use crate::model::{NodeName, keys};
+use crate::records::{Record, RecordError, encode};
 
 /// The newest form of the value that is known.
 const FORMAT: u32 = 1;
@@ -19,12 +20,12 @@ const MAX_VALUE: usize = MAX_BODY / 2;
 /// Why a value is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishedError {
-    /// It is something else.
+    /// It is something else, or a newer agent wrote it.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// What was sealed is something else.
     #[error("is no published certificate: {0}")]
     Json(#[from] serde_json::Error),
-    /// A newer agent wrote it.
-    #[error("has the format {0}, which this agent is too old for")]
-    Newer(u32),
     /// It was sealed under another key or for another host, or changed.
     #[error(
         "can't be opened: is certificate-key-file the same on all nodes? It was written by {0}"
@@ -63,13 +64,15 @@ struct Sealed {
     metadata: String,
 }
 
+impl Record for Published {
+    const PREFIX: &'static str = keys::CERTIFICATES;
+    const FORMAT: Option<u32> = Some(FORMAT);
+    type Name = CertificateHost;
+}
+
 impl Published {
-    /// The value for a certificate.
-    pub fn seal(
-        key: &SharedKey,
-        node: &NodeName,
-        bundle: &Bundle,
-    ) -> Result<Vec<u8>, PublishedError> {
+    /// A certificate as all nodes may see it.
+    pub fn seal(key: &SharedKey, node: &NodeName, bundle: &Bundle) -> Result<Self, PublishedError> {
         let Texts { certificate, key: private, metadata } = bundle.texts().clone();
         let issuer = bundle.issuer().as_str().to_owned();
         let plain = Sealed { issuer: issuer.clone(), certificate, key: private, metadata };
@@ -78,7 +81,7 @@ impl Published {
             .seal(&bundle.host().key(), &plain)
             .map_err(|_| PublishedError::Unsealable("there is no randomness"))?;
         let facts = bundle.facts().clone();
-        let value = serde_json::to_vec(&Self {
+        let value = Self {
             format: FORMAT,
             node: node.clone(),
             issuer,
@@ -86,24 +89,11 @@ impl Published {
             not_before: facts.not_before,
             not_after: facts.not_after,
             sealed: STANDARD.encode(sealed),
-        })?;
-        if value.len() > MAX_VALUE {
+        };
+        if encode(&value).len() > MAX_VALUE {
             return Err(PublishedError::Unsealable("it is too large for Consul"));
         }
         Ok(value)
-    }
-
-    /// What can be read without the key.
-    pub fn read(value: &[u8]) -> Result<Self, PublishedError> {
-        #[derive(Deserialize)]
-        struct Format {
-            format: u32,
-        }
-        let Format { format } = serde_json::from_slice(value)?;
-        if format > FORMAT {
-            return Err(PublishedError::Newer(format));
-        }
-        Ok(serde_json::from_slice(value)?)
     }
 
     /// Until when it is good, by what stands beside the seal.
@@ -140,10 +130,10 @@ mod tests {
         let node = NodeName::parse("node1").unwrap();
         let bundle = bundle("app.test", "2026-01-01", "2026-04-01");
         let value = Published::seal(&key("a"), &node, &bundle).unwrap();
-        let text = String::from_utf8(value.clone()).unwrap();
+        let text = String::from_utf8(encode(&value)).unwrap();
         assert!(text.contains(r#""node":"node1""#) && text.contains("2026-04-01"), "{text}");
         assert!(!text.contains("PRIVATE"));
-        let published = Published::read(&value).unwrap();
+        let published: Published = serde_json::from_str(&text).unwrap();
         assert_eq!(published.not_after(), bundle.facts().not_after);
         assert_eq!(published.open(&key("a"), &host("app.test")).unwrap(), bundle);
         for (key, host) in [(key("b"), host("app.test")), (key("a"), host("b.test"))] {
@@ -154,21 +144,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_something_else_is_told_apart_from_what_is_newer() {
-        for text in ["", "[]", "{}", r#"{"format":1}"#] {
-            let error = Published::read(text.as_bytes()).unwrap_err();
-            assert!(matches!(error, PublishedError::Json(_)), "{text}");
+    fn keys_name_hosts() {
+        for name in ["app.test", "*.app.test"] {
+            let host = host(name);
+            assert_eq!(crate::records::name_of::<Published>(&host.key()), Some(host));
         }
-        let newer = Published::read(br#"{"format":2,"all":"new"}"#).unwrap_err();
-        assert!(matches!(newer, PublishedError::Newer(2)));
+        assert_eq!(crate::records::name_of::<Published>("tandem/certificates/a/b"), None);
     }
 
     #[test]
     fn an_authority_whose_name_would_lead_elsewhere_is_refused() {
         let node = NodeName::parse("node1").unwrap();
         let bundle = bundle("app.test", "2026-01-01", "2026-04-01");
-        let mut published =
-            Published::read(&Published::seal(&key("a"), &node, &bundle).unwrap()).unwrap();
+        let mut published = Published::seal(&key("a"), &node, &bundle).unwrap();
         let texts = bundle.texts().clone();
         for issuer in ["../../../etc", "local", "", "a/b"] {
             let plain = Sealed {
