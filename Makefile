@@ -35,20 +35,21 @@ build: deps ## The binary
 	cargo build --bin tandem
 
 fmt: ## Formatting, checked
-	cargo fmt --check
+	cargo fmt --all --check
 
-# With the same features everywhere, what it depends on is compiled once.
+# With the same features everywhere, what it depends on is compiled once. Lints and tests of the code are those of all
+# crates in src/; what is run is the one at the top.
 FEATURES := --features lab
 lint: deps ## Clippy, warnings denied
-	cargo clippy --all-targets $(FEATURES) -- -D warnings
+	cargo clippy --workspace --all-targets $(FEATURES) -- -D warnings
 
 # Before what runs side by side, which so waits for no build.
 test-builds: lint
-	cargo test --no-run $(FEATURES) --lib --bins --tests
+	cargo test --no-run --workspace $(FEATURES) --lib --bins --tests
 	cargo build $(FEATURES) --bin tandem --example matrix
 
 test-unit: deps ## Unit, property and scenario tests
-	cargo test $(FEATURES) --lib --bins --test scenarios --test plans
+	cargo test --workspace $(FEATURES) --lib --bins --test scenarios --test plans
 
 FUZZ_SECONDS ?= 20
 test-fuzz: deps ## The fuzz targets, 20 s each, on what apps may write (FUZZ_SECONDS=20)
@@ -67,9 +68,9 @@ sim: deps ## The same with all optimisations, for many seeds (SEEDS=2000; SEED=n
 	cargo test --release --test sim -- $(SIM_ARGS)
 
 test-docs: deps ## The documentation builds and its examples run; the binary compiles without what tests add
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --lib
 	cargo check --bin tandem
-	cargo test --doc $(FEATURES)
+	cargo test --workspace --doc $(FEATURES)
 
 test-scripts: ## Shell scripts, checked
 	@fixtures/check-scripts

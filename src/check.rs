@@ -9,11 +9,12 @@ mod ports;
 
 use std::collections::BTreeSet;
 
+use caddyfile::SiteUrl;
+
 use crate::model::claims::{Claims, Kind};
 use crate::model::manifest::Manifest;
 use crate::model::{AppName, AppRecord};
 use crate::proxy::Policy;
-use crate::proxy::caddyfile::SiteUrl;
 use crate::proxy::haproxy::{Declaration, Keyword, parse_all};
 
 /// What a look at the other apps brought up.

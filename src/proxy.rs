@@ -11,7 +11,6 @@
 
 mod apply;
 pub mod caddy;
-pub mod caddyfile;
 pub mod certificates;
 pub mod control;
 pub mod haproxy;

@@ -2,8 +2,8 @@
 
 #![no_main]
 
+use caddyfile::invariants::lexing;
 use libfuzzer_sys::fuzz_target;
-use tandem::proxy::invariants::lexing;
 
 fuzz_target!(|text: &str| {
     if let Err(broken) = lexing(text) {

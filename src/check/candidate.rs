@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use caddyfile::{CaddyfileError, Dial, Permits, SiteUrl};
 use serde_json::{Map, Value};
 
 use crate::model::manifest::Manifest;
 use crate::model::{AppRecord, Held, MaintenancePage};
 use crate::proxy::Policy;
-use crate::proxy::caddyfile::{self, CaddyfileError, Dial, Permits, SiteUrl};
 use crate::proxy::haproxy::{self, DeclarationError};
 
 /// What can't be asked for.

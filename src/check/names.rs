@@ -1,11 +1,12 @@
 //! Names by which containers and volumes are found.
 
+use caddyfile::dials;
+
 use super::{Asking, Findings, declarations};
 use crate::model::claims::{Claims, Kind};
 use crate::model::manifest::{PROXIES_NETWORK, Service, Volume};
 use crate::model::{AppName, AppRecord};
 use crate::proxy::ProxySettings;
-use crate::proxy::caddyfile::dials;
 use crate::proxy::settings::OWN_NETWORK;
 
 /// What the proxies' containers and Tandem's volumes are called.

@@ -24,6 +24,7 @@ pub(crate) mod testing;
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
+use caddyfile::{Scheme, TlsWish};
 
 pub use bundle::{Bundle, BundleError, Facts, Texts};
 pub use decide::{is_placed, is_published};
@@ -34,7 +35,6 @@ pub use published::{Published, PublishedError};
 pub use shelf::Shelf;
 pub use storage::{Found, Stamp, Storage};
 
-use super::caddyfile::{Scheme, TlsWish};
 use super::render::AppSites;
 use super::tls::TlsSource;
 use super::{Issuer, Problem, ProxySettings};

@@ -13,15 +13,10 @@ use super::render::{RenderError, Rendered, Templates, render};
 use super::{ClusterView, ProxySettings};
 use crate::model::NodeName;
 
-pub use super::caddyfile::invariants::{lexing, translation};
 pub use super::haproxy::invariants::declarations;
 pub use caddy::caddyfile;
+pub use caddyfile::invariants::Broken;
 pub use haproxy::{haproxy, haproxy_text};
-
-/// Something that must never happen, happened.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Broken(pub(in crate::proxy) String);
 
 pub(in crate::proxy) fn broken<T>(what: impl Into<String>) -> Result<T, Broken> {
     Err(Broken(what.into()))

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use super::Problem;
 use super::certificates::CertificateName;
 use super::haproxy::Keywords;
 use super::settings::OWN_PORTS;
-use super::{Problem, text};
 use crate::model::{AppRecord, Repo, keys};
 
 /// Of repositories without one.
@@ -93,7 +93,7 @@ impl Policy {
         let ports = wire.ports.into_iter().map(port);
         let ports = ports.collect::<Result<_, _>>().map_err(|what| wrong("ports", what))?;
         let hosts = |all: Vec<String>| {
-            all.iter().map(|pattern| text::host(pattern)).collect::<Result<Vec<_>, _>>()
+            all.iter().map(|pattern| caddyfile::host(pattern)).collect::<Result<Vec<_>, _>>()
         };
         let domains = wire.domains.map(hosts).transpose();
         let domains = domains.map_err(|error| wrong("domains", error.to_string()))?;
@@ -166,7 +166,7 @@ fn certificates(
     for (name, hosts) in wire {
         let name = CertificateName::parse(&name)?;
         for host in hosts {
-            let host = text::host(&host).map_err(|error| error.to_string())?;
+            let host = caddyfile::host(&host).map_err(|error| error.to_string())?;
             if let Some(other) = certificates.insert(host.clone(), name.clone()) {
                 return Err(format!("{host} has both {other} and {name}"));
             }
@@ -181,7 +181,7 @@ fn place(text: &str) -> Result<(String, u16), String> {
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     let digits = port.chars().all(|c| c.is_ascii_digit());
     let port = port.parse().ok().filter(|port| digits && *port != 0).ok_or_else(wrong)?;
-    let host = text::host(host).map_err(|_| wrong())?;
+    let host = caddyfile::host(host).map_err(|_| wrong())?;
     if host.starts_with('*') {
         return Err(wrong());
     }

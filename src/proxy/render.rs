@@ -21,9 +21,9 @@ mod unique;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use caddyfile::{Dialect, Scheme};
 use serde::Serialize;
 
-use super::caddyfile::{Dialect, Scheme};
 use super::certificates::CertificateName;
 use super::haproxy::maps::{self, HostMap};
 use super::tls::{Given, TlsSource};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::caddyfile::TlsWish;
+use caddyfile::TlsWish;
 
 /// Where a node's Caddy has a site's certificate from.
 #[derive(Debug, Clone, PartialEq, Eq)]

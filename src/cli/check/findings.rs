@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use caddyfile::{CaddyfileError, Dial, Permits};
 use serde::Serialize;
 
 use crate::check::candidate::Candidate;
@@ -13,7 +14,6 @@ use crate::host::files::FileError;
 use crate::host::repository::{in_work_tree, lfs_warning};
 use crate::model::manifest::{Ends, Manifest, Service, Unset, Volume};
 use crate::model::{AppId, AppRecord, MaintenancePage, page};
-use crate::proxy::caddyfile::{self, CaddyfileError, Dial, Permits};
 use crate::proxy::render::{Templates, render};
 use crate::proxy::{ClusterView, Policies, Policy, ProxySettings, haproxy};
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use caddyfile::{SiteUrl, privately_certified};
 use serde_json::Value;
 
 use super::{StepContext, routed};
@@ -12,7 +13,6 @@ use crate::exec::error::StepError;
 use crate::host::files::read_plain;
 use crate::model::{AppName, AppRecord, definition};
 use crate::proxy::Issuer;
-use crate::proxy::caddyfile::{SiteUrl, privately_certified};
 
 /// Registers `service.json` if the repository has one, and the generated service otherwise. Done when every node serves
 /// what was committed.

@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use caddyfile::TlsWish;
 use tokio::time::Instant;
 
 use super::beside::Beside;
 use super::{Applied, Proxies};
 use crate::model::AppName;
 use crate::proxy::caddy::Apps;
-use crate::proxy::caddyfile::TlsWish;
 use crate::proxy::certificates::{CertificateHost, is_shared, shared_hosts};
 use crate::proxy::render::{AppSites, Rendered};
 use crate::proxy::tls::TlsSource;

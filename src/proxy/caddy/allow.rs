@@ -1,10 +1,10 @@
 //! The list of what an app's routes may hold. It looks at Caddy's own reading of the text, so it also catches what the
 //! translation misread.
 
+use caddyfile::check_placeholders;
 use serde_json::{Map, Value};
 
 use super::NotAllowed;
-use crate::proxy::caddyfile::check_placeholders;
 
 const MAX_DEPTH: usize = 32;
 /// Ten minutes in nanoseconds: no duration of an app is longer.

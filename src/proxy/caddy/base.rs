@@ -5,12 +5,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use caddyfile::{Dialect, Scheme, TlsWish};
 use serde_json::{Value, json};
 
 use super::front_door::{self, Doors};
 use super::{AppRoutes, CaddyConfig, given, maintenance};
 use crate::model::AppName;
-use crate::proxy::caddyfile::{Dialect, Scheme, TlsWish};
 use crate::proxy::render::{AppSites, Pages};
 use crate::proxy::tls::TlsSource;
 use crate::proxy::{Issuer, ProxySettings};

@@ -6,12 +6,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use caddyfile::{Scheme, TlsWish};
 use serde_json::{Value, json};
 
 use super::Apps;
 use super::routes::STREAM_CLOSE_DELAY;
 use crate::model::AppName;
-use crate::proxy::caddyfile::{Scheme, TlsWish};
 use crate::proxy::render::AppSites;
 use crate::proxy::tls::TlsSource;
 use crate::proxy::{Issuer, ProxySettings};
@@ -157,9 +157,10 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
+    use caddyfile::Dialect;
+
     use super::*;
     use crate::proxy::caddy::{AppRoutes, config};
-    use crate::proxy::caddyfile::Dialect;
     use crate::proxy::render::Pages;
 
     /// An app with a host of each scheme.

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use caddyfile::Scheme;
 use serde_json::{Value, json};
 
 use super::Apps;
-use crate::proxy::caddyfile::Scheme;
 use crate::proxy::tls::{Given, TlsSource};
 
 /// No certificate has it: tags are hexadecimal digits.
@@ -85,10 +85,11 @@ pub(super) fn connection_policies(apps: &Apps) -> Value {
 mod tests {
     use std::sync::Arc;
 
+    use caddyfile::{Dialect, TlsWish};
+
     use super::*;
     use crate::model::AppName;
     use crate::proxy::caddy::AppRoutes;
-    use crate::proxy::caddyfile::{Dialect, TlsWish};
     use crate::proxy::render::AppSites;
 
     type Served = (Arc<AppSites>, Arc<AppRoutes>);

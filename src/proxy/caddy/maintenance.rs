@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use caddyfile::Scheme;
 use serde_json::{Value, json};
 
 use super::base::rank;
 use crate::model::MaintenancePage;
-use crate::proxy::caddyfile::Scheme;
 use crate::proxy::render::Pages;
 use crate::proxy::{MAINTENANCE_PAGE, ProxySettings};
 

@@ -1,10 +1,10 @@
 //! The routes of one app, taken out of what Caddy made of its text.
 
+use caddyfile::Scheme;
 use serde_json::{Value, json};
 
 use super::NotAllowed;
 use super::allow::{array, fields, refuse, routes};
-use crate::proxy::caddyfile::Scheme;
 use crate::proxy::render::{AppSites, is_of_project};
 
 /// So long a stream, a websocket say, lives on after the load that ended its configuration. As long as HAProxy's old

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use caddyfile::{Dialect, Scheme};
 use serde_json::{Value, json};
 
 use super::AppRoutes;
-use crate::proxy::caddyfile::{Dialect, Scheme};
 use crate::proxy::render::AppSites;
 use crate::proxy::tls::TlsSource;
 

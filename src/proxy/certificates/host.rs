@@ -4,7 +4,6 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::model::keys;
-use crate::proxy::text;
 use crate::records::Named;
 
 /// The longest name of a file is 255 bytes; `wildcard_` and endings come on top.
@@ -26,7 +25,7 @@ pub struct CertificateHost(String);
 impl CertificateHost {
     /// Refuses what is no host name, and the one name that Caddy's storage would mix up with a wildcard.
     pub fn parse(host: &str) -> Result<Self, NameError> {
-        let host = text::host(host).map_err(|error| NameError(error.to_string()))?;
+        let host = caddyfile::host(host).map_err(|error| NameError(error.to_string()))?;
         if host.len() > MAX_HOST {
             return Err(NameError(format!("{host:?} is too long for the name of a file")));
         }

@@ -11,6 +11,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use caddyfile::Scheme;
 use chrono::{DateTime, Utc};
 
 use super::bundle::{BundleError, MAX_TEXT};
@@ -19,7 +20,6 @@ use super::{CertificateHost, Storage};
 use crate::error::chain;
 use crate::host::files::{FileError, make_private_dirs, off_thread, read_plain, replace};
 use crate::proxy::ProxySettings;
-use crate::proxy::caddyfile::Scheme;
 use crate::proxy::render::AppSites;
 use crate::proxy::tls::{Given, TlsSource};
 

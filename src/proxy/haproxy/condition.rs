@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::proxy::text::{haproxy_words, host};
+use caddyfile::host;
+
+use crate::proxy::text::haproxy_words;
 
 const HOST: &[&str] = &["hdr(host)", "req.hdr(host)", "req_ssl_sni", "req.ssl_sni", "ssl_fc_sni"];
 const OTHER: &[&str] = &[

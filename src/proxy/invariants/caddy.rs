@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use caddyfile::invariants::sites;
 use serde_json::{Value, json};
 
 use super::{APP, Broken, CONTAINER, broken, is_own, rendered};
-use crate::proxy::caddyfile::invariants::sites;
 
 /// What every text begins with: the app's name and the options of the whole.
 static HEADER: LazyLock<Result<String, Broken>> = LazyLock::new(|| {

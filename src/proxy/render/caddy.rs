@@ -4,6 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use caddyfile::{
+    CaddyfileError, Dial, Dialect, Permits, Scheme, Site, TlsWish, Translation, translate,
+};
 use serde::Serialize;
 
 use super::AppSites;
@@ -12,9 +15,6 @@ use super::prepared::{App, Cache};
 use super::template::{RenderError, Templates};
 use crate::model::claims::Claims;
 use crate::model::{AppName, AppRecord, Role};
-use crate::proxy::caddyfile::{
-    CaddyfileError, Dial, Dialect, Permits, Scheme, Site, TlsWish, Translation, translate,
-};
 use crate::proxy::certificates::CertificateName;
 use crate::proxy::tls::TlsSource;
 use crate::proxy::{Policy, Problem};

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use caddyfile::Scheme;
 use serde_json::{Map, Value};
 
 use super::{AppSites, Pages, Rendered, Templates, render};
 use crate::model::NodeName;
 use crate::proxy::caddy::{AppRoutes, config};
-use crate::proxy::caddyfile::Scheme;
 use crate::proxy::tls::{Given, TlsSource};
 use crate::proxy::{ClusterView, ProxySettings};
 

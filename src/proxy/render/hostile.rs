@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use caddyfile::strategies;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -98,6 +99,12 @@ proptest! {
             prop_assert_eq!((words.len(), words[1]), (2, "swarm"));
             prop_assert!(words[0].chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)));
         }
+    }
+
+    #[test]
+    fn what_is_taken_of_a_caddyfile_stays_in_its_place(text in strategies::text()) {
+        let text = text.replace(strategies::OWN, invariants::CONTAINER);
+        prop_assert_eq!(invariants::caddyfile(&text), Ok(()), "{}", text);
     }
 
     #[test]

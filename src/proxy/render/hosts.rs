@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use caddyfile::Scheme;
 use serde_json::Value;
 
 use super::pages::Pages;
 use super::prepared::{App, Wanted};
 use crate::model::NodeName;
 use crate::model::claims::{Claims, Kind};
-use crate::proxy::caddyfile::Scheme;
 use crate::proxy::haproxy::maps::HostMap;
-use crate::proxy::{ClusterView, Problem, text};
+use crate::proxy::{ClusterView, Problem};
 
 /// Where hosts go, by HTTP and by TLS.
 #[derive(Default)]
@@ -106,7 +106,7 @@ impl Hosts {
             let host = domain
                 .as_str()
                 .ok_or_else(|| format!("the domain {domain} is not a text"))
-                .and_then(|domain| text::host(domain).map_err(|error| error.to_string()))
+                .and_then(|domain| caddyfile::host(domain).map_err(|error| error.to_string()))
                 .and_then(|host| {
                     claims.take(Kind::Host, &host, &source)?;
                     Ok(host)

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use caddyfile::Scheme;
+
 use crate::model::{AppRecord, MaintenancePage};
-use crate::proxy::caddyfile::Scheme;
 
 /// Pages by the scheme and the host that they are shown for; none stands for the default page, where a wildcard of another
 /// app would give the host its page.

@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use caddyfile::{Scheme, urls};
+
 use super::caddy::{Own, own};
 use super::pages;
 use super::template::{RenderError, Templates};
 use crate::model::claims::{Claims, Kind};
 use crate::model::{AppName, AppRecord, MaintenancePage, Placement, Role};
-use crate::proxy::caddyfile::{Scheme, urls};
-use crate::proxy::{ClusterView, Policy, text};
+use crate::proxy::{ClusterView, Policy};
 
 /// Of apps without a policy of their own.
 static DEFAULT: Policy = Policy::DEFAULT;
@@ -163,7 +164,7 @@ fn wanted(record: &AppRecord) -> Vec<(Scheme, String, bool)> {
         Err(_) => record
             .domains
             .iter()
-            .filter_map(|domain| Some((Scheme::Https, text::host(domain).ok()?)))
+            .filter_map(|domain| Some((Scheme::Https, caddyfile::host(domain).ok()?)))
             .collect(),
     };
     let redirected: Vec<_> = sites

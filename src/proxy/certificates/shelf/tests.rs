@@ -1,10 +1,11 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
+use caddyfile::Dialect;
+
 use super::super::Texts;
 use super::super::testing::{bundle, day, made};
 use super::*;
-use crate::proxy::caddyfile::Dialect;
 
 const NOW: &str = "2026-02-01";
 

@@ -1,10 +1,10 @@
 //! `header` of Caddy 1.
 
 use super::prefix;
-use crate::proxy::caddyfile::CaddyfileError;
-use crate::proxy::caddyfile::parser::Directive;
-use crate::proxy::caddyfile::site::Scope;
-use crate::proxy::caddyfile::write::Line;
+use crate::CaddyfileError;
+use crate::parser::Directive;
+use crate::site::Scope;
+use crate::write::Line;
 
 /// Of these the site's value wins in Caddy 1; of all others the app's, hence the `?`.
 const OVER_THE_APP: &[&str] = &[

@@ -1,12 +1,9 @@
-//! Texts made of the words that matter, in any order: whatever is taken stays in its place. The targets in `fuzz/` draw
-//! their texts byte by byte.
+//! Texts made of the words that matter, in any order. The targets in `fuzz/` draw theirs byte by byte.
 
 use proptest::prelude::*;
 
-use crate::proxy::invariants::{CONTAINER, caddyfile, lexing, translation};
-
-/// What [`WORDS`] call the only container of the app.
-const OWN: &str = "app_web_1";
+/// What they call the only container of the app.
+pub const OWN: &str = "app_web_1";
 
 const WORDS: &[&str] = &[
     "/",
@@ -150,7 +147,8 @@ fn directive() -> impl Strategy<Value = String> {
     ]
 }
 
-fn text() -> impl Strategy<Value = String> {
+/// Sites in either syntax, or in none: of known words, in an order that often makes no sense.
+pub fn text() -> impl Strategy<Value = String> {
     let directives = prop::collection::vec(directive(), 0..5);
     let site = (prop::sample::select(KEYS), directives)
         .prop_map(|(key, lines)| format!("{key} {{\n{}\n}}\n", lines.join("\n")))
@@ -161,11 +159,16 @@ fn text() -> impl Strategy<Value = String> {
     prop::collection::vec(marked, 1..3).prop_map(|sites| sites.concat())
 }
 
-proptest! {
-    #[test]
-    fn what_is_taken_stays_in_its_place(text in text()) {
-        prop_assert_eq!(lexing(&text), Ok(()), "{}", text);
-        prop_assert_eq!(translation(&text, &|host| host == OWN), Ok(()), "{}", text);
-        prop_assert_eq!(caddyfile(&text.replace(OWN, CONTAINER)), Ok(()), "{}", text);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invariants::{lexing, translation};
+
+    proptest! {
+        #[test]
+        fn what_is_taken_stays_in_its_place(text in text()) {
+            prop_assert_eq!(lexing(&text), Ok(()), "{}", text);
+            prop_assert_eq!(translation(&text, &|host| host == OWN), Ok(()), "{}", text);
+        }
     }
 }

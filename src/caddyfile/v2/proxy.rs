@@ -4,12 +4,12 @@
 use super::value::Fit;
 use super::value::Value::{self, Number, Time, TimeOr, Words};
 use super::words;
-use crate::proxy::caddyfile::CaddyfileError;
-use crate::proxy::caddyfile::duration::{CAPPED, TEN_MINUTES};
-use crate::proxy::caddyfile::parser::Directive;
-use crate::proxy::caddyfile::site::Scope;
-use crate::proxy::caddyfile::v1::{forwarded, own_upstream, says_real_ip};
-use crate::proxy::caddyfile::write::Line;
+use crate::CaddyfileError;
+use crate::duration::{CAPPED, TEN_MINUTES};
+use crate::parser::Directive;
+use crate::site::Scope;
+use crate::v1::{forwarded, own_upstream, says_real_ip};
+use crate::write::Line;
 
 const OPTIONS: &[(&str, Value)] = &[
     ("lb_policy", Words),

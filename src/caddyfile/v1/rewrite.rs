@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use super::condition::Conditions;
 use super::{expression, prefix};
-use crate::proxy::caddyfile::CaddyfileError;
-use crate::proxy::caddyfile::parser::Directive;
-use crate::proxy::caddyfile::site::Scope;
-use crate::proxy::caddyfile::write::{self, Line};
+use crate::CaddyfileError;
+use crate::parser::Directive;
+use crate::site::Scope;
+use crate::write::{self, Line};
 
 /// A rule, with what has to hold for it.
 struct Rule<'a> {

@@ -2,10 +2,10 @@
 
 use super::header::replace;
 use super::prefix;
-use crate::proxy::caddyfile::CaddyfileError;
-use crate::proxy::caddyfile::parser::Directive;
-use crate::proxy::caddyfile::site::Scope;
-use crate::proxy::caddyfile::write::Line;
+use crate::CaddyfileError;
+use crate::parser::Directive;
+use crate::site::Scope;
+use crate::write::Line;
 
 /// `limits SIZE`, or a block of `body [PATH] SIZE` and `header SIZE`: the longest path decides.
 pub(super) fn limits(

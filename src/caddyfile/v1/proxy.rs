@@ -3,12 +3,12 @@
 use super::header::is_header;
 use super::upstream::{Upstream, forwarded, says_real_ip};
 use super::{literally, prefix, small};
-use crate::proxy::caddyfile::CaddyfileError;
-use crate::proxy::caddyfile::address::Scheme;
-use crate::proxy::caddyfile::duration::{CAPPED, LONGEST, TEN_MINUTES, milliseconds};
-use crate::proxy::caddyfile::parser::Directive;
-use crate::proxy::caddyfile::site::Scope;
-use crate::proxy::caddyfile::write::Line;
+use crate::CaddyfileError;
+use crate::address::Scheme;
+use crate::duration::{CAPPED, LONGEST, TEN_MINUTES, milliseconds};
+use crate::parser::Directive;
+use crate::site::Scope;
+use crate::write::Line;
 
 const POLICIES: &[&str] = &["random", "least_conn", "round_robin", "first", "ip_hash", "uri_hash"];
 

@@ -6,7 +6,7 @@ use super::address::{Scheme, SiteUrl};
 use super::parser::{Block, Directive};
 use super::placeholder::{Speaks, from_v1};
 use super::write::{self, Line};
-use super::{CaddyfileError, Dialect, dialect, parts, v1, v2};
+use super::{CaddyfileError, Dialect, dialect, host, parts, v1, v2};
 
 /// What a text wishes of a site's certificate. Where it comes from in the end is the node's to settle.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -112,9 +112,7 @@ impl Scope<'_> {
 fn is_email(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "@._+-".contains(c);
     text.chars().all(plain)
-        && text
-            .split_once('@')
-            .is_some_and(|(user, host)| !user.is_empty() && crate::proxy::text::host(host).is_ok())
+        && text.split_once('@').is_some_and(|(user, at)| !user.is_empty() && host(at).is_ok())
 }
 
 /// The addresses of a block; `tls off` makes plain sites of them.

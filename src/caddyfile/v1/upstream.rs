@@ -1,8 +1,8 @@
 //! Upstreams: an app's own container or what an admin has added, a port, a scheme that is always written.
 
-use crate::proxy::caddyfile::address::Scheme;
-use crate::proxy::caddyfile::site::{Dial, MayDial};
-use crate::proxy::caddyfile::write::Line;
+use crate::address::Scheme;
+use crate::site::{Dial, MayDial};
+use crate::write::Line;
 
 /// An upstream after normalisation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,10 +86,7 @@ fn range(text: &str) -> Option<(&str, &str, &str)> {
 }
 
 /// Whether Caddy 2 may be given an upstream as it is.
-pub(in crate::proxy::caddyfile) fn own_upstream(
-    text: &str,
-    may_dial: MayDial<'_>,
-) -> Result<(), String> {
+pub(crate) fn own_upstream(text: &str, may_dial: MayDial<'_>) -> Result<(), String> {
     // HTTP/2 without TLS is only another way to speak to the same place.
     let place = match text.strip_prefix("h2c://") {
         Some(rest) if rest.contains("://") => text,
@@ -107,13 +104,13 @@ pub(in crate::proxy::caddyfile) fn own_upstream(
 /// What a client wrote there is not believed.
 ///
 /// None where the app says itself what X-Real-IP is to be: in Caddy 1 its word counted, too.
-pub(in crate::proxy::caddyfile) fn forwarded(line: u32, has_real_ip: bool) -> Option<Line> {
+pub(crate) fn forwarded(line: u32, has_real_ip: bool) -> Option<Line> {
     (!has_real_ip).then(|| Line::new(["header_up", "X-Real-IP", "{remote_host}"], line))
 }
 
 /// Whether a line of headers for the app sets or removes X-Real-IP. What adds to it, or replaces a part of it, is about
 /// the true one.
-pub(in crate::proxy::caddyfile) fn says_real_ip(name: &str, values: usize) -> bool {
+pub(crate) fn says_real_ip(name: &str, values: usize) -> bool {
     let name = name.trim_end_matches(':');
     let (name, wanted) = name.strip_prefix('-').map_or((name, 1), |name| (name, 0));
     name.eq_ignore_ascii_case("x-real-ip") && values == wanted

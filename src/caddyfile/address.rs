@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::proxy::text::{TextError, host};
+use super::{HostError, host};
 
 /// HTTP or HTTPS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +22,27 @@ impl fmt::Display for Scheme {
     }
 }
 
+/// Why a text is not the address of a site.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// It is not of the form that one has.
+    #[error("address {address:?}: {what}")]
+    Form {
+        /// The text.
+        address: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// Its host is none.
+    #[error("address {address:?}: {error}")]
+    Host {
+        /// The text.
+        address: String,
+        /// What is wrong with its host.
+        error: HostError,
+    },
+}
+
 /// An address after normalisation: lower case, the scheme and port explicit. Equal addresses are the same site.
 ///
 /// A host without a scheme is HTTPS; its HTTP side redirects there, as in both Caddys.
@@ -39,8 +60,8 @@ pub struct SiteUrl {
 
 impl SiteUrl {
     /// Parses an address.
-    pub fn parse(text: &str) -> Result<Self, TextError> {
-        let wrong = |what: &str| TextError(format!("address {text:?}: {what}"));
+    pub fn parse(text: &str) -> Result<Self, AddressError> {
+        let wrong = |what| AddressError::Form { address: text.to_owned(), what };
         let (scheme, rest) = match text.split_once("://") {
             Some((scheme, rest)) => match scheme.to_ascii_lowercase().as_str() {
                 "http" => (Some(Scheme::Http), rest),
@@ -73,7 +94,8 @@ impl SiteUrl {
         let scheme = scheme.or(port).unwrap_or(Scheme::Https);
         Ok(Self {
             scheme,
-            host: host(name).map_err(|error| wrong(&error.to_string()))?,
+            host: host(name)
+                .map_err(|error| AddressError::Host { address: text.to_owned(), error })?,
             port: match scheme {
                 Scheme::Http => 80,
                 Scheme::Https => 443,

@@ -1,10 +1,10 @@
 //! `if` of Caddy 1, in the blocks of `redir` and `rewrite`: a named matcher of Caddy 2.
 
 use super::literally;
-use crate::proxy::caddyfile::CaddyfileError;
-use crate::proxy::caddyfile::parser::Directive;
-use crate::proxy::caddyfile::site::Scope;
-use crate::proxy::caddyfile::write::Line;
+use crate::CaddyfileError;
+use crate::parser::Directive;
+use crate::site::Scope;
+use crate::write::Line;
 
 /// The conditions of one block.
 #[derive(Default)]

@@ -8,23 +8,25 @@
 mod address;
 mod dialect;
 mod duration;
-#[cfg(test)]
-mod fuzz;
+mod host;
 #[cfg(any(test, feature = "testing"))]
-pub(in crate::proxy) mod invariants;
+pub mod invariants;
 mod lexer;
 mod parser;
 mod parts;
 mod placeholder;
 mod site;
+#[cfg(any(test, feature = "strategies"))]
+pub mod strategies;
 mod v1;
 mod v2;
 mod write;
 
 use std::collections::BTreeSet;
 
-pub use address::{Scheme, SiteUrl};
+pub use address::{AddressError, Scheme, SiteUrl};
 pub use dialect::Dialect;
+pub use host::{HostError, host};
 pub use parts::join;
 pub use site::{Dial, MayDial, Permits, Site, TlsWish, Translation, translate};
 pub use write::Line;
@@ -87,7 +89,7 @@ impl CaddyfileError {
 }
 
 /// Passes the placeholders that an app may use in Caddy 2.
-pub(in crate::proxy) fn check_placeholders(text: &str) -> Result<(), String> {
+pub fn check_placeholders(text: &str) -> Result<(), String> {
     placeholder::check_v2(text).map(|_| ())
 }
 

@@ -1,4 +1,5 @@
 //! What has to hold of every `CADDYFILE`, whatever it says. The property tests and the targets in `fuzz/` both ask here.
+//! What has to hold of what a node makes of it is asked where that is made.
 
 use std::collections::BTreeSet;
 
@@ -6,8 +7,16 @@ use super::lexer::{Token, single_quoted, tokens};
 use super::parser::{Block, Directive, blocks};
 use super::placeholder::check_v2;
 use super::write::{self, Line};
-use super::{Dialect, Permits, SiteUrl, dialect, translate, urls};
-use crate::proxy::invariants::{Broken, broken};
+use super::{Dialect, Permits, SiteUrl, dialect, host, translate, urls};
+
+/// Something that must never happen, happened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Broken(pub String);
+
+fn broken<T>(what: impl Into<String>) -> Result<T, Broken> {
+    Err(Broken(what.into()))
+}
 
 /// What must not come through, wherever it stood.
 const NEVER: &[&str] = &["{env.", "{$", "{file.", "{system.", "{%"];
@@ -94,15 +103,20 @@ fn lines(directive: &Directive, depth: usize) -> Result<(), Broken> {
     directive.block().iter().try_for_each(|inside| lines(inside, depth + 1))
 }
 
-/// The translation: each site that is taken is one site of Caddy 2, of known directives, to the app's own containers.
+/// The translation: the sites are those whose addresses are told, and each that is taken is one site of Caddy 2, of known directives, to the app's own containers.
 pub fn translation(text: &str, is_own: &dyn Fn(&str) -> bool) -> Result<(), Broken> {
     let may_dial = |host: &str, _: u16| is_own(host).into();
     let Ok(translation) = translate(text, Permits { may_dial: &may_dial, is_given: &|_| true })
     else {
         return Ok(());
     };
+    let served: Vec<_> = translation.sites.iter().map(|site| &site.url).collect();
+    match urls(text) {
+        Ok(told) if told.iter().eq(served.iter().copied()) => {}
+        told => return broken(format!("the sites are {served:?}, told are {told:?}")),
+    }
     for site in &translation.sites {
-        if crate::proxy::text::host(&site.url.host).as_ref() != Ok(&site.url.host) {
+        if host(&site.url.host).as_ref() != Ok(&site.url.host) {
             return broken(format!("the host {:?}", site.url.host));
         }
         if let Ok(body) = site.text(1) {
@@ -116,7 +130,7 @@ pub fn translation(text: &str, is_own: &dyn Fn(&str) -> bool) -> Result<(), Brok
 
 /// A Caddyfile that was written: exactly the sites that are claimed, each of known directives, to the app's own
 /// containers.
-pub(in crate::proxy) fn sites(
+pub fn sites(
     text: &str,
     claimed: &BTreeSet<String>,
     is_own: &dyn Fn(&str) -> bool,

@@ -1,6 +1,6 @@
 //! Values of options: durations and numbers within bounds.
 
-use crate::proxy::caddyfile::duration::{LONGEST, milliseconds};
+use crate::duration::{LONGEST, milliseconds};
 
 /// What an option's value has to be.
 #[derive(Clone, Copy)]

@@ -128,7 +128,7 @@ pub(super) fn from_v1(text: &str, of: Speaks<'_>) -> Result<String, String> {
 }
 
 /// Passes Caddy 2's placeholders that are allowed.
-pub(in crate::proxy) fn check_v2(text: &str) -> Result<String, String> {
+pub(super) fn check_v2(text: &str) -> Result<String, String> {
     each(text, true, |name| {
         let prefixed = V2_PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix));
         (V2.contains(&name) || prefixed.is_some_and(is_field)).then(|| format!("{{{name}}}"))

@@ -2,10 +2,10 @@
 
 use super::condition::Conditions;
 use super::prefix;
-use crate::proxy::caddyfile::CaddyfileError;
-use crate::proxy::caddyfile::parser::Directive;
-use crate::proxy::caddyfile::site::Scope;
-use crate::proxy::caddyfile::write::Line;
+use crate::CaddyfileError;
+use crate::parser::Directive;
+use crate::site::Scope;
+use crate::write::Line;
 
 const CODES: &[&str] = &["300", "301", "302", "303", "304", "305", "307", "308", "meta"];
 

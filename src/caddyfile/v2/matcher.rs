@@ -1,9 +1,9 @@
 //! Named matchers: those that look at the request.
 
 use super::words;
-use crate::proxy::caddyfile::CaddyfileError;
-use crate::proxy::caddyfile::parser::Directive;
-use crate::proxy::caddyfile::write::Line;
+use crate::CaddyfileError;
+use crate::parser::Directive;
+use crate::write::Line;
 
 const MATCHERS: &[&str] = &[
     "path",
