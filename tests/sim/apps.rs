@@ -56,6 +56,9 @@ pub(crate) struct Promises {
     offered: BTreeMap<DeployId, (usize, BTreeMap<String, Vec<String>>)>,
     /// Migrations that came to their end.
     settled: BTreeSet<DeployId>,
+    /// Nodes on which somebody writes to what an app has left that nobody knew any more when it began anew elsewhere, and
+    /// which of the archived ones that was.
+    left: BTreeMap<usize, usize>,
     count: u32,
 }
 
@@ -117,10 +120,26 @@ impl App {
 
     /// Makes a token that is acknowledged for a volume.
     pub(crate) fn promise(&self, volume: &str) -> String {
+        self.promise_among(volume, |promises| &mut promises.written)
+    }
+
+    /// Makes a token for a volume that somebody has mounted on a node, whatever the app is by now.
+    pub(crate) fn promise_there(&self, node: usize, volume: &str) -> String {
+        self.promise_among(volume, |promises| match promises.left.get(&node) {
+            Some(was) => &mut promises.archived[*was],
+            None => &mut promises.written,
+        })
+    }
+
+    fn promise_among(
+        &self,
+        volume: &str,
+        which: impl FnOnce(&mut Promises) -> &mut BTreeMap<String, Vec<String>>,
+    ) -> String {
         let mut promises = self.promises.lock().unwrap();
         promises.count += 1;
         let token = format!("w{}.{}", self.number, promises.count);
-        promises.written.entry(volume.to_owned()).or_default().push(token.clone());
+        which(&mut promises).entry(volume.to_owned()).or_default().push(token.clone());
         token
     }
 
@@ -213,6 +232,17 @@ impl App {
         let mut promises = self.promises.lock().unwrap();
         let written = std::mem::take(&mut promises.written);
         promises.archived.push(written);
+    }
+
+    /// The app has begun anew where nobody knew of it: who still writes to what it has left on these nodes writes to the one
+    /// that was, and no copy has both.
+    pub(crate) fn begin_anew(&self, left: &[usize]) {
+        self.archive();
+        let mut promises = self.promises.lock().unwrap();
+        let was = promises.archived.len() - 1;
+        for node in left {
+            promises.left.entry(*node).or_insert(was);
+        }
     }
 }
 

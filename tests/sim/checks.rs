@@ -9,7 +9,7 @@ use tandem::model::{AppId, AppName, AppRecord, DeployId, keys};
 use tandem::records::Queue;
 
 use crate::apps::{App, first_missing, holds};
-use crate::faults::copies;
+use crate::faults::{copies, strangers};
 use crate::kv;
 use crate::world::World;
 
@@ -103,7 +103,7 @@ fn committed(world: &World, app: &App) {
     let Some(entry) = entry else { return };
     let Some(node) = world.node(&entry.master) else { return };
     if entry.previous_deploy_id.is_none() && app.hands.lock().unwrap().are_felt() {
-        return app.archive();
+        return app.begin_anew(&strangers::beside(world, app, node));
     }
     let id = DeployId::parse(&entry.deploy_id).expect("an id");
     let record: Option<Deployment> = kv::read(&world.consul, &keys::deployment(&app.name, &id));

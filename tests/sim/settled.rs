@@ -87,8 +87,12 @@ fn problems(world: &World, app: &App) -> Vec<String> {
         if wounds.is_open(node, &records) {
             continue;
         }
-        let stays = wounds.may_stay(node);
-        let own = on_machine(world, app, machine, entry.as_ref(), (is_as_before, stays));
+        let spared = Spared {
+            is_as_before,
+            stays: wounds.may_stay(node),
+            lacks_checkout: wounds.lack_checkout(node, &records),
+        };
+        let own = on_machine(world, app, machine, entry.as_ref(), spared);
         found.extend(own.into_iter().map(|what| format!("{}: {what}", machine.name)));
     }
     found.extend(promises(world, app, entry.as_ref(), &records));
@@ -141,13 +145,24 @@ fn entry_is_committed(records: &[Deployment], entry: Option<&AppRecord>) -> Opti
     (expected != found).then(|| format!("KV names {found:?}, and {expected:?} was committed last"))
 }
 
+/// What is not looked at on a machine.
+#[derive(Debug, Clone, Copy)]
+struct Spared {
+    /// The containers are those of the version before.
+    is_as_before: bool,
+    /// Volumes may have stayed where the app no longer is.
+    stays: bool,
+    /// The checkout went with the disks.
+    lacks_checkout: bool,
+}
+
 /// What a machine holds of an app beside what its role says.
 fn on_machine(
     world: &World,
     app: &App,
     machine: &Machine,
     entry: Option<&AppRecord>,
-    (is_as_before, stays): (bool, bool),
+    spared: Spared,
 ) -> Vec<String> {
     let pair = entry.map(AppRecord::placement);
     let role = Placement::role_of(pair.as_ref(), &machine.name);
@@ -164,7 +179,7 @@ fn on_machine(
     let running = own.iter().map(|c| format!("{} {}", c.service, c.state)).collect();
     let both = ["db running", "web running"].map(str::to_owned);
     compare("containers", running, serves.map(|_| both.into()).unwrap_or_default());
-    if let Some(entry) = serves.filter(|_| !is_as_before) {
+    if let Some(entry) = serves.filter(|_| !spared.is_as_before) {
         let version = machine.state().versions.get(project).cloned();
         compare("version", version.into_iter().collect(), [entry.deploy_id.clone()].into());
     }
@@ -172,7 +187,7 @@ fn on_machine(
     let volumes = state.volumes.keys().filter(|name| name.starts_with(&prefix)).cloned();
     let named = serves.map(|entry| entry.volumes.iter().cloned().collect());
     // Where the app went on with copies, what its former master had left stays there.
-    if !stays || serves.is_some() {
+    if !spared.stays || serves.is_some() {
         compare("volumes", volumes.collect(), named.unwrap_or_default());
     }
     if serves.is_none() {
@@ -184,7 +199,9 @@ fn on_machine(
     compare("kept images", kept.collect(), BTreeSet::new());
     let should = entry.filter(|_| role != Role::Bystander);
     let checkout = should.map(|entry| format!("{}-{}", app.name, entry.deploy_id));
-    compare("checkouts", checkouts(app, machine), checkout.into_iter().collect());
+    if role != Role::Replica || !spared.lacks_checkout {
+        compare("checkouts", checkouts(app, machine), checkout.into_iter().collect());
+    }
     let schedules = state.schedules.iter().filter(|s| s.volume.starts_with(&prefix));
     let schedules = schedules.map(|s| format!("{} {}", s.volume, s.action)).collect();
     compare("schedules", schedules, expected_schedules(world, entry, role));

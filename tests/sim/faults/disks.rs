@@ -47,6 +47,14 @@ impl Wounds {
         self.open.get(&node).is_some_and(|since| newest <= *since)
     }
 
+    /// Whether a node lacks its checkout since its disks were lost: only a deployment of the app's own version makes one. A
+    /// migration does nothing on the slave, and a slave's copies need none.
+    pub(crate) fn lack_checkout(&self, node: usize, records: &[Deployment]) -> bool {
+        let own = |record: &&Deployment| record.request.source().is_none();
+        let own: Vec<Deployment> = records.iter().filter(own).cloned().collect();
+        self.is_open(node, &own)
+    }
+
     /// What a node has of the app's volumes stays there.
     pub(super) fn stays(&mut self, node: usize) {
         self.stay.insert(node);

@@ -8,6 +8,7 @@ use tandem::host::docker::VolumeUser;
 use tandem::model::{AppRecord, keys};
 
 use super::Fault;
+use crate::apps::App;
 use crate::director::{Action, Director};
 use crate::kv;
 use crate::world::World;
@@ -47,15 +48,26 @@ pub(crate) fn end(world: &World, node: usize) {
     }
 }
 
+/// The nodes but one on which strangers write to an app's volumes.
+pub(crate) fn beside(world: &World, app: &App, master: usize) -> Vec<usize> {
+    let prefix = app.project.volume("");
+    let writes = |node: &usize| {
+        let state = world.machines[*node].fakes.machine.state();
+        state.strangers.keys().any(|volume| volume.starts_with(&prefix))
+    };
+    (0..world.machines.len()).filter(|node| *node != master && writes(node)).collect()
+}
+
 /// All strangers write, and what they write is as good as acknowledged.
 pub(crate) fn write(world: &World) {
-    for machine in world.machines.iter().filter(|machine| machine.state().docker) {
+    let machines = world.machines.iter().enumerate();
+    for (node, machine) in machines.filter(|(_, machine)| machine.state().docker) {
         let mut state = machine.fakes.machine.state();
         let mounted: Vec<String> = state.strangers.keys().cloned().collect();
         for volume in mounted {
             let owner = world.apps.iter().find(|app| volume.starts_with(&app.project.volume("")));
             if let (Some(app), Some(content)) = (owner, state.volumes.get_mut(&volume)) {
-                content.push_str(&format!("{};", app.promise(&volume)));
+                content.push_str(&format!("{};", app.promise_there(node, &volume)));
             }
         }
     }
