@@ -46,6 +46,9 @@ pub(super) async fn apply(
     if let Some(why) = standing::void(&step).await? {
         return Ok(Done::void(&step, &why));
     }
+    if deployment.former.is_none() && matches!(step.record.step, Step::Update | Step::Up) {
+        standing::require_new(&step).await?;
+    }
     match &step.record.step {
         Step::Checkout => checkouts::clone(&step).await,
         Step::Check => check::check(&step).await,

@@ -72,6 +72,24 @@ pub(super) async fn require_planned(step: &StepContext<'_>) -> Result<(), StepEr
     Ok(())
 }
 
+/// An app that had no entry when its deployment was planned still has none; the index at which one may be written. One that
+/// somebody has put back meanwhile says that the app has data, here or elsewhere, in whose place the new version would
+/// begin with empty volumes. What can't be read says nothing.
+pub(super) async fn require_new(step: &StepContext<'_>) -> Result<u64, StepError> {
+    let found = step.ctx.cluster.kv.get(&keys::app(&step.app)).await;
+    let Some(entry) = found.map_err(|e| StepError::from_error(&e))? else { return Ok(0) };
+    match records::decode::<AppRecord>(&entry) {
+        Ok(back) if back.deploy_id != step.deployment.id.as_str() => {
+            let AppRecord { deploy_id, master, .. } = back;
+            Err(StepError::Lost(format!(
+                "the app has an entry again, and had none when this deployment was planned: {deploy_id} serves from \
+                 {master}; deploy it once more"
+            )))
+        }
+        Ok(_) | Err(_) => Ok(entry.modify_index),
+    }
+}
+
 async fn holds(step: &StepContext<'_>, needs: Needs) -> Result<Option<String>, StepError> {
     if needs == Needs::Nothing {
         return Ok(None);

@@ -9,7 +9,7 @@ use crate::consul::txn::{Txn, TxnOp};
 use crate::exec::apply::Done;
 use crate::exec::context::now;
 use crate::exec::error::StepError;
-use crate::exec::store;
+use crate::exec::{standing, store};
 use crate::model::deployment::{Deployment, Mark, State};
 use crate::model::{HandOver, NodeName, keys};
 use crate::records::{NodeInfo, decode, encode, name_of};
@@ -112,9 +112,13 @@ async fn is_there(step: &StepContext<'_>) -> Result<bool, StepError> {
     Ok(entry.map_err(|e| StepError::from_error(&e))?.is_some())
 }
 
-/// Flips the app's KV entry to this deployment.
+/// Flips the app's KV entry to this deployment. A first one does not take the place of an entry that was put back.
 pub(in crate::exec) async fn commit(step: &StepContext<'_>) -> Result<Done, StepError> {
-    let entry = TxnOp::Set { key: keys::app(&step.app), value: encode(step.prepared()?) };
+    let (key, value) = (keys::app(&step.app), encode(step.prepared()?));
+    let entry = match step.deployment.former {
+        Some(_) => TxnOp::Set { key, value },
+        None => TxnOp::Cas { key, value, index: standing::require_new(step).await? },
+    };
     // Whatever an operator gave up under this name was another app's.
     let gone = TxnOp::Delete { key: keys::gone(&step.app) };
     let mut changes = vec![entry, gone];
@@ -171,7 +175,9 @@ async fn seal(step: &StepContext<'_>, changes: Vec<TxnOp>) -> Result<Done, StepE
     if transact(step, ops).await? {
         return Ok(Done { recorded: true, ..Done::default() });
     }
-    Err(StepError::Lost("the lease or the record changed during the commit".to_owned()))
+    Err(StepError::Lost(
+        "the lease, the record or the app's entry changed during the commit".to_owned(),
+    ))
 }
 
 async fn transact(step: &StepContext<'_>, ops: Vec<TxnOp>) -> Result<bool, StepError> {

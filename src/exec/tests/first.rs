@@ -1,11 +1,18 @@
 //! An app's first deployment.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::apps::{app, deploy, id, node};
+use futures_util::FutureExt;
+
+use super::apps::{app, deploy, id, node, update};
 use super::lab::Lab;
+use super::seams::{Fault, begins, changes};
 use super::world::World;
-use crate::model::deployment::{State, Status};
+use crate::consul::kv::Kv;
+use crate::consul::memory::MemoryConsul;
+use crate::consul::txn::TxnOp;
+use crate::model::deployment::{State, Status, Step};
 use crate::model::keys;
 
 fn texts<const N: usize>(texts: [&str; N]) -> BTreeSet<String> {
@@ -102,4 +109,54 @@ async fn data_that_no_record_knows_is_neither_mounted_nor_removed() {
     assert_eq!(machine.state().volumes[&data], "precious");
     assert!(lab.worlds().iter().all(|world| world.checkouts.is_empty()));
     lab.assert_idle("refused").await;
+}
+
+/// A first deployment during which somebody puts the app's entry back, which names a master: when this one is announced, or
+/// with the transaction of the commit.
+async fn put_back(master: usize, when: Option<Step>) -> Lab {
+    let lab = Lab::new().await;
+    lab.accept(&id(1), &update()).await;
+    let record = lab.record(&id(1)).await;
+    let entry = serde_json::json!({
+        "repo_url": app().repo.as_str(), "branch": "main", "deploy_id": id(9).as_str(),
+        "master": node(master).as_str(), "volumes": [lab.app.project().volume("data")],
+    });
+    let set = TxnOp::Set { key: keys::app(&lab.app), value: entry.to_string().into_bytes() };
+    let act = move |consul: &MemoryConsul| {
+        consul.transact(vec![set.clone()]).now_or_never().unwrap().unwrap();
+    };
+    let act = Fault::Meanwhile(Arc::new(act));
+    match when {
+        Some(step) => {
+            let step = record.steps.iter().find(|planned| planned.step == step).unwrap();
+            lab.node(1).kv.inject(1, act, begins(step));
+        }
+        None => lab.node(1).kv.inject(1, act, changes(keys::APPS)),
+    }
+    assert_eq!(lab.work(&id(1)).await, State::Undone);
+    assert_eq!(lab.entry().await.unwrap().deploy_id, id(9).as_str());
+    lab.assert_idle("put back").await;
+    lab
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_begins_in_the_place_of_an_app_whose_entry_is_put_back() {
+    for master in [1, 2] {
+        for step in [Step::Update, Step::Up] {
+            let lab = put_back(master, Some(step)).await;
+            let reason = lab.record(&id(1)).await.reason.unwrap();
+            assert!(reason.contains("the app has an entry again"), "{reason}");
+            assert!(reason.contains(&format!("serves from node{master}")), "{reason}");
+            assert!(lab.node(1).world(&lab).containers.is_empty(), "it was started");
+            assert_eq!(lab.node(1).volume(&lab, "data"), None, "it was begun with an empty one");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_is_put_back_right_before_the_commit_stays() {
+    let lab = put_back(2, None).await;
+    let reason = lab.record(&id(1)).await.reason.unwrap();
+    assert!(reason.ends_with("the app's entry changed during the commit"), "{reason}");
+    assert!(lab.node(1).world(&lab).containers.is_empty(), "it still runs");
 }

@@ -165,7 +165,10 @@ async fn commit_with(act: impl Fn(&MemoryConsul, &Lab) + Send + Sync + 'static) 
 async fn a_commit_without_the_lease_is_refused() {
     let lab = commit_with(|consul, lab| consul.expire_session(&lab.node(1).session())).await;
     let reason = lab.record(&id(TESTED)).await.reason.unwrap();
-    assert!(reason.ends_with("the lease or the record changed during the commit"), "{reason}");
+    assert!(
+        reason.ends_with("the lease, the record or the app's entry changed during the commit"),
+        "{reason}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
