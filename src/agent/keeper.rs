@@ -3,6 +3,7 @@
 //!
 //! An agent that was away for all of that tells it by when the containers ended: while Docker started.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::host::compose::Project;
 use crate::host::docker::{Container, State};
 use crate::host::files;
 use crate::model::{AppName, AppRecord, DeployId, keys};
-use crate::records::{self, Queue};
+use crate::records::{self, Queue, name_of};
 
 const RETRY: Duration = Duration::from_secs(1);
 /// A Docker that just returned goes on ending what outlived it for a moment: one look is not enough.
@@ -60,10 +61,17 @@ pub(super) async fn keep(ctx: Arc<Context>) {
         }
         info!("Docker is back");
         for _ in 0..LOOKS {
-            bring_back(&ctx, all(&ctx).await).await;
+            bring_back(&ctx, all(&ctx).await, &mut Round::default()).await;
             tokio::time::sleep(BETWEEN).await;
         }
-        settle(&ctx).await;
+        let is_gone_again = tokio::select! {
+            biased;
+            () = containers.until_gone() => true,
+            () = settle(&ctx) => false,
+        };
+        if is_gone_again {
+            continue;
+        }
         if let Err(error) = files::remove(&mark).await {
             warn!(error = %chain(&error), "Docker is taken for gone once more");
         }
@@ -129,7 +137,7 @@ async fn catch_up(ctx: &Context) {
     let mut failures = 0;
     loop {
         let Some(since) = ctx.host.containers.running_since().await else { return };
-        match bring_back(ctx, Which::EndedBy(since)).await {
+        match bring_back(ctx, Which::EndedBy(since), &mut Round::default()).await {
             // Until then it may end more of them.
             Found::Settled if clock::now() > since + STARTING => return,
             Found::Failing if failures >= TRIES => {
@@ -150,43 +158,78 @@ enum Found {
     Settled,
     /// It could not be started.
     Failing,
-    /// It can't be told yet: a deployment is at work, or Docker or Consul does not answer.
+    /// It can't be told yet: a deployment is at work, the entry can't be read, or Docker or Consul does not answer.
     Unknown,
 }
 
-/// Looks until every app is back: what a deployment is at work on may have to be started when that has ended.
-async fn settle(ctx: &Context) {
-    let mut failures = 0;
-    loop {
-        match bring_back(ctx, all(ctx).await).await {
-            Found::Settled => return,
-            Found::Failing if failures >= TRIES => {
-                warn!("not all apps could be started again after Docker's return");
-                return;
+/// What came of each app in the looks since Docker's return. That may be many: one that is waited for may take hours, and
+/// what somebody stops meanwhile of those that are back is left alone.
+#[derive(Debug, Default)]
+struct Round {
+    done: BTreeSet<AppName>,
+    failures: BTreeMap<AppName, u32>,
+}
+
+impl Round {
+    /// Notes what came of an app; one that fails again and again is done, too.
+    fn note(&mut self, app: &AppName, found: Found) -> Found {
+        match found {
+            Found::Unknown => return found,
+            Found::Failing => {
+                let failures = self.failures.entry(app.clone()).or_default();
+                *failures += 1;
+                if *failures <= TRIES {
+                    return found;
+                }
+                warn!(app = %app, "it could not be started again after Docker's return");
             }
-            Found::Failing => failures += 1,
-            Found::Unknown => {}
+            Found::Settled => {}
         }
+        self.done.insert(app.clone());
+        Found::Settled
+    }
+}
+
+/// Looks until every app is back: what a deployment is at work on may have to be started when that has ended, and that
+/// whose entry can't be read, when it can.
+async fn settle(ctx: &Context) {
+    let mut round = Round::default();
+    while bring_back(ctx, all(ctx).await, &mut round).await != Found::Settled {
         tokio::time::sleep(BETWEEN).await;
     }
 }
 
-/// Starts the containers of every app whose master this node is and that no deployment is working on.
-async fn bring_back(ctx: &Context, which: Which) -> Found {
-    let entries = match records::list::<AppRecord>(ctx.cluster.kv.as_ref()).await {
-        Ok(listed) => listed.found,
+/// Starts the containers of every app whose master this node is and that no deployment is working on, but of those that the
+/// round is done with.
+async fn bring_back(ctx: &Context, which: Which, round: &mut Round) -> Found {
+    let listed = match records::list::<AppRecord>(ctx.cluster.kv.as_ref()).await {
+        Ok(listed) => listed,
         Err(error) => {
             warn!(error = %chain(&error), "Consul does not tell which apps run here");
             return Found::Unknown;
         }
     };
     let mut found = Found::Settled;
-    for entry in entries {
-        if entry.value.master == ctx.me {
-            found = found.max(start(ctx, &entry.name, &entry.value, which).await);
+    for entry in listed.found {
+        if entry.value.master == ctx.me && !round.done.contains(&entry.name) {
+            let own = start(ctx, &entry.name, &entry.value, which).await;
+            found = found.max(round.note(&entry.name, own));
+        }
+    }
+    for app in listed.unreadable.iter().filter_map(|error| name_of::<AppRecord>(error.key())) {
+        if !round.done.contains(&app) && may_have_to_start(ctx, &app, which).await {
+            found = Found::Unknown;
         }
     }
     found
+}
+
+/// Whether something has ended here of an app whose entry does not say where it belongs.
+async fn may_have_to_start(ctx: &Context, app: &AppName, which: Which) -> bool {
+    match ctx.host.containers.of_project(&app.project()).await {
+        Ok(containers) => containers.iter().any(|container| which.counts(container)),
+        Err(_) => true,
+    }
 }
 
 async fn start(ctx: &Context, app: &AppName, record: &AppRecord, which: Which) -> Found {

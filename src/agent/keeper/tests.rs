@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::agent::testing::{self, Made};
+use crate::consul::txn::TxnOp;
 use crate::host::compose::ComposeError;
 use crate::host::docker::{Container, DockerError, State};
 
@@ -49,6 +50,61 @@ async fn an_app_that_does_not_start_is_tried_again_and_given_up_in_the_end() {
     settle(&made.context).await;
     assert!(!runs(&made));
 }
+
+const ENTRY: &str = "app/app_main.44dd7";
+
+/// Writes an app's entry; what it was.
+async fn write(made: &Made, key: &str, value: Vec<u8>) -> Vec<u8> {
+    let kv: &dyn Kv = &made.consul;
+    let was = kv.get(key).await.unwrap().map(|entry| entry.value).unwrap_or_default();
+    let set = TxnOp::Set { key: key.to_owned(), value };
+    kv.transact(vec![set]).await.unwrap();
+    was
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_app_whose_entry_can_t_be_read_is_started_when_it_can() {
+    for is_seen in [true, false] {
+        let made = made().await;
+        ended(&made, 2, "unless-stopped");
+        let entry = write(&made, ENTRY, b"{".to_vec()).await;
+        let put_back = async {
+            tokio::time::sleep(1_000 * BETWEEN).await;
+            assert!(!runs(&made), "nobody knows whose it is");
+            write(&made, ENTRY, entry).await;
+        };
+        let look = async {
+            match is_seen {
+                true => settle(&made.context).await,
+                false => catch_up(&made.context).await,
+            }
+        };
+        tokio::join!(look, put_back);
+        assert!(runs(&made), "Docker was seen to go: {is_seen}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_stops_while_another_app_is_waited_for_is_left_alone() {
+    let made = made().await;
+    let other = "app/other_main.44dd7";
+    write(&made, other, b"{".to_vec()).await;
+    let end = |project: &str| {
+        let ended = Container { state: State::Exited(137), ..Container::running("db") };
+        made.fakes.machine.state().containers.insert(project.to_owned(), vec![ended]);
+    };
+    end("othermain44dd7");
+    let stopped = async {
+        tokio::time::sleep(10 * BETWEEN).await;
+        assert!(runs(&made), "it waits for the other one");
+        end(PROJECT);
+        tokio::time::sleep(10 * BETWEEN).await;
+        made.fakes.machine.state().containers.remove("othermain44dd7");
+    };
+    tokio::join!(settle(&made.context), stopped);
+    assert!(!runs(&made), "somebody has stopped it");
+}
+
 /// How [`made`]'s container ended: so many seconds after Docker was started, an hour ago.
 fn ended(made: &Made, seconds: i64, restart: &str) {
     let since = clock::now() - TimeDelta::hours(1);
