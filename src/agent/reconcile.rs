@@ -26,6 +26,8 @@ use crate::records;
 
 /// After a deployment its own steps come first.
 const GATHER: Duration = Duration::from_secs(5);
+/// A look that Docker, buttervolume or Consul did not let be made whole is made once more after this.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Looks for ever, as often as the copies are looked at and when an app's entry changes; tells what it can't mend.
 pub(super) async fn reconcile(
@@ -34,6 +36,7 @@ pub(super) async fn reconcile(
     findings: watch::Sender<Findings>,
 ) {
     let interval = ctx.config.volumes.replica_interval;
+    let mut pause = interval;
     loop {
         tokio::select! {
             biased;
@@ -42,11 +45,12 @@ pub(super) async fn reconcile(
                 // A follower that broke off is a bug: the agent starts afresh.
                 Err(_) => return,
             },
-            () = tokio::time::sleep(interval) => {}
+            () = tokio::time::sleep(pause) => {}
         }
         let entries = apps.borrow_and_update().clone();
         if let Some(entries) = entries {
-            let told = look(&ctx, &entries).await;
+            let (told, is_whole) = look(&ctx, &entries).await;
+            pause = if is_whole { interval } else { AGAIN.min(interval) };
             findings.send_if_modified(|before| {
                 let changed = *before != told;
                 *before = told;
@@ -63,8 +67,8 @@ struct Known {
     record: AppRecord,
 }
 
-/// One look at everything, and what is left to an operator.
-async fn look(ctx: &Context, entries: &[Arc<Item>]) -> Findings {
+/// One look at everything: what is left to an operator, and whether everything could be looked at and mended.
+async fn look(ctx: &Context, entries: &[Arc<Item>]) -> (Findings, bool) {
     let known: Vec<Known> = entries
         .iter()
         .filter_map(|entry| match entry.app() {
@@ -72,29 +76,38 @@ async fn look(ctx: &Context, entries: &[Arc<Item>]) -> Findings {
             Some((_, None)) | None => None,
         })
         .collect();
-    let mut findings = Findings::default();
+    let (mut findings, mut is_whole) = (Findings::default(), true);
     let told = &mut findings.problems;
     match ctx.cluster.catalog.members().await {
         Ok(members) => {
             let addresses: BTreeMap<NodeName, String> =
                 members.into_iter().map(|member| (member.name, member.address)).collect();
             told.extend(moved_address(ctx, &addresses));
-            told.extend(schedules::mend(ctx, &known, &addresses).await);
+            let (problems, are_right) = schedules::mend(ctx, &known, &addresses).await;
+            told.extend(problems);
+            is_whole &= are_right;
         }
-        Err(error) => debug!(error = %chain(&error), "nothing is scheduled without addresses"),
+        Err(error) => {
+            debug!(error = %chain(&error), "nothing is scheduled without addresses");
+            is_whole = false;
+        }
     }
     if let Err(error) = services::mend(ctx, &known).await {
         debug!(error = %chain(&error), "registrations can't be looked at");
+        is_whole = false;
     }
     match strays::look(ctx, &known).await {
         Ok(found) => {
             told.extend(found.problems);
             findings.strays = found.strays;
         }
-        Err(error) => debug!(error = %chain(&error), "what runs here can't be looked at"),
+        Err(error) => {
+            debug!(error = %chain(&error), "what runs here can't be looked at");
+            is_whole = false;
+        }
     }
     findings.problems.extend(held::look(ctx, &known).await);
-    findings
+    (findings, is_whole)
 }
 
 /// An agent learns its address when it starts.

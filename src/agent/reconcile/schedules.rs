@@ -10,23 +10,23 @@ use crate::exec::{Changes, Context, changes, wanted};
 use crate::host::volume::VolumeError;
 use crate::model::{NodeName, Placement, Role};
 
-/// Mends the schedules of all apps' volumes; tells what can't be scheduled.
+/// Mends the schedules of all apps' volumes; tells what can't be scheduled, and whether all could be looked at and mended.
 pub(super) async fn mend(
     ctx: &Context,
     known: &[Known],
     addresses: &BTreeMap<NodeName, String>,
-) -> Vec<String> {
+) -> (Vec<String>, bool) {
     let found = match ctx.host.volumes.schedules().await {
         Ok(found) => found,
         Err(error) => {
             debug!(error = %chain(&error), "the schedules can't be looked at");
-            return Vec::new();
+            return (Vec::new(), false);
         }
     };
     let role = |known: &Known| Placement::role_of(Some(&known.record.placement()), &ctx.me);
     let ours = known.iter().filter(|known| role(known) != Role::Bystander);
     let own: BTreeSet<&String> = ours.flat_map(|known| &known.record.volumes).collect();
-    let mut told = Vec::new();
+    let (mut told, mut are_right) = (Vec::new(), true);
     for app in known {
         let role = role(app);
         let slave = app.record.slave.as_ref();
@@ -58,9 +58,10 @@ pub(super) async fn mend(
         {
             warn!(app = %app.app, error = %chain(&error), "its schedules can't be mended");
             told.push(format!("{}: its schedules can't be mended: {}", app.app, chain(&error)));
+            are_right = false;
         }
     }
-    told
+    (told, are_right)
 }
 
 async fn apply(ctx: &Context, app: &Known, changes: &Changes) -> Result<(), VolumeError> {

@@ -1,8 +1,10 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::watch;
 
-use super::look;
+use super::{AGAIN, GATHER, look, reconcile};
 use crate::agent::testing::{self, Made};
 use crate::consul::kv::Entry;
 use crate::consul::txn::TxnOp;
@@ -51,7 +53,7 @@ impl Bench {
     }
 
     async fn findings(&self) -> Findings {
-        look(self.ctx(), &[Arc::new(Item::read(self.entry.clone()))]).await
+        look(self.ctx(), &[Arc::new(Item::read(self.entry.clone()))]).await.0
     }
 
     /// What the entry asks of its master is there.
@@ -106,6 +108,27 @@ async fn an_emptied_table_and_a_lost_registration_are_put_back_on_the_master() {
     let calls = bench.made.fakes.machine.calls();
     assert_eq!(bench.look().await, Vec::<String>::new());
     assert_eq!(bench.made.fakes.machine.calls(), calls, "what is right is left alone");
+}
+
+/// The whole reconciler, with a buttervolume that does not answer the first time, or does not schedule what it is told to.
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_looked_at_or_mended_is_looked_at_again_soon() {
+    for operation in ["schedules", "schedule"] {
+        let Bench { made, entry } = Bench::well("node1").await;
+        let fails = crate::host::volume::VolumeError::SchedulerPaused;
+        made.fakes.volumes.fail_next(operation, fails);
+        let (sender, entries) = watch::channel(None);
+        sender.send_replace(Some([Arc::new(Item::read(entry))].into()));
+        let (findings, _told) = watch::channel(Findings::default());
+        let context = Arc::new(made.context);
+        assert!(GATHER + AGAIN < context.config.volumes.replica_interval);
+        tokio::select! {
+            () = reconcile(context, entries, findings) => panic!("it ended"),
+            () = tokio::time::sleep(GATHER + AGAIN + Duration::from_secs(1)) => {}
+        }
+        let schedules = made.fakes.machine.state().schedules.len();
+        assert_eq!(schedules, 2, "after {operation} had failed");
+    }
 }
 
 #[tokio::test]
