@@ -22,6 +22,7 @@ mod pick;
 mod place;
 mod projects;
 mod queue;
+mod recalled;
 mod redeploy;
 mod retention;
 mod slots;

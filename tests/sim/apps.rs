@@ -59,7 +59,19 @@ pub(crate) struct Promises {
     /// Nodes on which somebody writes to what an app has left that nobody knew any more when it began anew elsewhere, and
     /// which of the archived ones that was.
     left: BTreeMap<usize, usize>,
+    /// Snapshots that the scheduler took and sent while a deployment had the app in its hands: they hold what its version
+    /// wrote, which may be given up.
+    caught: BTreeMap<String, DeployId>,
+    /// Such deployments, by the volume that began from such a snapshot when the app went on with copies.
+    inherited: BTreeSet<(String, DeployId)>,
     count: u32,
+}
+
+impl Promises {
+    /// Whether a volume may hold what a deployment's version wrote that was given up: it is all that was left of it.
+    pub(crate) fn has_inherited(&self, volume: &str, deployment: &DeployId) -> bool {
+        self.inherited.contains(&(volume.to_owned(), deployment.clone()))
+    }
 }
 
 impl App {
@@ -225,6 +237,19 @@ impl App {
             *tokens = kept;
         }
         promises.archived.push(rest);
+    }
+
+    /// The scheduler has sent a snapshot while a deployment had the app in its hands.
+    pub(crate) fn catch(&self, snapshot: &str, deployment: DeployId) {
+        self.promises.lock().unwrap().caught.insert(snapshot.to_owned(), deployment);
+    }
+
+    /// A volume began from a copy.
+    pub(crate) fn inherit(&self, volume: &str, snapshot: &str) {
+        let mut promises = self.promises.lock().unwrap();
+        if let Some(deployment) = promises.caught.get(snapshot).cloned() {
+            promises.inherited.insert((volume.to_owned(), deployment));
+        }
     }
 
     /// The app is gone: what was promised is in its snapshots now.

@@ -7,8 +7,10 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tandem::host::volume::{Action as Task, Sent, SnapshotName, VolumeError, Volumes};
 use tandem::model::keys;
+use tandem::records::Queue;
 use tokio::time::{Instant, sleep};
 
+use crate::apps::App;
 use crate::director::Action;
 use crate::kv;
 use crate::world::World;
@@ -132,9 +134,20 @@ pub(crate) fn scheduled(world: &World, node: usize) {
             && before_send(world, node, address).is_ok()
         {
             let sent = volumes.send_once(&snapshot, address);
+            catch(world, &snapshot);
             let end = if sent.is_ok() { "sent" } else { "sent in part" };
             let name = machine.name.as_str();
             world.trace.line(name, || format!("scheduler: {snapshot} {end} to {address}"));
         }
+    }
+}
+
+/// The scheduler does not ask whether a deployment has the app in its hands.
+fn catch(world: &World, snapshot: &SnapshotName) {
+    let is_own = |app: &&App| snapshot.volume().starts_with(&app.project.volume(""));
+    let Some(app) = world.apps.iter().find(is_own) else { return };
+    let queue: Option<Queue> = kv::read(&world.consul, &keys::queue(&app.name));
+    if let Some(running) = queue.and_then(|queue| queue.running) {
+        app.catch(&snapshot.to_string(), running);
     }
 }

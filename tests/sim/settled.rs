@@ -275,7 +275,8 @@ fn promises(
             let missing = first_missing(&content, tokens);
             found.push(format!("{volume} lost {missing:?} of {}: {content}", tokens.len()));
         }
-        for record in records.iter().filter(|record| !record.committed) {
+        let given_up = records.iter().filter(|record| !record.committed);
+        for record in given_up.filter(|record| !promises.has_inherited(volume, &record.id)) {
             let (up, update) = (mark(&record.id), format!("{}u", mark(&record.id)));
             if content.split(';').any(|token| token == up || token == update) {
                 found

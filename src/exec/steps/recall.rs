@@ -1,11 +1,14 @@
 //! The way back of an app whose master has lost its volumes: from the copies that another node holds.
 
+use chrono::{DateTime, Utc};
+
 use super::transfer::Announced;
 use super::{StepContext, data};
 use crate::clock;
 use crate::exec::apply::Done;
 use crate::exec::error::StepError;
 use crate::host::volume::SnapshotName;
+use crate::model::deployment::{Deployment, Step};
 use crate::model::keys;
 use crate::records;
 use crate::replication::{CopyState, ReplicaState, age};
@@ -47,6 +50,7 @@ pub(in crate::exec) async fn recall(step: &StepContext<'_>) -> Result<Done, Step
     let state = state.map_err(|e| StepError::from_error(&e))?.map(|found| found.value);
     let state = state.ok_or_else(|| StepError::Failed(format!("{key} is gone")))?;
     let mut done = Done::default();
+    let given_up = given_up(step).await?;
     for volume in &step.former()?.volumes {
         let copy = state.volumes.get(volume).and_then(Option::as_ref);
         let copy = copy.ok_or_else(|| {
@@ -58,9 +62,36 @@ pub(in crate::exec) async fn recall(step: &StepContext<'_>) -> Result<Done, Step
             "volume {volume} begins from {}, {old} old: what was written since is lost",
             announced.snapshot
         ));
+        let meanwhile = given_up.iter().filter(|record| is_of_its_time(record, copy.taken_at));
+        done.warnings.extend(meanwhile.map(|record| {
+            format!(
+                "{} was taken while deployment {} had the app in its hands, which was given up: it may hold what that \
+                 version wrote",
+                announced.snapshot, record.id
+            )
+        }));
         done.output.insert(volume.clone(), announced.to_string());
     }
     Ok(done)
+}
+
+/// The deployments of the app that were never committed, as far as their records are kept.
+async fn given_up(step: &StepContext<'_>) -> Result<Vec<Deployment>, StepError> {
+    let (kv, prefix) = (step.ctx.cluster.kv.as_ref(), keys::deployments(&step.app));
+    let records = records::list_below::<Deployment>(kv, &prefix).await;
+    let records = records.map_err(|e| StepError::from_error(&e))?.found.into_iter();
+    let records = records.map(|record| record.value);
+    Ok(records.filter(|record| !record.committed && record.id != step.deployment.id).collect())
+}
+
+/// Whether a deployment's version could write to the volumes at a time. buttervolume's schedule does not ask.
+fn is_of_its_time(record: &Deployment, time: DateTime<Utc>) -> bool {
+    let parse = |text: &String| DateTime::parse_from_rfc3339(text).ok();
+    let starts = [Step::Update, Step::Up, Step::PostMigrate];
+    let begun = record.steps.iter().filter(|step| starts.contains(&step.step));
+    let begun = begun.filter_map(|step| step.started_at.as_ref().and_then(parse)).min();
+    let ended = record.finished_at.as_ref().and_then(parse);
+    begun.is_some_and(|begun| begun <= time) && ended.is_none_or(|ended| time <= ended)
 }
 
 async fn verified(step: &StepContext<'_>, copy: &CopyState) -> Result<Announced, StepError> {

@@ -1,6 +1,6 @@
 //! Volumes that are gone, can't be asked about, are written to by strangers, or hold what no snapshot would.
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::apps::{V2, deploy, destroy, id, to};
 use super::compose::stranger;
@@ -25,16 +25,25 @@ async fn deployed() -> Lab {
 }
 
 impl Lab {
-    fn data(&self) -> String {
+    pub(super) fn data(&self) -> String {
         self.app.project().volume("data")
     }
 
     /// A whole copy of `data` on a node, which its agent has published.
     async fn copy(&self, number: usize, content: &str) -> SnapshotName {
+        self.copy_of(number, content, Utc::now() - TimeDelta::minutes(3)).await
+    }
+
+    /// As [`Lab::copy`], which was taken then.
+    pub(super) async fn copy_of(
+        &self,
+        number: usize,
+        content: &str,
+        taken: DateTime<Utc>,
+    ) -> SnapshotName {
         let name = format!("{}@2024-12-31T00:00:00.000001", self.data());
         let name = SnapshotName::parse(&name).unwrap();
         self.node(number).fakes.volumes.receive(&name, content);
-        let taken = Utc::now() - TimeDelta::minutes(3);
         let state = serde_json::json!({
             "since": taken, "period_minutes": 60, "late": [],
             "volumes": {self.data(): {
@@ -48,7 +57,7 @@ impl Lab {
         name
     }
 
-    fn lose(&self, number: usize) {
+    pub(super) fn lose(&self, number: usize) {
         self.node(number).fakes.machine.state().volumes.remove(&self.data());
     }
 
@@ -173,7 +182,7 @@ async fn what_runs_on_another_node_than_the_master_is_not_restored_over() {
 }
 
 /// The deploy event that the refusal names.
-fn from_replica(master: usize, slave: Option<usize>) -> Request {
+pub(super) fn from_replica(master: usize, slave: Option<usize>) -> Request {
     match to(master, slave) {
         Request::Deploy { app, master, replica, update, .. } => {
             Request::Deploy { app, master, replica, update, from_replica: true }

@@ -83,6 +83,7 @@ pub(crate) fn committed(world: &World, app: &App, record: &Deployment) {
     };
     for (volume, told) in &recalled {
         let name = told.split(' ').next().unwrap_or_default();
+        app.inherit(volume, name);
         let copy = snapshots.iter().find(|(snapshot, _)| snapshot.to_string() == name);
         let content = live.get(volume).map(String::as_str).unwrap_or_default();
         if copy.is_none_or(|(_, copy)| copy.torn || !content.starts_with(&copy.content)) {
