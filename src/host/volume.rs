@@ -109,13 +109,13 @@ pub trait Volumes: Send + Sync {
     /// What the file system says about a snapshot; `None` if there is none of that name.
     async fn facts(&self, snapshot: &SnapshotName) -> Result<Option<Verified>, VolumeError>;
 
-    /// Whether a volume holds anything else than this snapshot of it. Where that can't be told for certain, or not in some
-    /// minutes, it is an error.
-    async fn is_changed_since(
+    /// What a volume holds else than this snapshot of it: the first that is found, for people. Where it can't be told for
+    /// certain, or not in some minutes, it is an error.
+    async fn change_since(
         &self,
         volume: &str,
         snapshot: &SnapshotName,
-    ) -> Result<bool, VolumeError>;
+    ) -> Result<Option<String>, VolumeError>;
 
     /// Keeps a snapshot and the marks of it from purges, whoever starts one, until [`Volumes::release`]. Everything else
     /// knows them by the same names and can be done with them. Idempotent.

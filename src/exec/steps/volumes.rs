@@ -171,17 +171,15 @@ pub(in crate::exec) async fn keep_late_writes(
         let Some(snapshot) = noted.get(volume) else { continue };
         let name = SnapshotName::parse(snapshot).map_err(|e| StepError::from_error(&e))?;
         let seam = &step.ctx.host.volumes;
-        let is_changed = seam.is_changed_since(volume, &name).await.unwrap_or_else(|error| {
-            warn!(app = %step.app, volume, error = %chain(&error), "taken for yes");
-            true
+        let change = seam.change_since(volume, &name).await.unwrap_or_else(|error| {
+            warn!(app = %step.app, volume, error = %chain(&error), "taken for changed");
+            Some("it can't be compared".to_owned())
         });
-        if !is_changed {
-            continue;
-        }
+        let Some(change) = change else { continue };
         let late = seam.snapshot(volume).await;
         let late = late.map_err(|e| StepError::from_error(&e))?;
         warnings.push(format!(
-            "volume {volume} on {} may have been written to after {name}: what it held is in {late}",
+            "volume {volume} on {} may have been written to after {name} ({change}): what it held is in {late}",
             step.ctx.me
         ));
     }

@@ -278,15 +278,15 @@ impl Volumes for Buttervolume {
         }
     }
 
-    async fn is_changed_since(
+    async fn change_since(
         &self,
         volume: &str,
         snapshot: &SnapshotName,
-    ) -> Result<bool, VolumeError> {
+    ) -> Result<Option<String>, VolumeError> {
         check_volume(volume)?;
         let hold = self.shelf.hold(snapshot.volume());
         let path = self.settings.volumes.join(volume);
-        late::is_changed(&path, &hold.path(snapshot)).await.map_err(|source| {
+        late::change(&path, &hold.path(snapshot)).await.map_err(|source| {
             let volume = volume.to_owned();
             VolumeError::Late { volume, source }
         })

@@ -395,15 +395,15 @@ impl Volumes for FakeVolumes {
         }))
     }
 
-    async fn is_changed_since(
+    async fn change_since(
         &self,
         volume: &str,
         snapshot: &SnapshotName,
-    ) -> Result<bool, VolumeError> {
-        self.failures.take("is_changed_since")?;
+    ) -> Result<Option<String>, VolumeError> {
+        self.failures.take("change_since")?;
         let state = self.machine.state();
         let held = state.snapshots.get(snapshot).map(|snapshot| &snapshot.content);
-        Ok(state.volumes.get(volume) != held)
+        Ok((state.volumes.get(volume) != held).then(|| "its content differs".to_owned()))
     }
 
     async fn keep(&self, snapshot: &SnapshotName) -> Result<(), VolumeError> {

@@ -155,13 +155,13 @@ impl Volumes for SimVolumes {
         self.call("facts", snapshot.to_string(), Pace::Short, effect).await
     }
 
-    async fn is_changed_since(
+    async fn change_since(
         &self,
         volume: &str,
         snapshot: &SnapshotName,
-    ) -> Result<bool, VolumeError> {
+    ) -> Result<Option<String>, VolumeError> {
         let (inner, name, from) = (self.inner.clone(), volume.to_owned(), snapshot.clone());
-        let effect = async move { inner.is_changed_since(&name, &from).await };
+        let effect = async move { inner.change_since(&name, &from).await };
         self.call("look for changes", volume.to_owned(), Pace::Short, effect).await
     }
 
