@@ -2,6 +2,7 @@
 //! accept an app.
 
 mod health;
+mod let_go;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use super::hand_over::{Said, Waits, heard, routed};
 use super::{AgentError, members, wiring};
 use crate::config::Config;
 use crate::consul::catalog::Member;
+use crate::consul::kv::Kv;
 use crate::consul::watcher::Followed;
 use crate::error::chain;
 use crate::exec::{Context, ProxyCheck, ProxyReport};
@@ -27,6 +29,7 @@ use crate::proxy::control::{CheckRunner, ContainerFacts, ExecOutput, LocalContro
 use crate::proxy::view::Item;
 use crate::proxy::{Applied, ClusterView, Gathering, Problem, Proxies};
 use health::{Health, Seen};
+use let_go::LetGo;
 
 /// A proxy that was away, or a check that could not be made, is looked at again after this.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -104,6 +107,14 @@ impl Sources {
         let [_, maintenance, ..] = &self.entries;
         maintenance.as_deref().unwrap_or_default()
     }
+
+    /// Keeps the keys that still count; returns when to look again, if there are any.
+    async fn hold_back(&mut self, let_go: &mut LetGo, kv: &dyn Kv) -> Option<Duration> {
+        let [Some(apps), Some(maintenance), ..] = &mut self.entries else { return None };
+        let (keys, again) = let_go.hold_back(kv, apps, maintenance.clone()).await;
+        *maintenance = keys;
+        again
+    }
 }
 
 /// What the proxies are rendered from, besides the members.
@@ -127,7 +138,7 @@ impl Follower {
         let mut again = REFRESH;
         let mut waits = Waits::default();
         let (mut has_heard, mut has_routed) = (Said::below(keys::HEARD), Said::below(keys::ROUTED));
-        let mut health = Health::default();
+        let (mut health, mut let_go) = (Health::default(), LetGo::default());
         loop {
             tokio::select! {
                 Ok(()) = apps.changed() => {}
@@ -140,11 +151,12 @@ impl Follower {
                 () = self.shared.expects.notified() => {}
                 () = tokio::time::sleep(again) => {}
             }
-            let sources = Sources {
+            let mut sources = Sources {
                 entries: [&mut apps, &mut maintenance, &mut swarm, &mut policies]
                     .map(|e| e.borrow_and_update().clone()),
                 members: members.borrow_and_update().clone(),
             };
+            let behind = sources.hold_back(&mut let_go, kv.as_ref()).await;
             let Some((mut view, mut unreadable)) = sources.view(&ctx.me) else {
                 continue;
             };
@@ -171,7 +183,7 @@ impl Follower {
             }
             let failing = health.tell(&seen, Instant::now());
             publish(ProxyReport { problems: lines(&applied, &unreadable), failing }, &report);
-            again = again.min(over.unwrap_or(again));
+            again = [over, behind].into_iter().flatten().fold(again, Duration::min);
         }
     }
 

@@ -53,6 +53,14 @@ impl Item {
         self.what.as_ref().err().map(String::as_str)
     }
 
+    /// The app that a deployment hands over, where this is its key below `maintenance/`.
+    pub fn handed_over(&self) -> Option<AppName> {
+        match &self.what {
+            Ok(What::Maintenance { app, is_held: true }) => Some(app.clone()),
+            _ => None,
+        }
+    }
+
     /// The app of an entry below `app/`, and its record if that can be read.
     pub fn app(&self) -> Option<(AppName, Option<&AppRecord>)> {
         match &self.what {
