@@ -4,7 +4,7 @@
 local dir, limit = os.getenv("TANDEM_MAPS"), tonumber(os.getenv("TANDEM_HOLD"))
 local CLOCK = os.getenv("TANDEM_CLOCK")
 local PAUSE, LONGEST = 20, 1000 -- milliseconds
-local FEW = 8 -- looks in a tenth of a second
+local LOOKS = 10 -- in a tenth of a second
 
 local function hosts(name)
     local exact = Map.new(dir .. "/" .. name .. ".map", Map._str)
@@ -20,15 +20,20 @@ local maps = {
     app = function(app) return held:lookup(app) end,
 }
 
--- Where many wait, each looks less often: so they don't all come at the same moment to an app that has just started, whose
--- socket may queue no more than ten. Looks are counted, not those who wait: of a client that goes away nobody is told.
-local tenth, looks = 0, 0
+-- Where many wait, each looks less often, so that so many looks are made in a tenth of a second, whoever makes them: an app
+-- that has just started, whose socket may queue no more than ten, gets no more requests at a time. Chance keeps apart what
+-- came together. Looks are counted, not those who wait: of a client that goes away nobody is told.
+local tenth, looks, pace = 0, 0, PAUSE
 local function pause()
     local now = core.now()
     local current = now.sec * 10 + now.usec // 100000
-    if current ~= tenth then tenth, looks = current, 0 end
+    if current ~= tenth then
+        local due = LOOKS * math.max(1, math.min(current - tenth, 100))
+        pace = math.max(PAUSE, math.min(pace * looks // due, LONGEST))
+        tenth, looks = current, 0
+    end
     looks = looks + 1
-    return math.min(PAUSE * (1 + looks // FEW), LONGEST)
+    return math.random(pace // 2, pace + pace // 2)
 end
 
 -- Looks again and again, and returns what the map says in the end.
@@ -36,7 +41,7 @@ local function poll(map, key)
     local deadline = core.now().sec + limit
     local to = "hold"
     while to == "hold" and core.now().sec < deadline do
-        core.msleep(pause())
+        core.msleep(math.min(pause(), 1000 * (deadline - core.now().sec)))
         to = maps[map](key)
     end
     return to
