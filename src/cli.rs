@@ -8,9 +8,7 @@ mod forget;
 mod handle;
 mod logging;
 mod printer;
-mod records;
 mod render;
-mod replica;
 mod status;
 
 use std::process::ExitCode;
@@ -80,7 +78,10 @@ async fn run(command: Command) -> Result<(), CommandFailure> {
     match command {
         Command::Agent(args) => agent::run(args, client()?).await,
         Command::Handle(args) => handle::run(args, client()?).await,
-        Command::Status(args) => status::run(&args, &client()?, out).await,
+        Command::Status(args) => {
+            let client = client()?;
+            status::run(&args, &client, &client, out).await
+        }
         Command::Follow(args) => follow::run(&args, &client()?, out).await,
         Command::Drain(args) => {
             let client = client()?;

@@ -8,7 +8,7 @@ pub mod catalog;
 mod elections;
 mod error;
 pub mod event;
-mod health;
+pub mod health;
 mod http;
 pub mod kv;
 #[cfg(any(test, feature = "testing"))]

@@ -75,6 +75,11 @@ pub fn decode(name: &str, payload: &[u8]) -> Result<Decoded, DecodeError> {
     }
 }
 
+/// The payload of the event that asks for this; its name is [`Request::verb`].
+pub fn encode(request: &Request) -> Vec<u8> {
+    wire::encode_request(request).to_string().into_bytes()
+}
+
 fn handler_name(name: &str) -> Result<HandlerName, DecodeError> {
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
     if name.is_empty() || name.len() > 64 || !plain {

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! `model`, `event`, `plan` and `check` are pure; `exec` carries plans out through the seams in `host` and `consul`;
-//! `proxy` renders every node's proxies from KV; `records` is what is in KV; `agent` wires all of it and `cli` reads the
-//! records.
+//! `proxy` renders every node's proxies from KV; `records` is what is in KV; `overview` makes the cluster's picture of it;
+//! `agent` wires all of it, and `cli` shows the picture.
 
 pub mod agent;
 pub mod check;
@@ -23,6 +23,7 @@ pub mod event;
 pub mod exec;
 pub mod host;
 pub mod model;
+pub mod overview;
 pub mod plan;
 pub mod proxy;
 pub mod records;

@@ -7,11 +7,10 @@ use serde::Serialize;
 
 use super::consul_failure;
 use super::printer::Printer;
-use super::records::{self, Found};
-use crate::consul::Client;
 use crate::consul::kv::Kv;
-use crate::error::{CommandFailure, ErrorKind, chain};
+use crate::error::{CommandFailure, ErrorKind};
 use crate::model::deployment::{Deployment, State, StepRecord};
+use crate::overview::{Found, find, unreadable};
 use crate::records::decode;
 
 const LOOK: Duration = Duration::from_secs(30);
@@ -36,10 +35,10 @@ pub(super) struct FollowArgs {
 
 pub(super) async fn run(
     args: &FollowArgs,
-    client: &Client,
+    kv: &dyn Kv,
     out: &mut Printer<'_>,
 ) -> Result<(), CommandFailure> {
-    let (key, deployment) = match appear(args, client).await? {
+    let (key, deployment) = match appear(args, kv).await? {
         Found::Deployment(key, deployment) => (key, *deployment),
         Found::Rejection(rejection) => {
             if args.json {
@@ -51,18 +50,20 @@ pub(super) async fn run(
             );
             return Err(CommandFailure::new(ErrorKind::Failed, text));
         }
-        Found::Unreadable(why) => return Err(CommandFailure::new(ErrorKind::Failed, why)),
+        Found::Unreadable(error) => {
+            return Err(CommandFailure::new(ErrorKind::Failed, unreadable(&error)));
+        }
     };
     let mut view = View { out, json: args.json, shown: Vec::new(), chosen: false };
     view.heading(&deployment)?;
-    let last = view.until_outcome(client, &key, deployment).await?;
+    let last = view.until_outcome(kv, &key, deployment).await?;
     outcome(&last)
 }
 
-async fn appear(args: &FollowArgs, client: &Client) -> Result<Found, CommandFailure> {
+async fn appear(args: &FollowArgs, kv: &dyn Kv) -> Result<Found, CommandFailure> {
     let (started, wait) = (Instant::now(), Duration::from_secs(args.wait));
     loop {
-        let found = records::find(client, args.id.as_deref()).await;
+        let found = find(kv, args.id.as_deref()).await;
         match found.map_err(|error| consul_failure(&error))? {
             Some(Found::Unreadable(_)) if started.elapsed() < PUT_BACK.min(wait) => {}
             Some(found) => return Ok(found),
@@ -124,7 +125,7 @@ impl View<'_, '_> {
 
     async fn until_outcome(
         &mut self,
-        client: &Client,
+        kv: &dyn Kv,
         key: &str,
         mut deployment: Deployment,
     ) -> Result<Deployment, CommandFailure> {
@@ -137,7 +138,7 @@ impl View<'_, '_> {
                 return Ok(deployment);
             }
             let patience = if unreadable_since.is_some() { PUT_BACK } else { LOOK };
-            let listing = client.watch(key, index, patience).await;
+            let listing = kv.watch(key, index, patience).await;
             let listing = listing.map_err(|error| consul_failure(&error))?;
             index = Some(listing.index).filter(|index| *index > 0);
             let entry = listing.entries.iter().find(|entry| entry.key == key).ok_or_else(|| {
@@ -150,8 +151,7 @@ impl View<'_, '_> {
                 Err(error) => {
                     let since = *unreadable_since.get_or_insert_with(Instant::now);
                     if since.elapsed() >= PUT_BACK {
-                        let why = records::unreadable(&chain(&error));
-                        return Err(CommandFailure::new(ErrorKind::Failed, why));
+                        return Err(CommandFailure::new(ErrorKind::Failed, unreadable(&error)));
                     }
                 }
             }
@@ -203,3 +203,6 @@ fn line(step: &StepRecord) -> String {
     let (node, status) = (step.node.to_string(), step.status.to_string());
     format!("{time}  {node:<12} {status:<8} {}{error}", step.step)
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::health::{self, ServiceHealth};
 use super::transport::{Call, Reply};
 use super::{Client, ConsulError};
 use crate::model::placement::NodeName;
@@ -89,6 +90,12 @@ pub trait Catalog: Send + Sync {
     /// Any of [`ConsulError`].
     async fn services(&self) -> Result<BTreeMap<String, ServiceInfo>, ConsulError>;
 
+    /// The worst state of each service's checks, by the service's id, over all nodes.
+    ///
+    /// # Errors
+    /// Any of [`ConsulError`].
+    async fn service_health(&self) -> Result<ServiceHealth, ConsulError>;
+
     /// The local node's name and address.
     ///
     /// # Errors
@@ -160,6 +167,10 @@ impl Catalog for Client {
     async fn services(&self) -> Result<BTreeMap<String, ServiceInfo>, ConsulError> {
         let reply = self.send(Call::get("agent/services")).await?.success()?;
         parse_services(reply.json()?).map_err(|error| ConsulError::decode(reply.call(), error))
+    }
+
+    async fn service_health(&self) -> Result<ServiceHealth, ConsulError> {
+        health::service_health(self).await
     }
 
     async fn own_name(&self) -> Result<(NodeName, String), ConsulError> {

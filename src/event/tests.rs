@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{NodeName, Wanted};
+use crate::model::{AppId, Branch, NodeName, Repo, Wanted};
 
 fn request(name: &str, payload: &str) -> Request {
     match decode(name, payload.as_bytes()) {
@@ -178,4 +178,32 @@ fn beginning_from_copies_has_to_be_asked_for() {
     let written = serde_json::to_string(&plain).unwrap();
     assert!(!written.contains("from_replica"), "{written}");
     assert_eq!(serde_json::from_str::<Request>(&written).unwrap(), plain);
+}
+
+#[test]
+fn what_is_encoded_is_decoded_as_it_was() {
+    let id = |branch: &str| AppId {
+        repo: Repo::parse("https://h.test/a").unwrap(),
+        branch: Branch::parse(branch).unwrap(),
+    };
+    let node = |name: &str| NodeName::parse(name).unwrap();
+    let deploy = |master: Option<&str>, replica, update, from_replica| Request::Deploy {
+        app: id("main"),
+        master: master.map(node),
+        replica,
+        update,
+        from_replica,
+    };
+    let migrate = |update| Request::Migrate { app: id("main"), target: id("test"), update };
+    for request in [
+        deploy(None, Wanted::Unsaid, false, false),
+        deploy(Some("node1"), Wanted::Nobody, true, false),
+        deploy(Some("node1"), Wanted::Node(node("node2")), false, true),
+        Request::Destroy { app: id("main") },
+        migrate(true),
+        migrate(false),
+    ] {
+        let decoded = decode(request.verb(), &encode(&request)).unwrap();
+        assert_eq!(decoded, Decoded::Request(request));
+    }
 }

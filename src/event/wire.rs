@@ -24,6 +24,36 @@ pub(super) fn decode_request(name: &str, payload: &[u8]) -> Result<Decoded, Deco
     Ok(Decoded::Request(request))
 }
 
+/// The payload that asks for this.
+pub(super) fn encode_request(request: &Request) -> Value {
+    let of = |app: &AppId| -> Map<String, Value> {
+        let fields = [("repo", app.repo.as_str()), ("branch", app.branch.as_str())];
+        fields.map(|(field, text)| (field.to_owned(), text.into())).into_iter().collect()
+    };
+    let mut fields = Map::new();
+    match request {
+        Request::Deploy { app, master, replica, update, from_replica } => {
+            fields.extend(of(app));
+            fields.extend(master.iter().map(|node| ("master".to_owned(), node.as_str().into())));
+            match replica {
+                Wanted::Node(node) => fields.insert("slave".to_owned(), node.as_str().into()),
+                Wanted::Nobody => fields.insert("slave".to_owned(), Value::Null),
+                Wanted::Unsaid => None,
+            };
+            let flags = [("update", *update), ("from_replica", *from_replica)];
+            let flags = flags.into_iter().filter(|(_, flag)| *flag);
+            fields.extend(flags.map(|(field, flag)| (field.to_owned(), flag.into())));
+        }
+        Request::Destroy { app } => fields.extend(of(app)),
+        Request::Migrate { app, target, update } => {
+            fields.extend(of(app));
+            fields.insert("target".to_owned(), of(target).into());
+            fields.insert("update".to_owned(), (*update).into());
+        }
+    }
+    fields.into()
+}
+
 fn reference_id(value: &Value) -> Result<DeployId, DecodeError> {
     let text = value.as_str().ok_or(DecodeError::Type { field: "request", expected: "a text" })?;
     parse("request", text, DeployId::parse)

@@ -11,6 +11,7 @@ use super::super::catalog::{
     Catalog, Member, Registration, Report, ServiceDefinition, ServiceInfo, parse_services,
 };
 use super::super::event::{self, Events, UserEvent};
+use super::super::health::{self, ServiceHealth};
 use super::super::kv::{Entry, Kv, Listing};
 use super::super::session::{self, Sessions};
 use super::super::txn::{self, Txn, TxnOp};
@@ -135,6 +136,10 @@ impl Catalog for MemoryConsul {
             let services = state.services(self.node.as_ref()).clone();
             parse_services(services).map_err(|error| ConsulError::decode(call, error))
         })
+    }
+
+    async fn service_health(&self) -> Result<ServiceHealth, ConsulError> {
+        self.call("GET health/state/any", |state| Ok(health::worst(state.checks())))
     }
 
     async fn own_name(&self) -> Result<(NodeName, String), ConsulError> {

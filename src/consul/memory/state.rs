@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::super::ConsulError;
 use super::super::catalog::Member;
 use super::super::event::UserEvent;
+use super::super::health::{Health, WireCheck};
 use super::super::kv::{Entry, Listing};
 use super::super::txn::{Txn, TxnOp};
 use crate::model::placement::NodeName;
@@ -231,6 +232,19 @@ impl State {
 
     pub(super) fn address(&self, name: &NodeName) -> Option<String> {
         self.nodes.get(name).map(|node| node.address.clone())
+    }
+
+    /// The checks of all services.
+    pub(super) fn checks(&self) -> Vec<WireCheck> {
+        let services = self.services.values().flatten();
+        let checks = services.flat_map(|(id, body)| {
+            let checks = body["Checks"].as_array().into_iter().flatten();
+            checks.map(|check| WireCheck {
+                service_id: id.clone(),
+                status: serde_json::from_value(check["Status"].clone()).unwrap_or(Health::Critical),
+            })
+        });
+        checks.collect()
     }
 
     pub(super) fn services(&mut self, node: Option<&NodeName>) -> &mut BTreeMap<String, Value> {

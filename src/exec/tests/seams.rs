@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use crate::consul::ConsulError;
 use crate::consul::catalog::{Catalog, Member, Report, ServiceDefinition, ServiceInfo};
+use crate::consul::health::ServiceHealth;
 use crate::consul::kv::{Entry, Kv, Listing};
 use crate::consul::memory::MemoryConsul;
 use crate::consul::txn::{Txn, TxnOp};
@@ -257,6 +258,10 @@ impl Catalog for TestCatalog {
 
     async fn services(&self) -> Result<BTreeMap<String, ServiceInfo>, ConsulError> {
         self.inner.services().await
+    }
+
+    async fn service_health(&self) -> Result<ServiceHealth, ConsulError> {
+        self.inner.service_health().await
     }
 
     async fn own_name(&self) -> Result<(NodeName, String), ConsulError> {

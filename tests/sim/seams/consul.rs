@@ -9,6 +9,7 @@ use serde_json::Value;
 use tandem::consul::ConsulError;
 use tandem::consul::catalog::{Catalog, Member, Report, ServiceDefinition, ServiceInfo};
 use tandem::consul::event::{Events, UserEvent};
+use tandem::consul::health::ServiceHealth;
 use tandem::consul::kv::{Entry, Kv, Listing};
 use tandem::consul::memory::MemoryConsul;
 use tandem::consul::session::Sessions;
@@ -169,6 +170,10 @@ impl Catalog for SimCatalog {
 
     async fn services(&self) -> Result<BTreeMap<String, ServiceInfo>, ConsulError> {
         self.gate.ask(self.inner.services()).await
+    }
+
+    async fn service_health(&self) -> Result<ServiceHealth, ConsulError> {
+        self.gate.ask(self.inner.service_health()).await
     }
 
     async fn own_name(&self) -> Result<(NodeName, String), ConsulError> {
