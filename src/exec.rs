@@ -42,7 +42,7 @@ pub use journal::{Journal, JournalError};
 pub use lease::SessionKeeper;
 pub use manifests::Manifests;
 pub use nodes::node_facts;
-pub use owed::{Which, next_task, settle};
+pub use owed::{Turn, Which, next_task, settle, turn};
 pub use queue::{Acceptance, accept, promote};
 pub use records::Records;
 pub(crate) use schedules::{Changes, changes, wanted};

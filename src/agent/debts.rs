@@ -8,8 +8,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::follow::follow;
-use super::keeper::is_being_deployed;
-use crate::exec::{Context, Which, settle};
+use crate::exec::{Context, Turn, Which, settle, turn};
 use crate::model::{AppName, keys};
 use crate::records::{Owed, name_of};
 
@@ -40,9 +39,8 @@ pub(super) async fn pay(ctx: Arc<Context>) {
         tried.retain(|app, _| owed.contains(app));
         for app in owed {
             let before = tried.get(&app).copied();
-            if before.is_none_or(|before| before.again <= Instant::now())
-                && let Some(after) = try_to_pay(&ctx, &app, before).await
-            {
+            if before.is_none_or(|before| before.again <= Instant::now()) {
+                let after = try_to_pay(&ctx, &app, before).await;
                 tried.insert(app, after);
             }
         }
@@ -56,16 +54,23 @@ pub(super) async fn pay(ctx: Arc<Context>) {
     }
 }
 
-/// Pays, unless the app is in a deployment's hands, which sees to it itself. None: nothing is left.
-async fn try_to_pay(ctx: &Context, app: &AppName, before: Option<Tried>) -> Option<Tried> {
+/// Pays, unless the app is in the hands of a deployment that sees to it itself.
+async fn try_to_pay(ctx: &Context, app: &AppName, before: Option<Tried>) -> Tried {
     let failures = before.map_or(0, |before| before.failures);
-    if is_being_deployed(ctx.cluster.kv.as_ref(), app).await {
-        return Some(Tried { failures, again: Instant::now() + RETRY });
-    }
-    // An operator who restarts the agent may have done something about it.
-    let which = if failures == 0 { Which::All } else { Which::Due };
-    let error = settle(ctx, app, which).await.err()?;
+    let later = Tried { failures, again: Instant::now() + RETRY };
+    let paid = match turn(ctx, app).await {
+        Turn::NotYet => return later,
+        Turn::Beside(running) => settle(ctx, app, Which::Before(&running)).await,
+        // An operator who restarts the agent may have done something about it.
+        Turn::Free if failures == 0 => settle(ctx, app, Which::All).await,
+        Turn::Free => settle(ctx, app, Which::Due).await,
+    };
+    let error = match paid {
+        // What is left then, if anything is, waits for its turn or for an operator.
+        Ok(()) => return later,
+        Err(error) => error,
+    };
     warn!(app = %app, %error, "what was left to this node can't be done yet");
     let pause = RETRY.saturating_mul(1 << failures.min(16)).min(LONGEST);
-    Some(Tried { failures: failures + 1, again: Instant::now() + pause })
+    Tried { failures: failures + 1, again: Instant::now() + pause }
 }

@@ -12,7 +12,7 @@ use super::{apply, undo};
 use crate::consul::txn::TxnOp;
 use crate::model::deployment::{Deployment, Illegal, Mark};
 use crate::model::{AppName, DeployId, NodeName, keys};
-use crate::records::{self, Owed, Versioned, encode};
+use crate::records::{self, Owed, Queue, Versioned, encode};
 
 /// So often what is owed is tried before it is left to an operator.
 const TRIES: u32 = 10;
@@ -27,6 +27,31 @@ pub enum Which<'a> {
     /// Those that a step of this deployment can't do without: undos of deployments that were given up. What such a
     /// deployment left would be taken for the app's data.
     Before(&'a DeployId),
+}
+
+/// Whether it is this node's turn to pay what it owes an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Turn {
+    /// No deployment has the app in its hands.
+    Free,
+    /// This one has, in which the node has no part: it does not see to what was given up here, and that may still run.
+    Beside(DeployId),
+    /// One in which the node has a part, and which sees to its debts itself; or it can't be told.
+    NotYet,
+}
+
+/// Looks whose turn it is.
+pub async fn turn(ctx: &Context, app: &AppName) -> Turn {
+    let kv = ctx.cluster.kv.as_ref();
+    let running = match records::read::<Queue>(kv, &keys::queue(app)).await {
+        Ok(queue) => queue.and_then(|queue| queue.value.running),
+        Err(_) => return Turn::NotYet,
+    };
+    let Some(id) = running else { return Turn::Free };
+    match records::read::<Deployment>(kv, &keys::deployment(app, &id)).await {
+        Ok(Some(record)) if !record.value.transitions.contains_key(&ctx.me) => Turn::Beside(id),
+        Ok(_) | Err(_) => Turn::NotYet,
+    }
 }
 
 /// Does what this node owes an app, the oldest first.

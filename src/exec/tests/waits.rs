@@ -14,7 +14,7 @@ use super::seams::{Fault, begins, marks};
 use super::world::World;
 use crate::consul::kv::Kv;
 use crate::consul::txn::TxnOp;
-use crate::exec::{honour, promote};
+use crate::exec::{Turn, Which, honour, promote, settle, turn};
 use crate::host::volume::VolumeError;
 use crate::model::deployment::{Deployment, State, Status, Step, StepRecord};
 use crate::model::keys;
@@ -212,4 +212,27 @@ async fn an_election_is_waited_for() {
         assert_eq!(lab.work(&id(TESTED)).await, State::Completed, "{step}");
         assert!(lab.node(1).kv.spent(), "{step}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_given_up_goes_while_another_deployment_works_elsewhere() {
+    let lab = Scenario::Third.lab().await;
+    let record = Scenario::Third.accepted(&lab).await;
+    let (healthy, _) = step_of(&record, |step| *step == Step::AwaitHealthy);
+    let third = lab.node(3);
+    third.stays_dead.store(true, Ordering::Relaxed);
+    third.kv.inject(1, Fault::DieAfter, marks(healthy, Status::Running));
+    assert_eq!(lab.work(&id(TESTED)).await, State::Undone);
+    assert!(!third.world(&lab).containers.is_empty(), "it was away");
+    third.restart().await;
+    assert_eq!(turn(&third.context(), &lab.app).await, Turn::Free);
+
+    assert_eq!(lab.accept(&id(3), &deploy(Some(2))).await, State::Running);
+    assert_eq!(turn(&lab.node(1).context(), &lab.app).await, Turn::NotYet);
+    assert_eq!(turn(&third.context(), &lab.app).await, Turn::Beside(id(3)));
+    settle(&third.context(), &lab.app, Which::Before(&id(3))).await.unwrap();
+    assert!(third.world(&lab).containers.is_empty(), "it still runs");
+    assert_eq!(third.volume(&lab, "data"), None);
+    assert_eq!(lab.work(&id(3)).await, State::Completed);
+    lab.assert_idle("beside").await;
 }
