@@ -11,7 +11,7 @@ use tandem::clock;
 use tandem::consul::memory::MemoryConsul;
 use tandem::exec::Records;
 use tandem::host::volume::Wire;
-use tandem::model::deployment::Deployment;
+use tandem::model::deployment::{Deployment, State};
 use tandem::model::{AppRecord, DeployId, NodeName, keys};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -271,5 +271,9 @@ fn outcome(world: &World, app: usize) -> Option<String> {
     }
     let id = DeployId::parse(&last.id).expect("an id");
     let record: Option<Deployment> = kv::read(&world.consul, &keys::deployment(&owner.name, &id));
-    Some(record.and_then(|record| record.reason).unwrap_or_default())
+    // One that an earlier event followed, which reached its first node only now, completed all the same.
+    match record {
+        Some(record) if record.state == State::Completed => None,
+        record => Some(record.and_then(|record| record.reason).unwrap_or_default()),
+    }
 }

@@ -59,9 +59,11 @@ impl Hands {
         self.anew
     }
 
-    /// Something goes by what the entry says now.
+    /// Something goes by what the entry says now. What can't be read says nothing, and is waited for.
     pub(crate) fn mislead(&mut self) {
-        self.misled |= self.edited.is_some();
+        let is_readable = |text: &Vec<u8>| serde_json::from_slice::<Value>(text).is_ok();
+        let says = |edited: &Edited| edited.written.as_ref().is_none_or(is_readable);
+        self.misled |= self.edited.as_ref().is_some_and(says);
     }
 
     /// Whether what users wrote may be in several copies, none of which has all of it: users were led on while a
