@@ -1,7 +1,6 @@
 //! `tandem drain` and `tandem undrain`
 
 use clap::Args;
-use serde::Deserialize;
 
 use super::consul_failure;
 use super::printer::Printer;
@@ -10,7 +9,8 @@ use crate::consul::catalog::Catalog;
 use crate::consul::kv::Kv;
 use crate::consul::txn::TxnOp;
 use crate::error::{CommandFailure, ErrorKind};
-use crate::model::{NodeName, keys};
+use crate::model::{AppRecord, NodeName, keys};
+use crate::records::list;
 
 /// Mark a node as draining: nothing is picked to go there
 ///
@@ -80,17 +80,9 @@ pub(super) async fn undrain(
 
 /// Of how many apps a node is the master, and of how many the slave.
 async fn roles(kv: &dyn Kv, node: &NodeName) -> Result<(usize, usize), ConsulError> {
-    /// The part of an app's entry that counts.
-    #[derive(Deserialize)]
-    struct Pair {
-        master: NodeName,
-        slave: Option<NodeName>,
-    }
-    let entries = kv.list(keys::APPS).await?.entries;
-    let pairs: Vec<Pair> =
-        entries.iter().filter_map(|entry| serde_json::from_slice(&entry.value).ok()).collect();
-    let masters = pairs.iter().filter(|pair| pair.master == *node).count();
-    Ok((masters, pairs.iter().filter(|pair| pair.slave.as_ref() == Some(node)).count()))
+    let apps = list::<AppRecord>(kv).await?.found;
+    let masters = apps.iter().filter(|app| app.value.master == *node).count();
+    Ok((masters, apps.iter().filter(|app| app.value.slave.as_ref() == Some(node)).count()))
 }
 
 #[cfg(test)]
@@ -125,11 +117,13 @@ mod tests {
         let consul = MemoryConsul::new();
         consul.client(&node("node1"));
         for (app, entry) in [
-            ("app/a", r#"{"master":"node1","slave":"node2"}"#),
-            ("app/b", r#"{"master":"node2","slave":"node1"}"#),
-            ("app/c", r#"{"master":"node1","slave":null}"#),
+            ("a_b.12345", r#""master":"node1","slave":"node2""#),
+            ("b_b.12345", r#""master":"node2","slave":"node1""#),
+            ("c_b.12345", r#""master":"node1","slave":null"#),
         ] {
-            let op = TxnOp::Set { key: app.to_owned(), value: entry.as_bytes().to_vec() };
+            let entry =
+                format!(r#"{{"repo_url":"https://h/a","branch":"b","deploy_id":"1",{entry}}}"#);
+            let op = TxnOp::Set { key: format!("app/{app}"), value: entry.into_bytes() };
             consul.transact(vec![op]).await.unwrap();
         }
         let told = drained(&consul, "node1", "new disk").await.unwrap();
