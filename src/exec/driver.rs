@@ -1,28 +1,26 @@
 //! One deployment on one node: watches the record, carries out or undoes this node's next step, and, where
 //! this node holds the lease, ends what is over and gives up on nodes that stay away.
 
+pub(super) mod attempt;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 use tracing::{Instrument, info, info_span, warn};
 
+use self::attempt::within;
 use super::context::{Context, now};
 use super::error::{ExecError, StepError};
 use super::guard::{Dropped, Guard, LOOK};
 use super::lease::Lease;
-use super::{apply, decline, owed, queue, stakes, store, undo};
+use super::{apply, decline, queue, stakes, store, undo};
 use crate::error::chain;
-use crate::model::deployment::{Deployment, Mark, Next, State, Status, Step, StepRecord};
+use crate::model::deployment::{Deployment, Mark, Next, State, Status, StepRecord};
 use crate::model::{AppName, DeployId, keys};
 
 /// A look that ends sooner than this without a change was not woken by one.
 const SPURIOUS: Duration = Duration::from_millis(250);
-/// A heavy step that has been at work for so long may be stuck: what waits for its slot does so no longer.
-pub(super) const COUNTED: Duration = Duration::from_secs(300);
-/// How long a step waits for a Consul that does not answer.
-const ELECTION: Duration = Duration::from_secs(60);
 /// Tries of a step behind the commit, and of an undo that nobody waits for, before it is left for later.
 pub(super) const FORWARD_TRIES: u32 = 3;
 /// Tries of an undo that the former version needs to serve again: some two minutes with a Docker that answers.
@@ -38,23 +36,6 @@ pub async fn drive(ctx: &Context, app: &AppName, id: &DeployId) -> Result<State,
         .await?;
     stakes::clear(ctx, id).await;
     Ok(state)
-}
-
-/// Works on a step, which gives its slot back if that takes long.
-pub(super) async fn within<T>(
-    slot: &mut Option<SemaphorePermit<'_>>,
-    step: &Step,
-    work: impl Future<Output = T>,
-) -> T {
-    let mut work = std::pin::pin!(work);
-    tokio::select! {
-        biased;
-        done = &mut work => return done,
-        () = tokio::time::sleep(COUNTED), if slot.is_some() => {}
-    }
-    info!(%step, "goes on, and other deployments' steps wait for it no longer");
-    *slot = None;
-    work.await
 }
 
 /// Behind the commit nothing is given up: it is tried again later.
@@ -82,7 +63,7 @@ struct Driver<'a> {
     announced: Option<usize>,
 }
 
-impl<'a> Driver<'a> {
+impl Driver<'_> {
     async fn run(mut self, guard: &mut Guard<'_>) -> Result<State, ExecError> {
         loop {
             let record = store::load(self.ctx, self.app, self.id).await?;
@@ -226,107 +207,6 @@ impl<'a> Driver<'a> {
             }
             result => result,
         }
-    }
-
-    /// An attempt, with a note on the disk of what it may leave running.
-    async fn attempt_noted(
-        &self,
-        deployment: &Deployment,
-        index: usize,
-    ) -> Result<apply::Done, StepError> {
-        stakes::note(self.ctx, deployment, index).await?;
-        let done = self.attempt(deployment, index).await?;
-        if deployment.steps.get(index).is_some_and(|record| stakes::ends(&record.step)) {
-            stakes::clear(self.ctx, self.id).await;
-        }
-        Ok(done)
-    }
-
-    /// One try before the commit, a few after it: from there only forward is left.
-    async fn attempt(
-        &self,
-        deployment: &Deployment,
-        index: usize,
-    ) -> Result<apply::Done, StepError> {
-        let tries = if deployment.committed { FORWARD_TRIES } else { 1 };
-        let mut last = None;
-        for attempt in 1..=tries {
-            let result = self.attempt_patiently(deployment, index).await;
-            match result {
-                Ok(done) => return Ok(done),
-                Err(error) => last = Some(error),
-            }
-            if attempt < tries {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        }
-        Err(last.unwrap_or_else(|| StepError::Lost("no try was made".to_owned())))
-    }
-
-    /// An election of Consul is waited for: the step is carried out again, as after a restart of the agent. Undoing it
-    /// would have to wait as well.
-    async fn attempt_patiently(
-        &self,
-        deployment: &Deployment,
-        index: usize,
-    ) -> Result<apply::Done, StepError> {
-        let mut since = None;
-        loop {
-            match self.attempt_once(deployment, index).await {
-                Err(StepError::Away(why))
-                    if since.get_or_insert_with(Instant::now).elapsed() < ELECTION =>
-                {
-                    warn!(why, "Consul is away; the step is tried again");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-                result => return result,
-            }
-        }
-    }
-
-    async fn attempt_once(
-        &self,
-        deployment: &Deployment,
-        index: usize,
-    ) -> Result<apply::Done, StepError> {
-        let owed = owed::settle_before(self.ctx, self.app, deployment, index).await;
-        owed.map_err(|error| {
-            let text = format!("left from an earlier deployment: {error}");
-            if matches!(error, StepError::Away(_)) {
-                StepError::Away(text)
-            } else {
-                StepError::Failed(text)
-            }
-        })?;
-        let _busy = self.ctx.busy.with(self.app).await;
-        apply::apply(self.ctx, deployment, index).await
-    }
-
-    /// Heavy steps take a slot, so that twenty deployments at once don't build twenty images at once. Taken before the
-    /// step is marked as running: its times are those of its work. A node that has to wait says so.
-    async fn slot(
-        &self,
-        index: usize,
-        step: &Step,
-    ) -> Result<Option<SemaphorePermit<'a>>, ExecError> {
-        if !step.is_heavy() {
-            return Ok(None);
-        }
-        if let Ok(slot) = self.ctx.slots.try_acquire() {
-            return Ok(Some(slot));
-        }
-        info!(%step, "waits for other deployments' steps on this node");
-        let at = now();
-        store::update(self.ctx, self.app, self.id, |deployment| {
-            if let Some(record) = deployment.steps.get_mut(index) {
-                record.queued_at.get_or_insert_with(|| at.clone());
-            }
-            Ok(())
-        })
-        .await?;
-        // What else is at work on the app here, an older debt for instance, is not waited for with a slot in hand.
-        drop(self.ctx.busy.with(self.app).await);
-        Ok(self.ctx.slots.acquire().await.ok())
     }
 
     /// Marks the step as done and, in the same write, the one that this node goes on with as running, unless that has

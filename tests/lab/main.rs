@@ -29,5 +29,6 @@ mod proxies;
 mod replication;
 mod routing;
 mod support;
+mod swarm;
 mod texts;
 mod waits;

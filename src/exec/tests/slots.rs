@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 
 use super::apps::{app, deploy, id, node};
 use super::lab::Lab;
-use crate::exec::driver::{COUNTED, within};
+use crate::exec::driver::attempt::{COUNTED, within};
 use crate::exec::{Context, drive};
 use crate::host::repository::RepositoryError;
 use crate::model::deployment::{State, Status, Step, StepRecord};

@@ -2,6 +2,7 @@
 
 mod answer;
 mod client;
+mod disk;
 mod stall;
 
 use std::collections::BTreeSet;
@@ -15,6 +16,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use tokio::sync::Mutex;
 
+use self::disk::{blocking, on_disk, subvolumes};
 use super::name::{check_host, check_volume};
 use super::receptions::{receptions, sends};
 use super::sent::{Sent, Way, send_from};
@@ -317,44 +319,6 @@ impl Volumes for Buttervolume {
         let found = blocking(move || sends(Path::new("/proc"), &volume)).await;
         found.map_err(VolumeError::Processes)
     }
-}
-
-/// The inode of a subvolume's root, in every btrfs.
-const ROOT_INODE: u64 = 256;
-
-/// The subvolumes in a directory, without asking the file system about each; none where there is no directory.
-fn subvolumes(dir: &Path) -> io::Result<Vec<String>> {
-    use std::os::unix::fs::MetadataExt;
-    let entries = match std::fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        let facts = entry.metadata()?;
-        if facts.is_dir()
-            && facts.ino() == ROOT_INODE
-            && let Ok(name) = entry.file_name().into_string()
-        {
-            names.push(name);
-        }
-    }
-    Ok(names)
-}
-
-/// Works on the directory of the snapshots, apart from the tasks that must not wait.
-async fn on_disk<T: Send + 'static>(
-    operation: &'static str,
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, VolumeError> {
-    blocking(work).await.map_err(|source| VolumeError::Shelf { operation, source })
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 impl Buttervolume {
