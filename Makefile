@@ -49,7 +49,7 @@ test-builds: lint
 	cargo build $(FEATURES) --bin tandem --example matrix
 
 test-unit: deps ## Unit, property and scenario tests
-	cargo test --workspace $(FEATURES) --lib --bins --test scenarios --test plans
+	cargo test --workspace $(FEATURES) --lib --bins --test scenarios --test plans --test tidy
 
 FUZZ_SECONDS ?= 20
 test-fuzz: deps ## The fuzz targets, 20 s each, on what apps may write (FUZZ_SECONDS=20)
