@@ -206,3 +206,57 @@ fn a_master_that_was_given_up_by_hand_comes_back() {
     lab.destroy(repo);
     assert_eq!(lab.leftovers(repo), [""; 0]);
 }
+
+/// Node1 owes the *leave* of a move, because a stranger holds its volume. Then node2 is lost, and an operator goes on with
+/// what node1 has: the debt is of a time that is over.
+#[test]
+fn what_a_node_owed_from_before_removes_nothing_that_was_made_the_apps_by_hand() {
+    let app = App::deploy_on("old-debt", "node1");
+    let (lab, repo, volume) = (&app.lab, &app.repo, &app.volume);
+    let id = lab.fire("deploy", &repo.deploy("node2", Some("node1")));
+    until_begun(lab, repo, &id, "restore");
+    let image = format!("{}_web", repo.project());
+    let hold =
+        format!("docker run -d --name holder -v {volume}:/v:ro --entrypoint sleep {image} 600");
+    lab.type_in("node1", &hold);
+    assert_eq!(lab.outcome(&id)["state"], "completed");
+    let debts = lab.kv_keys("tandem/owed/node1/");
+    assert!(!debts.is_empty(), "node1 could leave: the volume was not held in time");
+    assert!(app.has("node1", "copied") && app.has("node2", "copied"));
+
+    lab.run(&["stop", "node1", "agent"]);
+    lab.run(&["power-off", "node2"]);
+    let taken = until("Consul without node2, and the app's entry", || {
+        lab.type_in("node1", "docker rm -f holder");
+        let shown = lab.type_in("node1", &format!("buttervolume snapshots {volume}"));
+        // Not the marks of what was sent.
+        let own = shown.lines().map(str::trim).filter(|line| line.matches('@').count() == 1);
+        let taken = own.max()?.to_owned();
+        lab.app(repo).is_some().then_some(taken)
+    });
+    lab.type_in("node1", &format!("buttervolume restore {taken} {volume}"));
+    app.write("node1", "by-hand");
+    let mut entry = lab.app(repo).unwrap();
+    entry["master"] = "node1".into();
+    entry["slave"] = serde_json::Value::Null;
+    entry["ip"] = lab.ip("node1").into();
+    lab.kv_put(&format!("app/{}", repo.app()), &entry.to_string());
+    lab.run(&["start", "node1", "agent"]);
+    lab.deploy(repo, "node1", None);
+    assert!(app.has("node1", "copied") && app.has("node1", "by-hand"));
+    assert!(body(lab, "node3", HOST, "/").contains("hello"));
+    until("the debt to be over", || lab.kv_keys("tandem/owed/node1/").is_empty().then_some(()));
+    let warnings = lab.record(&id).unwrap()["warnings"].to_string();
+    assert!(warnings.contains("leave on node1: no longer due"), "{warnings}");
+
+    lab.run(&["power-on", "node2"]);
+    until("what ran on node2 to be stopped", || {
+        let all = lab.containers("node2", repo);
+        (!all.is_empty() && all.iter().all(|one| !one.contains(" running "))).then_some(())
+    });
+    lab.deploy(repo, "node1", Some("node2"));
+    lab.deploy(repo, "node2", Some("node1"));
+    assert!(app.has("node2", "copied") && app.has("node2", "by-hand") && !app.has("node1", ""));
+    lab.destroy(repo);
+    assert_eq!(lab.leftovers(repo), [""; 0]);
+}

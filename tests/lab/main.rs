@@ -9,11 +9,13 @@
     reason = "tests drive the lab's own command, one story each"
 )]
 
+mod acl;
 mod blog;
 mod broken;
 mod bystander;
 mod check;
 mod claims;
+mod clock;
 mod deploy;
 mod events;
 mod faults;

@@ -57,6 +57,10 @@ impl Lab {
         for node in status["nodes"].as_array().unwrap() {
             self.repair_node(node);
         }
+        self.await_agents();
+    }
+
+    pub(crate) fn await_agents(&self) {
         until("a leader and three agents", || {
             let agents = self.kv_keys("tandem/nodes/");
             (agents.len() == NODES.len()).then_some(())
