@@ -259,6 +259,11 @@ impl App {
         promises.archived.push(written);
     }
 
+    /// A deployment has brought the app of now to a node: who writes there writes to it.
+    pub(crate) fn goes_on_at(&self, node: usize) {
+        self.promises.lock().unwrap().left.remove(&node);
+    }
+
     /// The app has begun anew where nobody knew of it: who still writes to what it has left on these nodes writes to the one
     /// that was, and no copy has both.
     pub(crate) fn begin_anew(&self, left: &[usize]) {

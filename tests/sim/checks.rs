@@ -105,6 +105,7 @@ fn committed(world: &World, app: &App) {
     if entry.previous_deploy_id.is_none() && app.hands.lock().unwrap().are_felt() {
         return app.begin_anew(&strangers::beside(world, app, node));
     }
+    app.goes_on_at(node);
     let id = DeployId::parse(&entry.deploy_id).expect("an id");
     let record: Option<Deployment> = kv::read(&world.consul, &keys::deployment(&app.name, &id));
     if let Some(record) = record.filter(|record| record.request.is_from_replica()) {

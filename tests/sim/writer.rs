@@ -109,7 +109,8 @@ fn request(world: &World, node: usize, app: usize) {
         return;
     }
     let volume = world.rng.pick(&own);
-    let token = app.promise(volume);
+    // Who is led by an edited entry to what the app was before it began anew writes to that.
+    let token = app.promise_there(node, volume);
     if let Some(content) = state.volumes.get_mut(volume) {
         content.push_str(&format!("{token};"));
     }

@@ -48,12 +48,13 @@ pub(crate) fn end(world: &World, node: usize) {
     }
 }
 
-/// The nodes but one on which strangers write to an app's volumes.
+/// The nodes but one on which somebody writes to an app's volumes, or would: strangers, and what runs of the app.
 pub(crate) fn beside(world: &World, app: &App, master: usize) -> Vec<usize> {
     let prefix = app.project.volume("");
     let writes = |node: &usize| {
         let state = world.machines[*node].fakes.machine.state();
-        state.strangers.keys().any(|volume| volume.starts_with(&prefix))
+        let runs = state.containers.get(app.project.as_str()).is_some_and(|all| !all.is_empty());
+        runs || state.strangers.keys().any(|volume| volume.starts_with(&prefix))
     };
     (0..world.machines.len()).filter(|node| *node != master && writes(node)).collect()
 }
