@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::deploy::body;
-use crate::support::{Asked, Lab, NODES, Repo, Steady, get, until, within};
+use crate::support::{Asked, Lab, NODES, Repo, Steady, get, tls_status, until, within};
 use crate::waits::until_begun;
 
 /// How long something hangs.
@@ -87,6 +87,45 @@ fn a_deployment_goes_on_while_consuls_leader_hangs_and_its_requests_wait() {
     drop(hung);
     let record = lab.outcome(&id);
     assert_eq!(record["state"], "completed", "{record:#}");
+    lab.destroy(&repo);
+    assert_eq!(lab.leftovers(&repo), [""; 0]);
+}
+
+/// The new master's Docker hangs in *up*. The former version is stopped, so who comes is shown the page when their time to wait
+/// is over, by TLS as well; and the deployment comes to its end when Docker goes on.
+#[test]
+fn clients_see_the_page_while_a_new_masters_docker_hangs() {
+    let lab = Lab::get();
+    let repo = Repo::publish(&lab, "hello", "hung-docker");
+    lab.deploy(&repo, "node1", Some("node2"));
+    for node in NODES {
+        body(&lab, node, HOST, "/");
+        until("TLS", || tls_status(&lab.ip(node), HOST).ok());
+    }
+    let loads = NODES.map(|node| {
+        let of = |scheme| Steady::start(&lab.ip(node), scheme, HOST, 5);
+        (node, [of("http"), of("https")])
+    });
+    let id = lab.fire("deploy", &repo.deploy("node2", Some("node1")));
+    until_begun(&lab, &repo, &id, "up");
+    let hung = Hung::stop(&lab, "node2", "docker");
+    within(HANGS * 2, "the page by TLS, through the node that hangs", || {
+        tls_status(&lab.ip("node2"), HOST).err().filter(|error| error.starts_with("503"))
+    });
+    std::thread::sleep(HANGS);
+    drop(hung);
+    let record = lab.outcome(&id);
+    assert!(["completed", "undone"].contains(&record["state"].as_str().unwrap()), "{record:#}");
+    for (node, loads) in loads {
+        for load in loads {
+            let (_, all) = load.end();
+            let seen = |status| all.iter().filter(|one| one.status == Ok(status)).count();
+            let bad: Vec<&Asked> =
+                all.iter().filter(|one| !matches!(one.status, Ok(200 | 503))).collect();
+            assert!(bad.is_empty(), "{node}: {} of {}: {bad:#?}", bad.len(), all.len());
+            assert!(seen(503) > 20 && seen(200) > 5, "{node}: {} {}", seen(503), seen(200));
+        }
+    }
     lab.destroy(&repo);
     assert_eq!(lab.leftovers(&repo), [""; 0]);
 }

@@ -33,7 +33,8 @@ pub(crate) struct Hands {
     edited: Option<Edited>,
     /// Deployments went by what was not so.
     misled: bool,
-    /// A deployment had the app in its hands when all keys went: nobody can know how far it was.
+    /// A deployment had the app in its hands when all keys went, or a first one when its entry came back: nobody can know how
+    /// far it was.
     torn: bool,
     /// All keys went: epochs begin anew, and nodes that remember later ones do nothing for those.
     anew: bool,
@@ -135,6 +136,10 @@ pub(super) fn put_back(world: &World, app: usize) {
     let now = kv::entry(&world.consul, &key).map(|entry| entry.value);
     let queue: Option<Queue> = kv::read(&world.consul, &keys::queue(&app.name));
     hands.misled |= queue != edited.queue || now != edited.written;
+    // Where a first deployment is between *up* and its commit, users are led to what it has made, and what they wrote
+    // before is elsewhere.
+    let is_deployed = queue.is_some_and(|queue| queue.running.is_some());
+    hands.torn |= edited.written.is_none() && is_deployed;
     if now == edited.written {
         world.trace.line("user", || format!("the entry of {} is put back", app.name));
         set(world, &key, Some(edited.was));
