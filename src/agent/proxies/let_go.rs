@@ -38,6 +38,17 @@ struct Behind {
     since: Instant,
 }
 
+impl Behind {
+    /// Whatever Consul says, and also if it says nothing.
+    fn is_over(&self, app: &AppName) -> bool {
+        let is_over = self.since.elapsed() >= LIMIT;
+        if is_over {
+            warn!(%app, "its requests go by the entry that is known here: Consul's is not followed");
+        }
+        is_over
+    }
+}
+
 impl LetGo {
     /// The keys of `maintenance/` with those that still count; and when to look again, if there are any.
     pub(super) async fn hold_back(
@@ -52,7 +63,7 @@ impl LetGo {
         for (app, key) in former.into_iter().filter(|(app, _)| !self.held.contains_key(app)) {
             self.behind.insert(app, Behind { key, since: Instant::now() });
         }
-        self.behind.retain(|app, _| !self.held.contains_key(app));
+        self.behind.retain(|app, behind| !self.held.contains_key(app) && !behind.is_over(app));
         if self.behind.is_empty() {
             return (maintenance, None);
         }
@@ -78,9 +89,6 @@ impl LetGo {
                 }
             };
             if is_known {
-                self.behind.remove(&app);
-            } else if self.behind.get(&app).is_some_and(|behind| behind.since.elapsed() >= LIMIT) {
-                warn!(%app, "its requests go by the entry that is known here: Consul's is not followed");
                 self.behind.remove(&app);
             }
         }
